@@ -1,0 +1,1 @@
+"""Head finders, lenses and probes, written once against the canonical forms."""

@@ -1,0 +1,1 @@
+"""Sparse autoencoders: activations, training, features, steering and comparison."""
