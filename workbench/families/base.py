@@ -1,0 +1,155 @@
+"""What an adapter is: the one place that knows how a family turns activations into a canonical form.
+
+An adapter wraps one mixer module. It owns no weights; it computes from the module's own parameters, through
+`workbench.kernels`, firing hook points on the way. Everything else in the workbench talks to forms and hook names and
+never asks which family it is looking at.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from workbench.errors import UnsupportedFamilyError
+from workbench.forms import MixerForm
+from workbench.hooks import HookPoint
+
+
+class MixerAdapter(ABC):
+    """One layer's token mixer, seen through a canonical form.
+
+    Subclasses set `family` and `mixer_classes`, list their own hook points in `declare_points`, and compute in a
+    forward that replaces the module's (`install` arranges it). While `recording` is on, each forward hands a
+    `MixerForm` to the recorder.
+
+    Attributes:
+        module: the mixer module whose parameters are used.
+        points: hook points by local name (``"hook_q"``), all of them present in the model's hook table.
+        n_heads: heads that carry their own implicit attention matrix (channels, for Mamba-1).
+        d_value: value channels a head; ``n_heads * d_value`` is what the output projection reads.
+    """
+
+    family: ClassVar[str]
+    mixer_classes: ClassVar[tuple[str, ...]]
+    recurrent: ClassVar[bool]
+
+    def __init__(self, module: nn.Module, layer: int) -> None:
+        self.module = module
+        self.layer = layer
+        prefix = f"blocks.{layer}.mixer"
+        self.points = {
+            local: HookPoint(f"{prefix}.{local}", axes, on_request) for local, axes, on_request in self.declare_points()
+        }
+        self._recorder: Callable[[MixerForm], None] | None = None
+
+    @property
+    @abstractmethod
+    def n_heads(self) -> int:
+        """Heads that carry their own implicit attention matrix."""
+
+    @property
+    @abstractmethod
+    def d_value(self) -> int:
+        """Value channels a head."""
+
+    @abstractmethod
+    def declare_points(self) -> Iterable[tuple[str, tuple[str, ...], bool]]:
+        """Hook points inside the mixer, in firing order: (local name, axes, built on request)."""
+
+    @abstractmethod
+    def install(self) -> Callable[[], None]:
+        """Route the module's forward through this adapter; return a function that undoes it."""
+
+    @property
+    def recording(self) -> bool:
+        """Whether somebody wants the mixer's form."""
+        return self._recorder is not None
+
+    def record(self, form: MixerForm) -> None:
+        """Hand the form of the forward pass under way to whoever asked for it."""
+        if self._recorder is not None:
+            self._recorder(form)
+
+    @contextmanager
+    def recorded_by(self, recorder: Callable[[MixerForm], None]) -> Iterator[None]:
+        """Call `recorder` with the mixer's form at each forward inside the ``with`` block."""
+        previous, self._recorder = self._recorder, recorder
+        try:
+            yield
+        finally:
+            self._recorder = previous
+
+
+@dataclass(frozen=True)
+class BlockLayout:
+    """Where the parts of one residual block are.
+
+    Attributes:
+        block: the module whose input is the residual stream before, and whose output the stream after.
+        adapter: the block's mixer.
+        mixer_write: the module whose output is added to the residual stream for the mixer (the mixer itself, or a norm
+            after it as in Gemma-2 and -3).
+        resid_mid: the module whose input is the residual stream between mixer and MLP, or None where there is no such
+            tensor (parallel blocks, blocks without an MLP).
+        mlp: the MLP, or None.
+        mlp_write: the module whose output the MLP adds to the residual stream.
+        mlp_post: the module whose input is the hidden activation the MLP's output matrix reads, or None.
+    """
+
+    block: nn.Module
+    adapter: MixerAdapter
+    mixer_write: nn.Module
+    resid_mid: nn.Module | None = None
+    mlp: nn.Module | None = None
+    mlp_write: nn.Module | None = None
+    mlp_pre: nn.Module | None = None
+    mlp_post: nn.Module | None = None
+
+
+_ADAPTERS: dict[str, type[MixerAdapter]] = {}
+
+
+def register(adapter: type[MixerAdapter]) -> type[MixerAdapter]:
+    """Class decorator: let `adapter` serve the mixer classes it names. Refuses a class name that is taken."""
+    for name in adapter.mixer_classes:
+        taken = _ADAPTERS.get(name)
+        if taken is not None and taken is not adapter:
+            raise ValueError(f"{name} is served by {taken.__qualname__} already; unregister that adapter first.")
+    for name in adapter.mixer_classes:
+        _ADAPTERS[name] = adapter
+    return adapter
+
+
+def unregister(adapter: type[MixerAdapter]) -> None:
+    """Take back what `register` did."""
+    for name in [name for name, known in _ADAPTERS.items() if known is adapter]:
+        del _ADAPTERS[name]
+
+
+def adapter_class(module: nn.Module) -> type[MixerAdapter] | None:
+    """The adapter registered for a module's class or one of its bases, or None."""
+    for cls in type(module).__mro__:
+        if cls.__name__ in _ADAPTERS:
+            return _ADAPTERS[cls.__name__]
+    return None
+
+
+def adapt(module: nn.Module, layer: int, **options: Any) -> MixerAdapter:
+    """Build the adapter of a mixer module. Raises UnsupportedFamilyError when nobody serves its class."""
+    found = adapter_class(module)
+    if found is None:
+        raise UnsupportedFamilyError(
+            f"Layer {layer} mixes tokens with {type(module).__name__}, which no adapter serves; "
+            f"supported families: {', '.join(families())}."
+        )
+    return found(module, layer, **options)
+
+
+def families() -> list[str]:
+    """Names of the supported families, sorted."""
+    return sorted({adapter.family for adapter in _ADAPTERS.values()})

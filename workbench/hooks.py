@@ -1,0 +1,222 @@
+"""Hook points: named places in a forward pass where tensors are read and edited.
+
+A hook is a function ``fn(tensor, hook)`` that returns a tensor of the same shape, dtype and device (the edit) or None
+(just looking): TransformerLens' signature, so notebooks move over. Two silences of other tools are errors here: a name
+that matches nothing, and a hook that never fired.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+from torch import Tensor
+
+from workbench.errors import HookEditError, HookNameError, HookNeverFiredError, InputError, nearest
+
+HookFunction: TypeAlias = "Callable[[Tensor, HookPoint], Tensor | None]"
+NamesFilter: TypeAlias = "None | str | Iterable[str] | Callable[[str], bool]"
+
+
+class HookPoint:
+    """One named place in the forward pass.
+
+    Attributes:
+        name: canonical name, for example ``blocks.3.mixer.hook_out``.
+        axes: names of the tensor's axes, for example ``("batch", "time", "d_model")``.
+        on_request: True for tensors that are built only while somebody listens (patterns, states).
+        step: the time step while a per-step hook (``hook_state``) fires, else None.
+        ctx: a dictionary that hooks may keep notes in; never touched by the workbench.
+    """
+
+    __slots__ = ("_backward", "_forward", "axes", "ctx", "fired", "name", "on_request", "step")
+
+    def __init__(self, name: str, axes: tuple[str, ...], on_request: bool = False) -> None:
+        self.name = name
+        self.axes = axes
+        self.on_request = on_request
+        self.step: int | None = None
+        self.ctx: dict[str, Any] = {}
+        self.fired = 0
+        self._forward: list[HookFunction] = []
+        self._backward: list[HookFunction] = []
+
+    def __repr__(self) -> str:
+        return f"HookPoint({self.name!r}, [{', '.join(self.axes)}])"
+
+    @property
+    def active(self) -> bool:
+        """Whether anybody listens; tensors built on request are built only then."""
+        return bool(self._forward or self._backward)
+
+    def layer(self) -> int:
+        """The layer number in the name. Raises InputError for a hook outside the blocks."""
+        parts = self.name.split(".")
+        if parts[0] != "blocks":
+            raise InputError(f"{self.name} belongs to no layer; only names that start with 'blocks.' do.")
+        return int(parts[1])
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        """Show `tensor` to every hook, in the order they were added, and return it with their edits."""
+        if not (self._forward or self._backward):
+            return tensor
+        self.fired += 1
+        for function in self._forward:
+            edited = function(tensor, self)
+            if edited is not None:
+                tensor = self._checked(edited, tensor)
+        if self._backward and tensor.requires_grad:
+            # The tensor is captured by autograd, so a hook must not keep the point alive through it.
+            point = weakref.ref(self)
+            for function in self._backward:
+                tensor.register_hook(lambda grad, f=function: f(grad, point()))
+        return tensor
+
+    def _checked(self, edited: object, original: Tensor) -> Tensor:
+        if not isinstance(edited, Tensor):
+            raise HookEditError(
+                f"A hook on {self.name} returned {type(edited).__name__}; return a tensor of shape "
+                f"{tuple(original.shape)} or None."
+            )
+        for what, got, want in (
+            ("shape", tuple(edited.shape), tuple(original.shape)),
+            ("dtype", edited.dtype, original.dtype),
+            ("device", edited.device, original.device),
+        ):
+            if got != want:
+                axes = f" [{', '.join(self.axes)}]" if what == "shape" else ""
+                raise HookEditError(
+                    f"A hook on {self.name} returned a tensor of {what} {got}; {what} {want}{axes} is needed."
+                )
+        return edited
+
+    @contextmanager
+    def listening(self, function: HookFunction, backward: bool = False) -> Iterator[None]:
+        """Add `function` for the duration of a ``with`` block."""
+        functions = self._backward if backward else self._forward
+        functions.append(function)
+        try:
+            yield
+        finally:
+            functions.remove(function)
+
+
+class HookPoints(Mapping[str, HookPoint]):
+    """All hook points of a model, by canonical name, with aliases and filters resolved in one place."""
+
+    def __init__(self, points: Iterable[HookPoint], aliases: Mapping[str, str] | None = None) -> None:
+        """`aliases` maps spellings of one dotted tail to the canonical tail, e.g. ``attn.hook_z -> mixer.hook_z``."""
+        self._points = {point.name: point for point in points}
+        self._aliases: dict[str, str] = {}
+        for alias, tail in (aliases or {}).items():
+            for name in self._points:
+                head, matched = _strip_tail(name, tail)
+                if matched:
+                    self._aliases.setdefault(f"{head}{alias}", name)
+
+    def __getitem__(self, name: str) -> HookPoint:
+        point = self._points.get(self._aliases.get(name, name))
+        if point is None:
+            raise HookNameError(self._no_match(name))
+        return point
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._points)
+
+    def __len__(self) -> int:
+        return len(self._points)
+
+    @property
+    def aliases(self) -> Mapping[str, str]:
+        """Every accepted alias and the canonical name it stands for."""
+        return self._aliases
+
+    def select(self, names_filter: NamesFilter = None) -> list[str]:
+        """Canonical names that a filter asks for, in the order of the forward pass.
+
+        None asks for every point that is not built on request. A string is an exact name, an alias, a glob
+        (``blocks.*.hook_resid_post``) or a dotted tail (``mixer.hook_out``: that hook in every layer). A list is the
+        union of its strings; a function is asked about each canonical name.
+
+        Raises:
+            HookNameError: a string, or the function as a whole, matches nothing.
+        """
+        if names_filter is None:
+            return [name for name, point in self._points.items() if not point.on_request]
+        if callable(names_filter):
+            chosen = {name for name in self._points if names_filter(name)}
+            if not chosen:
+                raise HookNameError("names_filter accepts none of the model's hook names; model.hook_names lists them.")
+        else:
+            chosen = set()
+            for pattern in [names_filter] if isinstance(names_filter, str) else names_filter:
+                chosen |= self._matching(pattern)
+        return [name for name in self._points if name in chosen]
+
+    def _matching(self, pattern: str) -> set[str]:
+        if pattern in self._points:
+            return {pattern}
+        if pattern in self._aliases:
+            return {self._aliases[pattern]}
+        known = [(name, name) for name in self._points] + list(self._aliases.items())
+        found = {name for spelling, name in known if spelling.endswith(f".{pattern}")}
+        if not found and any(mark in pattern for mark in "*?["):
+            found = {name for spelling, name in known if fnmatch.fnmatchcase(spelling, pattern)}
+        if not found:
+            raise HookNameError(self._no_match(pattern))
+        return found
+
+    def _no_match(self, name: str) -> str:
+        close = nearest(name, [*self._points, *self._aliases])
+        hint = f"nearest: {', '.join(close)}" if close else "model.hook_names lists every name"
+        return f"No hook point matches {name!r}; {hint}."
+
+    @contextmanager
+    def attached(
+        self,
+        fwd_hooks: Iterable[tuple[NamesFilter, HookFunction]] = (),
+        bwd_hooks: Iterable[tuple[NamesFilter, HookFunction]] = (),
+        must_fire: bool = True,
+    ) -> Iterator[None]:
+        """Attach hooks for the duration of a ``with`` block.
+
+        Raises:
+            HookNameError: at once, before anything runs, when a name matches nothing.
+            HookNeverFiredError: at the end of a block that raised nothing else, when a hook never fired.
+        """
+        wanted: list[tuple[HookPoint, HookFunction, bool]] = [
+            (self._points[name], function, backward)
+            for hooks, backward in ((fwd_hooks, False), (bwd_hooks, True))
+            for names, function in hooks
+            for name in self.select(names)
+        ]
+        before = {point.name: point.fired for point, _, _ in wanted}
+        added: list[tuple[list[HookFunction], HookFunction]] = []
+        try:
+            for point, function, backward in wanted:
+                functions = point._backward if backward else point._forward
+                functions.append(function)
+                added.append((functions, function))
+            yield
+            silent = sorted({point.name for point, _, _ in wanted if point.fired == before[point.name]})
+            if must_fire and silent:
+                shown = ", ".join(silent[:3]) + (f" and {len(silent) - 3} more" if len(silent) > 3 else "")
+                raise HookNeverFiredError(
+                    f"{shown} did not fire during the run: this forward pass does not go through there, "
+                    "so the hook changed and recorded nothing."
+                )
+        finally:
+            for functions, function in added:
+                functions.remove(function)
+
+
+def _strip_tail(name: str, tail: str) -> tuple[str, bool]:
+    """Split ``head + tail`` at a dot: ('blocks.0.', True) for ('blocks.0.mixer.hook_z', 'mixer.hook_z')."""
+    if name == tail:
+        return "", True
+    if name.endswith(f".{tail}"):
+        return name[: -len(tail)], True
+    return "", False
