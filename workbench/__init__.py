@@ -1,3 +1,38 @@
-"""A mechanistic-interpretability workbench for attention, state-space and recurrent language models."""
+"""A mechanistic-interpretability workbench for attention, state-space and recurrent language models.
+
+Everything public is reachable from here, as ``import workbench as wb``, and nothing is imported before it is asked
+for: ``import workbench`` alone loads neither torch nor any other dependency.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    # What a type checker sees; PUBLIC is what runs. A test holds the two equal.
+    from workbench import app as app
+    from workbench import kernels as kernels
+    from workbench import probes as probes
+    from workbench import saes as saes
 
 __version__ = "0.1.0.dev0"
+
+# Public name -> the module that defines it. A name equal to the last part of its module is the module itself.
+PUBLIC = {
+    "app": "workbench.app",
+    "kernels": "workbench.kernels",
+    "probes": "workbench.probes",
+    "saes": "workbench.saes",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in PUBLIC:
+        raise AttributeError(f"workbench has no public name {name!r}; it has {', '.join(sorted(PUBLIC))}.")
+    module = import_module(PUBLIC[name])
+    value = module if module.__name__ == f"workbench.{name}" else getattr(module, name)
+    globals()[name] = value  # the second look-up no longer comes here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *PUBLIC})

@@ -1,0 +1,66 @@
+# Everything here needs Python (3.11 or newer) and make, and nothing else: the first target that runs code creates the
+# environment it runs in. A second call reuses it until pyproject.toml, setup.py or constraints.txt change.
+#
+#   make test PYTHON=python3.12 VENV=/tmp/venv
+
+SUITABLE := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python; do \
+	$$p -c '$(SUITABLE)' 2>/dev/null && echo $$p && exit; done; echo python3)
+VENV ?= .venv
+BIN := $(abspath $(VENV))/bin
+READY := $(VENV)/.ready
+INSTALLED := $(abspath $(VENV))/type-checked
+
+# Two threads, as in tests/conftest.py: with more threads than free cores the small models here get slower, not faster.
+export OMP_NUM_THREADS ?= 2
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types pytest inputs bench format clean
+
+help: ## list these targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile
+
+demo: $(READY) ## a first look: trained models, their heads, one picture each
+	$(BIN)/workbench demo
+
+test: lint types pytest ## everything a change must pass: lint, types and the tests
+
+lint: $(READY) ## ruff: rules and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# The four rooms beside workbench/ become its sub-packages only when installed, so mypy is shown what a wheel holds, in a
+# folder outside the tree. It names workbench/kernels/dispatch.py where the tree has kernels/dispatch.py.
+types: $(READY) ## mypy, strict, on the package as it installs
+	rm -rf $(INSTALLED)/workbench
+	$(BIN)/python setup.py --quiet build_py --build-lib $(INSTALLED)
+	cd $(INSTALLED) && $(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p workbench
+
+# pytest itself rather than python -m pytest, which would put the root on the import path: transformers takes a top-level
+# folder called kernels for the package of that name.
+pytest: $(READY) inputs ## the tests alone; ARGS="-k induction -x" narrows them
+	$(BIN)/pytest $(ARGS)
+
+inputs: $(READY) ## fetch the real model that some tests use, where it can be had
+	$(BIN)/python -m tests.real_inputs
+
+bench: $(READY) ## race the kernels against what one would use instead
+	$(BIN)/python -m benchmarks
+
+format: $(READY) ## let ruff repair what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove the environment, builds and caches
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# torch comes first and alone, at the version constraints.txt names: see the note there.
+$(READY): pyproject.toml setup.py constraints.txt
+	@$(PYTHON) -c '$(SUITABLE)' 2>/dev/null || \
+		{ echo "This needs Python 3.11 or newer; name one as in: make $(MAKECMDGOALS) PYTHON=python3.11." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	@touch $(READY)

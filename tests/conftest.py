@@ -1,0 +1,52 @@
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+# Before anything imports torch: two threads are what the reference machine has, and more of them than cores can make a
+# small model ten times slower. No test may reach a model hub or a telemetry server.
+for variable, value in {
+    "OMP_NUM_THREADS": "2",
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "WANDB_MODE": "disabled",
+    "STREAMLIT_BROWSER_GATHER_USAGE_STATS": "false",
+}.items():
+    os.environ.setdefault(variable, value)
+
+from tests.runtime_types import check_calls_of  # noqa: E402
+
+check_calls_of("workbench")
+
+import pytest  # noqa: E402
+
+from tests import real_inputs  # noqa: E402
+
+
+def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if not marked:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="This machine has no CUDA device."))
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Let no test depend on the ones before it for its random numbers."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def smollm2_directory() -> Path:
+    """A folder with ``real_inputs.FILE_NAME`` in it: a real Llama-architecture model of 135 million parameters."""
+    try:
+        return real_inputs.smollm2_directory()
+    except real_inputs.Unavailable as reason:
+        pytest.skip(str(reason))
