@@ -1,1 +1,44 @@
 """Numerics of the canonical forms: references, fused kernels and what can be read from them."""
+
+from workbench.kernels.backends import Backend, use_backend
+from workbench.kernels.dispatch import (
+    apply_pattern,
+    column_sum,
+    columns,
+    dense,
+    energy_distance,
+    forward,
+    iterate,
+    mass_distance,
+    pairs,
+    pattern,
+    row_energy,
+    row_sum,
+    rows,
+    step,
+)
+from workbench.kernels.forms import DiagonalDecay, Form, RecurrentForm, ScalarDecay, Softmax
+
+__all__ = [
+    "Backend",
+    "DiagonalDecay",
+    "Form",
+    "RecurrentForm",
+    "ScalarDecay",
+    "Softmax",
+    "apply_pattern",
+    "column_sum",
+    "columns",
+    "dense",
+    "energy_distance",
+    "forward",
+    "iterate",
+    "mass_distance",
+    "pairs",
+    "pattern",
+    "row_energy",
+    "row_sum",
+    "rows",
+    "step",
+    "use_backend",
+]

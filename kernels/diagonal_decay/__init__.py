@@ -1,0 +1,1 @@
+"""Diagonal decay: gated linear attention and Mamba-1."""

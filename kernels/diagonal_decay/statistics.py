@@ -1,0 +1,69 @@
+"""What can be read from A under diagonal decay in time linear in its length.
+
+Row sums are the layer's own scan of ones. Energies follow ``W_t = M_t W_{t-1} M_t' + write_t^2 k_t k_t'`` with
+``sum_s A[t, s]^2 = q_t' W_t q_t``, a chunk at a time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench.kernels.diagonal_decay.chunked import chunks, forward
+from workbench.kernels.forms import DiagonalDecay
+from workbench.kernels.precision import compute_dtype
+
+CHUNK = 16
+
+
+def row_sum(form: DiagonalDecay) -> Float[Tensor, "batch time heads"]:
+    """``sum_s A[t, s]``."""
+    dtype = compute_dtype(form.q, form.k, form.log_decay, form.rate, form.write)
+    ones = torch.ones((), dtype=dtype, device=form.v.device).expand(*form.v.shape[:3], 1)
+    return forward(replace(form, v=ones))[0][..., 0]
+
+
+def column_sum(form: DiagonalDecay) -> Float[Tensor, "batch time heads"]:
+    """``sum_t A[t, s]``: the row sums of the transposed matrix, which is a scan backwards in time."""
+    # Step t of the forward scan decays what came before it; backwards, that decay stands between t and t - 1.
+    decay = torch.cat([torch.zeros_like(form.log_decay[:, :1]), form.log_decay[:, 1:].flip(1)], dim=1)
+    backwards = replace(form, q=form.k.flip(1), k=form.q.flip(1), log_decay=decay[:, : form.v.shape[1]], write=None)
+    sums = row_sum(backwards).flip(1)
+    return sums if form.write is None else sums * form.write.to(sums.dtype)
+
+
+def row_energy(form: DiagonalDecay) -> Float[Tensor, "batch time heads"]:
+    """``sum_s A[t, s]^2``."""
+    return _energies(form, distance=False)
+
+
+def energy_distance(form: DiagonalDecay) -> Float[Tensor, "batch time heads"]:
+    """``sum_s A[t, s]^2 (t - s)``, in tokens."""
+    return _energies(form, distance=True)
+
+
+def _energies(form: DiagonalDecay, distance: bool) -> Float[Tensor, "batch time heads"]:
+    dtype = compute_dtype(form.q, form.k, form.log_decay, form.rate, form.write)
+    batch, _, heads, _ = form.v.shape
+    width = form.k.shape[-1]
+    # `near` sums k k' over all sources before the chunk, `far` the same times their distance from its first step.
+    near = form.q.new_zeros(batch, heads, width, width, dtype=dtype)
+    far = torch.zeros_like(near)
+    results = []
+    for chunk in chunks(form, dtype, CHUNK):
+        step = torch.arange(chunk.queries.shape[2], device=near.device, dtype=dtype)
+        length = float(len(step))
+        squares = chunk.matrix.square()
+        carried = ((chunk.queries @ near) * chunk.queries).sum(-1)
+        decay = chunk.total[..., :, None] * chunk.total[..., None, :]
+        if distance:
+            carried_far = ((chunk.queries @ far) * chunk.queries).sum(-1)
+            results.append((squares * (step[:, None] - step)).sum(-1) + carried_far + step * carried)
+            far = decay * (far + length * near) + (chunk.keys * (length - step)[:, None]).mT @ chunk.keys
+        else:
+            results.append(squares.sum(-1) + carried)
+        near = decay * near + chunk.keys.mT @ chunk.keys
+    return torch.cat(results, dim=2).transpose(1, 2)

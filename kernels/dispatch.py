@@ -1,0 +1,245 @@
+"""One function an operation, whatever the form: picks the implementation and checks what it is given.
+
+Every function takes `backend`: ``"reference"`` is the sequential oracle, ``"chunked"`` plain PyTorch, ``"cpu"`` the
+fused selective scan of Mamba-1's layout, ``"auto"`` the fastest that applies (see `workbench.kernels.use_backend`).
+Results are float32, or float64 when an operand is; `forward` alone returns its outputs in the dtype of `v`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from workbench.kernels.backends import Backend, resolve
+from workbench.kernels.diagonal_decay import chunked as diagonal_chunked
+from workbench.kernels.diagonal_decay import entries as diagonal_entries
+from workbench.kernels.diagonal_decay import reference as diagonal_reference
+from workbench.kernels.diagonal_decay import statistics as diagonal_statistics
+from workbench.kernels.forms import DiagonalDecay, Form, RecurrentForm, ScalarDecay, Softmax
+from workbench.kernels.grouping import select_heads
+from workbench.kernels.scalar_decay import chunked as scalar_chunked
+from workbench.kernels.scalar_decay import entries as scalar_entries
+from workbench.kernels.scalar_decay import reference as scalar_reference
+from workbench.kernels.scalar_decay import statistics as scalar_statistics
+from workbench.kernels.softmax import chunked as softmax_chunked
+from workbench.kernels.softmax import entries as softmax_entries
+from workbench.kernels.softmax import pattern as softmax_pattern
+from workbench.kernels.softmax import reference as softmax_reference
+from workbench.kernels.softmax import statistics as softmax_statistics
+
+State = Float[Tensor, "batch heads key value"]
+Outputs = Float[Tensor, "batch time heads value"]
+PerToken = Float[Tensor, "batch time heads"]
+Positions = Int[Tensor, " positions"] | Int[Tensor, "batch positions"]
+
+
+def forward(
+    form: Form, initial_state: State | None = None, backend: Backend = "auto"
+) -> tuple[Outputs, State | None]:
+    """Outputs ``o = A v`` (plus what an initial state adds) and the final state; None for softmax. Differentiable.
+
+    Raises:
+        ValueError: softmax was given an initial state, or the backend cannot compute this form.
+    """
+    chosen = resolve(backend)
+    if isinstance(form, Softmax):
+        if initial_state is not None:
+            raise ValueError("softmax attention has no state: give it the earlier keys and values instead")
+        _refuse_cpu(chosen, form)
+        return softmax_reference.forward(form) if chosen == "reference" else softmax_chunked.forward(form)
+    if chosen == "reference":
+        return iterate(form, initial_state)
+    if isinstance(form, ScalarDecay):
+        _refuse_cpu(chosen, form)
+        return scalar_chunked.forward(form, initial_state)
+    return diagonal_chunked.forward(form, initial_state)
+
+
+def iterate(
+    form: RecurrentForm,
+    initial_state: State | None = None,
+    on_state: Callable[[int, Tensor], Tensor | None] | None = None,
+) -> tuple[Outputs, State]:
+    """Run a recurrent form one step at a time and show each state.
+
+    Args:
+        on_state: called with the step and the state ``[batch, heads, key, value]`` after its update and before it is
+            read; a tensor it returns replaces the state, for this step's output and for every later step.
+    """
+    if isinstance(form, ScalarDecay):
+        return scalar_reference.forward(form, initial_state, on_state)
+    return diagonal_reference.forward(form, initial_state, on_state)
+
+
+def step(form: RecurrentForm, state: State) -> tuple[Outputs, State]:
+    """One step of generation: outputs and the next state of a form of one time step.
+
+    Raises:
+        ValueError: the form has more than one step.
+    """
+    if form.v.shape[1] != 1:
+        raise ValueError(f"step takes a form of one time step, this one has {form.v.shape[1]}: use forward")
+    return iterate(form, state)
+
+
+def dense(
+    form: Form, heads: Sequence[int] | None = None, rows: slice | Positions | None = None, backend: Backend = "auto"
+) -> Float[Tensor, "batch chosen rows source"]:
+    """The matrix A of the chosen heads (all) and rows (all). It is as large as it sounds; ask for a tile."""
+    form = select_heads(form, heads)
+    if _reference(backend, form):
+        whole = _reference_dense(form)
+        return whole if rows is None else whole[:, :, rows] if isinstance(rows, slice) else _take_rows(whole, rows)
+    time = form.q.shape[1]
+    if rows is None:
+        rows = slice(None)
+    if isinstance(rows, slice):
+        rows = torch.arange(*rows.indices(time), device=form.q.device)
+    return _rows(form, _positions(rows, time, "rows"))
+
+
+def pairs(
+    form: Form, query: Positions, key: Positions, heads: Sequence[int] | None = None, backend: Backend = "auto"
+) -> Float[Tensor, "batch chosen positions"]:
+    """``A[query, key]`` at listed places; 0 where the key comes after the query. Memory grows with the list only.
+
+    Args:
+        query: positions along the form's time, ``[pairs]`` or ``[batch, pairs]``.
+        key: positions along its sources, of the same shape.
+    """
+    if query.shape != key.shape:
+        raise ValueError(f"query and key pair up one by one, but their shapes are {[*query.shape]} and {[*key.shape]}")
+    form = select_heads(form, heads)
+    query = _positions(query, form.q.shape[1], "query")
+    key = _positions(key, form.k.shape[1], "key")
+    if _reference(backend, form):
+        picked = _take_rows(_reference_dense(form), query)
+        return picked.gather(-1, key[:, None, :, None].expand(*picked.shape[:3], 1))[..., 0]
+    if isinstance(form, Softmax):
+        return softmax_entries.pairs(form, query, key)
+    if isinstance(form, ScalarDecay):
+        return scalar_entries.pairs(form, query, key)
+    return diagonal_entries.pairs(form, query, key)
+
+
+def rows(
+    form: Form, query: Positions, heads: Sequence[int] | None = None, backend: Backend = "auto"
+) -> Float[Tensor, "batch chosen positions source"]:
+    """Whole rows of A: what each listed query reads."""
+    form = select_heads(form, heads)
+    query = _positions(query, form.q.shape[1], "query")
+    return _take_rows(_reference_dense(form), query) if _reference(backend, form) else _rows(form, query)
+
+
+def columns(
+    form: Form, key: Positions, heads: Sequence[int] | None = None, backend: Backend = "auto"
+) -> Float[Tensor, "batch chosen time positions"]:
+    """Whole columns of A: who reads each listed source."""
+    form = select_heads(form, heads)
+    key = _positions(key, form.k.shape[1], "key")
+    if _reference(backend, form):
+        return _take_rows(_reference_dense(form).mT, key).mT
+    if isinstance(form, Softmax):
+        return softmax_entries.columns(form, key)
+    if isinstance(form, ScalarDecay):
+        return scalar_entries.columns(form, key)
+    return diagonal_entries.columns(form, key)
+
+
+def row_sum(form: Form, backend: Backend = "auto") -> PerToken:
+    """``sum_s A[t, s]``, signed."""
+    if _reference(backend, form):
+        return _reference_dense(form).sum(-1).transpose(1, 2)
+    if isinstance(form, Softmax):
+        return softmax_statistics.row_sum(form)
+    return scalar_statistics.row_sum(form) if isinstance(form, ScalarDecay) else diagonal_statistics.row_sum(form)
+
+
+def column_sum(form: Form, backend: Backend = "auto") -> PerToken:
+    """``sum_t A[t, s]``, signed, a number a source."""
+    if _reference(backend, form):
+        return _reference_dense(form).sum(-2).transpose(1, 2)
+    if isinstance(form, Softmax):
+        return softmax_statistics.column_sum(form)
+    return scalar_statistics.column_sum(form) if isinstance(form, ScalarDecay) else diagonal_statistics.column_sum(form)
+
+
+def row_energy(form: Form, backend: Backend = "auto") -> PerToken:
+    """``sum_s A[t, s]^2``."""
+    if _reference(backend, form):
+        return _reference_dense(form).square().sum(-1).transpose(1, 2)
+    if isinstance(form, Softmax):
+        return softmax_statistics.row_energy(form)
+    return scalar_statistics.row_energy(form) if isinstance(form, ScalarDecay) else diagonal_statistics.row_energy(form)
+
+
+def energy_distance(form: Form, backend: Backend = "auto") -> PerToken:
+    """``sum_s A[t, s]^2 (t - s)``, in tokens; divide by `row_energy` for the mean."""
+    if _reference(backend, form):
+        matrix = _reference_dense(form)
+        return (matrix.square() * _distance(matrix)).sum(-1).transpose(1, 2)
+    if isinstance(form, Softmax):
+        return softmax_statistics.energy_distance(form)
+    if isinstance(form, ScalarDecay):
+        return scalar_statistics.energy_distance(form)
+    return diagonal_statistics.energy_distance(form)
+
+
+def mass_distance(form: Softmax, backend: Backend = "auto") -> PerToken:
+    """``sum_s A[t, s] (t - s)``, in tokens; divide by `row_sum` for the mean. Softmax only: its A has no signs."""
+    if _reference(backend, form):
+        matrix = _reference_dense(form)
+        return (matrix * _distance(matrix)).sum(-1).transpose(1, 2)
+    return softmax_statistics.mass_distance(form)
+
+
+def pattern(form: Softmax, backend: Backend = "auto") -> Float[Tensor, "batch heads time source"]:
+    """The attention pattern, differentiable; a row that may look nowhere is zero, a sink's share is left out."""
+    return _reference_dense(form) if _reference(backend, form) else softmax_pattern.pattern(form)
+
+
+apply_pattern = softmax_pattern.apply_pattern
+
+
+def _refuse_cpu(chosen: Backend, form: Form) -> None:
+    if chosen == "cpu":
+        raise ValueError(f"the cpu backend computes Mamba-1's selective scan, not {type(form).__name__}: use chunked")
+
+
+def _reference(backend: Backend, form: Form) -> bool:
+    chosen = resolve(backend)
+    _refuse_cpu(chosen, form)
+    return chosen == "reference"
+
+
+def _reference_dense(form: Form) -> Float[Tensor, "batch heads time source"]:
+    if isinstance(form, Softmax):
+        return softmax_reference.pattern(form)
+    return scalar_reference.dense(form) if isinstance(form, ScalarDecay) else diagonal_reference.dense(form)
+
+
+def _rows(form: Form, query: Int[Tensor, "batch_or_one queries"]) -> Float[Tensor, "batch heads queries source"]:
+    if isinstance(form, Softmax):
+        return softmax_entries.rows(form, query)
+    return scalar_entries.rows(form, query) if isinstance(form, ScalarDecay) else diagonal_entries.rows(form, query)
+
+
+def _take_rows(matrix: Tensor, query: Positions) -> Tensor:
+    index = query.expand(matrix.shape[0], -1)[:, None, :, None]
+    return matrix.gather(2, index.expand(-1, matrix.shape[1], -1, matrix.shape[3]))
+
+
+def _distance(matrix: Tensor) -> Tensor:
+    time, source = matrix.shape[-2:]
+    queries = torch.arange(source - time, source, device=matrix.device)
+    return queries[:, None] - torch.arange(source, device=matrix.device)
+
+
+def _positions(positions: Positions, length: int, name: str) -> Int[Tensor, "batch_or_one positions"]:
+    positions = torch.atleast_2d(positions)
+    if positions.numel() and (int(positions.min()) < 0 or int(positions.max()) >= length):
+        raise ValueError(f"{name} positions must be between 0 and {length - 1}, got {positions.tolist()}")
+    return positions

@@ -1,0 +1,78 @@
+"""Heads and groups: which group of shared queries or keys a head reads, and forms restricted to some heads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from workbench.kernels.forms import DiagonalDecay, ScalarDecay, Softmax
+
+FormT = TypeVar("FormT", Softmax, ScalarDecay, DiagonalDecay)
+
+
+def spread(x: Tensor, heads: int, dim: int) -> Tensor:
+    """Repeat the groups along `dim` so that there is one entry a head; a view where there is one group.
+
+    Raises:
+        ValueError: the groups do not divide the heads.
+    """
+    groups = x.shape[dim]
+    if groups == heads:
+        return x
+    if groups == 0 or heads % groups:
+        raise ValueError(f"{heads} heads cannot share {groups} groups: the groups must divide the heads")
+    if groups == 1:
+        shape = list(x.shape)
+        shape[dim] = heads
+        return x.expand(shape)
+    return x.repeat_interleave(heads // groups, dim=dim)
+
+
+def _grouped(x: Tensor, heads: int, chosen: Tensor, dim: int = 2) -> Tensor:
+    """The groups that the chosen heads read; a single group stays single, so that it is not copied per head."""
+    groups = x.shape[dim]
+    return x if groups == 1 else x.index_select(dim, chosen // (heads // groups))
+
+
+def select_heads(form: FormT, heads: Sequence[int] | None) -> FormT:
+    """The form of the chosen heads only, in the order given; the form itself for None.
+
+    Raises:
+        ValueError: a head is out of range, or none is given.
+    """
+    if heads is None:
+        return form
+    count = form.heads
+    if not heads or not all(-count <= head < count for head in heads):
+        raise ValueError(f"heads must be between 0 and {count - 1}, and at least one; got {list(heads)}")
+    chosen = torch.tensor([head % count for head in heads], device=form.v.device)
+    if isinstance(form, Softmax):
+
+        def rows(x: Tensor | None) -> Tensor | None:
+            return None if x is None else _grouped(x, count, chosen, dim=1)
+
+        return replace(
+            form,
+            q=form.q.index_select(2, chosen),
+            k=_grouped(form.k, count, chosen),
+            v=_grouped(form.v, count, chosen),
+            mask=rows(form.mask),
+            bias=rows(form.bias),
+            sinks=None if form.sinks is None else form.sinks[chosen],
+        )
+    write = None if form.write is None else form.write.index_select(2, chosen)
+    selected = replace(
+        form,
+        q=_grouped(form.q, count, chosen),
+        k=_grouped(form.k, count, chosen),
+        v=form.v.index_select(2, chosen),
+        log_decay=form.log_decay.index_select(2, chosen),
+        write=write,
+    )
+    if isinstance(selected, DiagonalDecay) and selected.rate is not None:
+        return replace(selected, rate=selected.rate[chosen])
+    return selected
