@@ -18,7 +18,7 @@ from workbench.kernels.diagonal_decay import chunked as diagonal_chunked
 from workbench.kernels.diagonal_decay import entries as diagonal_entries
 from workbench.kernels.diagonal_decay import reference as diagonal_reference
 from workbench.kernels.diagonal_decay import statistics as diagonal_statistics
-from workbench.kernels.forms import DiagonalDecay, Form, RecurrentForm, ScalarDecay, Softmax
+from workbench.kernels.forms import Form, RecurrentForm, ScalarDecay, Softmax
 from workbench.kernels.grouping import select_heads
 from workbench.kernels.scalar_decay import chunked as scalar_chunked
 from workbench.kernels.scalar_decay import entries as scalar_entries
@@ -36,9 +36,7 @@ PerToken = Float[Tensor, "batch time heads"]
 Positions = Int[Tensor, " positions"] | Int[Tensor, "batch positions"]
 
 
-def forward(
-    form: Form, initial_state: State | None = None, backend: Backend = "auto"
-) -> tuple[Outputs, State | None]:
+def forward(form: Form, initial_state: State | None = None, backend: Backend = "auto") -> tuple[Outputs, State | None]:
     """Outputs ``o = A v`` (plus what an initial state adds) and the final state; None for softmax. Differentiable.
 
     Raises:
@@ -221,7 +219,7 @@ def _reference_dense(form: Form) -> Float[Tensor, "batch heads time source"]:
     return scalar_reference.dense(form) if isinstance(form, ScalarDecay) else diagonal_reference.dense(form)
 
 
-def _rows(form: Form, query: Int[Tensor, "batch_or_one queries"]) -> Float[Tensor, "batch heads queries source"]:
+def _rows(form: Form, query: Int[Tensor, "#batch queries"]) -> Float[Tensor, "batch heads queries source"]:
     if isinstance(form, Softmax):
         return softmax_entries.rows(form, query)
     return scalar_entries.rows(form, query) if isinstance(form, ScalarDecay) else diagonal_entries.rows(form, query)
@@ -238,7 +236,7 @@ def _distance(matrix: Tensor) -> Tensor:
     return queries[:, None] - torch.arange(source, device=matrix.device)
 
 
-def _positions(positions: Positions, length: int, name: str) -> Int[Tensor, "batch_or_one positions"]:
+def _positions(positions: Positions, length: int, name: str) -> Int[Tensor, "#batch positions"]:
     positions = torch.atleast_2d(positions)
     if positions.numel() and (int(positions.min()) < 0 or int(positions.max()) >= length):
         raise ValueError(f"{name} positions must be between 0 and {length - 1}, got {positions.tolist()}")

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from workbench.kernels.forms import DiagonalDecay, ScalarDecay, Softmax
-
-FormT = TypeVar("FormT", Softmax, ScalarDecay, DiagonalDecay)
+from workbench.kernels.forms import DiagonalDecay, Form, ScalarDecay, Softmax
 
 
 def spread(x: Tensor, heads: int, dim: int) -> Tensor:
@@ -38,7 +35,7 @@ def _grouped(x: Tensor, heads: int, chosen: Tensor, dim: int = 2) -> Tensor:
     return x if groups == 1 else x.index_select(dim, chosen // (heads // groups))
 
 
-def select_heads(form: FormT, heads: Sequence[int] | None) -> FormT:
+def select_heads(form: Form, heads: Sequence[int] | None) -> Form:
     """The form of the chosen heads only, in the order given; the form itself for None.
 
     Raises:
@@ -51,28 +48,18 @@ def select_heads(form: FormT, heads: Sequence[int] | None) -> FormT:
         raise ValueError(f"heads must be between 0 and {count - 1}, and at least one; got {list(heads)}")
     chosen = torch.tensor([head % count for head in heads], device=form.v.device)
     if isinstance(form, Softmax):
-
-        def rows(x: Tensor | None) -> Tensor | None:
-            return None if x is None else _grouped(x, count, chosen, dim=1)
-
         return replace(
             form,
             q=form.q.index_select(2, chosen),
             k=_grouped(form.k, count, chosen),
             v=_grouped(form.v, count, chosen),
-            mask=rows(form.mask),
-            bias=rows(form.bias),
+            mask=None if form.mask is None else _grouped(form.mask, count, chosen, dim=1),
+            bias=None if form.bias is None else _grouped(form.bias, count, chosen, dim=1),
             sinks=None if form.sinks is None else form.sinks[chosen],
         )
+    q, k = _grouped(form.q, count, chosen), _grouped(form.k, count, chosen)
+    v, log_decay = form.v.index_select(2, chosen), form.log_decay.index_select(2, chosen)
     write = None if form.write is None else form.write.index_select(2, chosen)
-    selected = replace(
-        form,
-        q=_grouped(form.q, count, chosen),
-        k=_grouped(form.k, count, chosen),
-        v=form.v.index_select(2, chosen),
-        log_decay=form.log_decay.index_select(2, chosen),
-        write=write,
-    )
-    if isinstance(selected, DiagonalDecay) and selected.rate is not None:
-        return replace(selected, rate=selected.rate[chosen])
-    return selected
+    if isinstance(form, ScalarDecay):
+        return ScalarDecay(q, k, v, log_decay, write)
+    return DiagonalDecay(q, k, v, log_decay, None if form.rate is None else form.rate[chosen], write)

@@ -44,7 +44,9 @@ class Chunk:
 
 
 def factor(
-    log_decay: Float[Tensor, "batch heads *step key_or_one"], rate: Float[Tensor, "heads key"] | None, dtype: torch.dtype
+    log_decay: Float[Tensor, "batch heads *step key_or_one"],
+    rate: Float[Tensor, "heads key"] | None,
+    dtype: torch.dtype,
 ) -> Float[Tensor, "batch heads *step key"]:
     """The decay of a difference of running sums, heads in dimension 1, rounded to `dtype` before the exponential."""
     log_decay = log_decay.to(dtype)

@@ -14,7 +14,7 @@ from workbench.kernels.precision import compute_dtype
 
 
 def pairs(
-    form: DiagonalDecay, query: Int[Tensor, "batch_or_one pairs"], key: Int[Tensor, "batch_or_one pairs"]
+    form: DiagonalDecay, query: Int[Tensor, "#batch pairs"], key: Int[Tensor, "#batch pairs"]
 ) -> Float[Tensor, "batch heads pairs"]:
     """A at the listed places; 0 where the key comes after the query."""
     dtype = compute_dtype(form.q, form.k, form.log_decay, form.rate, form.write)
@@ -36,7 +36,7 @@ def pairs(
 
 
 def _cross(
-    form: DiagonalDecay, query: Int[Tensor, "batch_or_one queries"], key: Int[Tensor, "batch_or_one keys"]
+    form: DiagonalDecay, query: Int[Tensor, "#batch queries"], key: Int[Tensor, "#batch keys"]
 ) -> Float[Tensor, "batch heads queries keys"]:
     """A at every combination of the listed queries and keys."""
     batch, count = form.q.shape[0], key.shape[-1]
@@ -50,11 +50,11 @@ def _cross(
     return torch.cat(parts, dim=2)
 
 
-def rows(form: DiagonalDecay, query: Int[Tensor, "batch_or_one queries"]) -> Float[Tensor, "batch heads queries source"]:
+def rows(form: DiagonalDecay, query: Int[Tensor, "#batch queries"]) -> Float[Tensor, "batch heads queries source"]:
     """The listed rows of A."""
     return _cross(form, query, torch.arange(form.v.shape[1], device=query.device)[None])
 
 
-def columns(form: DiagonalDecay, key: Int[Tensor, "batch_or_one keys"]) -> Float[Tensor, "batch heads time keys"]:
+def columns(form: DiagonalDecay, key: Int[Tensor, "#batch keys"]) -> Float[Tensor, "batch heads time keys"]:
     """The listed columns of A."""
     return _cross(form, torch.arange(form.v.shape[1], device=key.device)[None], key)

@@ -21,7 +21,7 @@ def _operands(form: ScalarDecay) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def pairs(
-    form: ScalarDecay, query: Int[Tensor, "batch_or_one pairs"], key: Int[Tensor, "batch_or_one pairs"]
+    form: ScalarDecay, query: Int[Tensor, "#batch pairs"], key: Int[Tensor, "#batch pairs"]
 ) -> Float[Tensor, "batch heads pairs"]:
     """A at the listed places; 0 where the key comes after the query."""
     q, k, total, write = _operands(form)
@@ -38,7 +38,7 @@ def pairs(
 
 
 def _cross(
-    form: ScalarDecay, query: Int[Tensor, "batch_or_one queries"], key: Int[Tensor, "batch_or_one keys"]
+    form: ScalarDecay, query: Int[Tensor, "#batch queries"], key: Int[Tensor, "#batch keys"]
 ) -> Float[Tensor, "batch heads queries keys"]:
     """A at every combination of the listed queries and keys, a block of queries at a time."""
     q, k, total, write = _operands(form)
@@ -57,11 +57,11 @@ def _cross(
     return torch.cat(parts, dim=2)
 
 
-def rows(form: ScalarDecay, query: Int[Tensor, "batch_or_one queries"]) -> Float[Tensor, "batch heads queries source"]:
+def rows(form: ScalarDecay, query: Int[Tensor, "#batch queries"]) -> Float[Tensor, "batch heads queries source"]:
     """The listed rows of A."""
     return _cross(form, query, torch.arange(form.v.shape[1], device=query.device)[None])
 
 
-def columns(form: ScalarDecay, key: Int[Tensor, "batch_or_one keys"]) -> Float[Tensor, "batch heads time keys"]:
+def columns(form: ScalarDecay, key: Int[Tensor, "#batch keys"]) -> Float[Tensor, "batch heads time keys"]:
     """The listed columns of A."""
     return _cross(form, torch.arange(form.v.shape[1], device=key.device)[None], key)

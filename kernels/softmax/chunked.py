@@ -16,9 +16,7 @@ def forward(form: Softmax) -> tuple[Float[Tensor, "batch time heads value"], Non
     """Outputs, differentiable; attention over keys has no state. A query that may look nowhere gives zeros."""
     if form.softcap is None and form.sinks is None:
         return _fused(form), None
-    outputs = [
-        apply_pattern(weights, form.v[:, : weights.shape[-1]]) for _, weights in pattern_blocks(form)
-    ]
+    outputs = [apply_pattern(weights, form.v[:, : weights.shape[-1]]) for _, weights in pattern_blocks(form)]
     if not outputs:
         return form.v.new_zeros(form.q.shape[0], 0, form.heads, form.v.shape[-1]), None
     return torch.cat(outputs, dim=1), None

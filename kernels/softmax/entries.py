@@ -11,12 +11,12 @@ from workbench.kernels.forms import Softmax
 from workbench.kernels.softmax.pattern import pattern, pattern_blocks, take_queries
 
 
-def rows(form: Softmax, query: Int[Tensor, "batch_or_one queries"]) -> Float[Tensor, "batch heads queries source"]:
+def rows(form: Softmax, query: Int[Tensor, "#batch queries"]) -> Float[Tensor, "batch heads queries source"]:
     """The listed rows of A."""
     return pattern(take_queries(form, query))
 
 
-def columns(form: Softmax, key: Int[Tensor, "batch_or_one keys"]) -> Float[Tensor, "batch heads time keys"]:
+def columns(form: Softmax, key: Int[Tensor, "#batch keys"]) -> Float[Tensor, "batch heads time keys"]:
     """The listed columns of A."""
     batch = form.q.shape[0]
     parts = []
@@ -29,7 +29,7 @@ def columns(form: Softmax, key: Int[Tensor, "batch_or_one keys"]) -> Float[Tenso
 
 
 def pairs(
-    form: Softmax, query: Int[Tensor, "batch_or_one pairs"], key: Int[Tensor, "batch_or_one pairs"]
+    form: Softmax, query: Int[Tensor, "#batch pairs"], key: Int[Tensor, "#batch pairs"]
 ) -> Float[Tensor, "batch heads pairs"]:
     """A at the listed places; a whole row is normalised for each, a block of rows at a time."""
     batch, source = form.q.shape[0], form.k.shape[1]

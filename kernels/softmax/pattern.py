@@ -15,7 +15,7 @@ from workbench.kernels.grouping import spread
 from workbench.kernels.precision import compute_dtype
 
 
-def take_queries(form: Softmax, query: Int[Tensor, "batch_or_one queries"]) -> Softmax:
+def take_queries(form: Softmax, query: Int[Tensor, "#batch queries"]) -> Softmax:
     """The form with only the listed queries, each with what it may look at spelled out in the mask."""
     batch, time = form.q.shape[:2]
     source = form.k.shape[1]
