@@ -3,12 +3,12 @@
 A mixer reads `inputs` (what its input projection wrote to the value path) and writes `outputs` (what its output
 projection reads), and between the two
 
-    v = source * (conv(inputs) + conv_bias)         values of the core
-    y = gate * (A v + skip * v)                     outputs
+    v = source * (conv(inputs) + conv_bias + carried_conv)         values of the core
+    y = gate * (A v + carried_z + skip * v)                        outputs
 
 with `A` the core form's matrix. For SiLU(c) = c * sigmoid(c), `source` is sigmoid(c): the non-linearity is held fixed
 at its recorded value, which makes the map from `inputs` to `outputs` linear and exact (implicit attention of the whole
-mixer), up to the constant that the convolution's bias carries.
+mixer), up to a constant: what the convolution's bias and earlier calls (a cache) put there.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.kernels.forms import DiagonalDecay, Form, ScalarDecay, Softmax
+from workbench.kernels.forms import DiagonalDecay, Form, RecurrentForm, ScalarDecay, Softmax
 
-__all__ = ["DiagonalDecay", "Form", "MixerForm", "ScalarDecay", "Softmax"]
+__all__ = ["DiagonalDecay", "Form", "MixerForm", "RecurrentForm", "ScalarDecay", "Softmax"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,9 @@ class MixerForm:
         source: factor on each value (activation slope, padding mask); None means 1.
         skip: factor a head and channel on the value, added to the core's output (Mamba's D); None means 0.
         gate: factor on each output (output gate times norm scale times norm weight); None means 1.
+        carried_conv: what a cache adds to the convolution's output at the first few tokens; None means 0.
+        carried_z: what the state left by earlier calls adds to the core's output; None means 0. ``z`` includes it, the
+            core's matrix does not (it would be a source of its own, before the first token).
     """
 
     core: Form
@@ -48,3 +51,5 @@ class MixerForm:
     source: Float[Tensor, "batch time heads value"] | None = None
     skip: Float[Tensor, "heads value"] | None = None
     gate: Float[Tensor, "batch time heads value"] | None = None
+    carried_conv: Float[Tensor, "batch time heads value"] | None = None
+    carried_z: Float[Tensor, "batch time heads value"] | None = None

@@ -1,0 +1,317 @@
+"""The causal linear map behind an implicit attention, in the two scopes.
+
+A map takes values ``[batch, source, heads, value]`` to outputs ``[batch, time, heads, value]``. Its *units* are the
+parts with a matrix of their own: heads for the core (all value channels of a head share one matrix), single channels
+for a whole mixer (convolution, activation slope, skip and gate differ from channel to channel).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from workbench import kernels
+from workbench.forms import Form, MixerForm, Softmax
+from workbench.kernels.blocking import BLOCK_ELEMENTS, blocks
+
+Rows = slice | Tensor | None
+
+
+class Operator(ABC):
+    """A causal map with its matrix readable in parts; `time` destinations, `source` sources, `units` matrices."""
+
+    form: MixerForm
+    units: int
+    time: int
+    source: int
+
+    @abstractmethod
+    def apply(self, values: Float[Tensor, "batch source heads value"]) -> Float[Tensor, "batch time heads value"]:
+        """The linear part applied to values."""
+
+    @property
+    @abstractmethod
+    def constant(self) -> Float[Tensor, "batch time heads value"] | None:
+        """What is added to the linear part, None for nothing."""
+
+    @abstractmethod
+    def values(self, units: Sequence[int]) -> Float[Tensor, "batch source units value"]:
+        """The recorded values that each of the units reads."""
+
+    @abstractmethod
+    def by_unit(
+        self, outputs: Float[Tensor, "batch time heads value"], units: Sequence[int]
+    ) -> Float[Tensor, "batch time units value"]:
+        """Outputs laid out by unit, restricted to some of them."""
+
+    @abstractmethod
+    def dense(self, units: Sequence[int] | None, rows: Rows) -> Float[Tensor, "batch units rows source"]:
+        """A tile of the matrix."""
+
+    @abstractmethod
+    def pairs(
+        self, query: Int[Tensor, "*pairs"], key: Int[Tensor, "*pairs"], units: Sequence[int] | None
+    ) -> Float[Tensor, "batch units pairs"]:
+        """Entries at listed places."""
+
+    @abstractmethod
+    def columns(
+        self, key: Int[Tensor, " columns"], units: Sequence[int] | None
+    ) -> Float[Tensor, "batch units time columns"]:
+        """Whole columns."""
+
+    @abstractmethod
+    def row_sum(self) -> Float[Tensor, "batch units time"]:
+        """Sum of each row, signs kept."""
+
+    def row_moments(self, power: int) -> tuple[Float[Tensor, "batch units time"], Float[Tensor, "batch units time"]]:
+        """``sum_s |A[t,s]|^power`` and ``sum_s |A[t,s]|^power (t - s)``, by tiles: memory linear in time."""
+        batch, distance = self.batch, self.distance()
+        weight = torch.zeros(batch, self.units, self.time, dtype=distance.dtype, device=distance.device)
+        moment = torch.zeros_like(weight)
+        for units, rows, tile in self.tiles():
+            sized = tile.abs() if power == 1 else tile.square()
+            weight[:, units, rows] = sized.sum(-1)
+            moment[:, units, rows] = torch.einsum("burs,rs->bur", sized, distance[rows])
+        return weight, moment
+
+    def tiles(self, budget: int = BLOCK_ELEMENTS) -> Iterator[tuple[slice, slice, Tensor]]:
+        """Every entry of the matrix, a tile ``[batch, units, rows, source]`` of at most `budget` elements at a time."""
+        per_row = self.batch * self.source
+        for rows in blocks(self.time, per_row, budget):
+            for units in blocks(self.units, per_row * (rows.stop - rows.start), budget):
+                yield units, rows, self.dense(range(units.start, units.stop), rows)
+
+    @property
+    @abstractmethod
+    def batch(self) -> int:
+        """Sequences in the batch."""
+
+    @abstractmethod
+    def distance(self) -> Float[Tensor, "time source"]:
+        """``t - s`` in tokens, in the dtype the matrix is computed in (0 above the diagonal)."""
+
+
+class CoreOperator(Operator):
+    """The recurrence or the softmax alone: the core form's own matrix."""
+
+    def __init__(self, form: MixerForm) -> None:
+        self.form = form
+        self.core: Form = form.core
+        self.units = self.core.heads
+        self.time, self.source = self.core.q.shape[1], self.core.k.shape[1]
+
+    @property
+    def batch(self) -> int:
+        return self.core.q.shape[0]
+
+    def apply(self, values: Float[Tensor, "batch source heads value"]) -> Float[Tensor, "batch time heads value"]:
+        return kernels.forward(replace(self.core, v=values))[0]
+
+    @property
+    def constant(self) -> Float[Tensor, "batch time heads value"] | None:
+        return self.form.carried_z
+
+    def values(self, units: Sequence[int]) -> Float[Tensor, "batch source units value"]:
+        shared = self.units // self.core.v.shape[2]
+        return self.core.v[:, :, [unit // shared for unit in units]]
+
+    def by_unit(
+        self, outputs: Float[Tensor, "batch time heads value"], units: Sequence[int]
+    ) -> Float[Tensor, "batch time units value"]:
+        return outputs[:, :, list(units)]
+
+    def dense(self, units: Sequence[int] | None, rows: Rows) -> Float[Tensor, "batch units rows source"]:
+        return kernels.dense(self.core, heads=units, rows=rows)
+
+    def pairs(
+        self, query: Int[Tensor, "*pairs"], key: Int[Tensor, "*pairs"], units: Sequence[int] | None
+    ) -> Float[Tensor, "batch units pairs"]:
+        return kernels.pairs(self.core, query, key, heads=units)
+
+    def columns(
+        self, key: Int[Tensor, " columns"], units: Sequence[int] | None
+    ) -> Float[Tensor, "batch units time columns"]:
+        return kernels.columns(self.core, key, heads=units)
+
+    def row_sum(self) -> Float[Tensor, "batch units time"]:
+        return kernels.row_sum(self.core).transpose(1, 2)
+
+    def row_moments(self, power: int) -> tuple[Float[Tensor, "batch units time"], Float[Tensor, "batch units time"]]:
+        if power == 2:
+            weight, moment = kernels.row_energy(self.core), kernels.energy_distance(self.core)
+        elif isinstance(self.core, Softmax):
+            weight, moment = kernels.row_sum(self.core), kernels.mass_distance(self.core)
+        else:
+            return super().row_moments(power)
+        return weight.transpose(1, 2), moment.transpose(1, 2)
+
+    def distance(self) -> Float[Tensor, "time source"]:
+        # Queries are the last `time` of the sources.
+        device, dtype = self.core.q.device, torch.promote_types(self.core.q.dtype, torch.float32)
+        query = torch.arange(self.source - self.time, self.source, device=device)
+        return (query[:, None] - torch.arange(self.source, device=device)).clamp(min=0).to(dtype)
+
+
+class MixerOperator(Operator):
+    """The whole mixer: ``diag(gate) (A + diag(skip)) diag(source) Conv``, one matrix a channel.
+
+    Entry by entry, with the tap that multiplies the input `j` steps back called ``lag[j]``:
+
+        M[t, s] = gate[t] sum_j lag[j] source[s + j] (A[t, s + j] + skip [t = s + j])
+    """
+
+    def __init__(self, form: MixerForm) -> None:
+        self.form = form
+        self.core = CoreOperator(form)
+        _, time, heads, channels = form.outputs.shape
+        self.time, self.source = time, self.core.source
+        self.channels = channels
+        self.units = heads * channels
+        # Channel-major copies [batch, units, time], so that a unit's row is contiguous where tiles are built.
+        self._gate = None if form.gate is None else form.gate.flatten(2).transpose(1, 2)
+        self._source = None if form.source is None else form.source.flatten(2).transpose(1, 2)
+        self._skip = None if form.skip is None else form.skip.flatten()
+        self._lags = None if form.conv is None else form.conv.flip(-1).flatten(0, 1)
+
+    @property
+    def batch(self) -> int:
+        return self.core.batch
+
+    def distance(self) -> Float[Tensor, "time source"]:
+        return self.core.distance()
+
+    def apply(self, values: Float[Tensor, "batch source heads value"]) -> Float[Tensor, "batch time heads value"]:
+        """Convolve, scale, run the core, add the skip, gate."""
+        if self.form.conv is not None:
+            taps = self.form.conv.shape[-1]
+            padded = torch.cat([values.new_zeros(values.shape[0], taps - 1, *values.shape[2:]), values], dim=1)
+            values = torch.zeros_like(values) + sum(
+                padded[:, j : j + values.shape[1]] * self.form.conv[..., j] for j in range(taps)
+            )
+        return self._after_convolution(values)
+
+    def _after_convolution(
+        self, convolved: Float[Tensor, "batch source heads value"]
+    ) -> Float[Tensor, "batch time heads value"]:
+        values = convolved if self.form.source is None else convolved * self.form.source
+        out = self.core.apply(values)
+        if self.form.skip is not None:
+            out = out + self.form.skip * values
+        return out if self.form.gate is None else out * self.form.gate
+
+    @property
+    def constant(self) -> Float[Tensor, "batch time heads value"] | None:
+        form, total = self.form, None
+        if form.conv_bias is not None:
+            total = form.conv_bias.expand(*form.outputs.shape[:2], *form.conv_bias.shape)
+        if form.carried_conv is not None:
+            total = form.carried_conv if total is None else total + form.carried_conv
+        constant = None if total is None else self._after_convolution(total)
+        if form.carried_z is not None:
+            carried = form.carried_z if form.gate is None else form.gate * form.carried_z
+            constant = carried if constant is None else constant + carried
+        return constant
+
+    def values(self, units: Sequence[int]) -> Float[Tensor, "batch source units value"]:
+        inputs = self.form.inputs if self.form.inputs is not None else self.form.core.v
+        if inputs.shape[2] * inputs.shape[3] != self.units:
+            inputs = inputs.repeat_interleave(self.units // (inputs.shape[2] * inputs.shape[3]), dim=2)
+        return inputs.flatten(2)[:, :, list(units), None]
+
+    def by_unit(
+        self, outputs: Float[Tensor, "batch time heads value"], units: Sequence[int]
+    ) -> Float[Tensor, "batch time units value"]:
+        return outputs.flatten(2)[:, :, list(units), None]
+
+    def dense(self, units: Sequence[int] | None, rows: Rows) -> Float[Tensor, "batch units rows source"]:
+        chosen = self._chosen(units)
+        device = self.form.outputs.device
+        every = torch.arange(self.time, device=device)
+        query = every if rows is None else every[rows]
+        heads, position = self._heads_of(chosen)
+        tile = self.core.dense(heads, query)[:, position]
+        if self._skip is not None:
+            diagonal = query[:, None] + (self.source - self.time) == torch.arange(self.source, device=device)
+            tile = tile + self._skip[chosen, None, None] * diagonal
+        if self._source is not None:
+            tile = tile * self._source[:, chosen, None]
+        tile = self._convolved(tile, chosen)
+        return tile if self._gate is None else tile * self._gate[:, chosen][:, :, query, None]
+
+    def _convolved(self, tile: Float[Tensor, "batch units rows source"], chosen: Tensor) -> Tensor:
+        """Multiply by the convolution from the right: entry s gathers the entries s, s + 1, ... one tap later each."""
+        if self._lags is None:
+            return tile
+        lags = self._lags[chosen, :, None, None]
+        out = tile * lags[:, 0]
+        for j in range(1, min(lags.shape[1], tile.shape[-1])):
+            out[..., :-j] += tile[..., j:] * lags[:, j]
+        return out
+
+    def pairs(
+        self, query: Int[Tensor, "*pairs"], key: Int[Tensor, "*pairs"], units: Sequence[int] | None
+    ) -> Float[Tensor, "batch units pairs"]:
+        chosen = self._chosen(units)
+        heads, position = self._heads_of(chosen)
+        total = self.form.outputs.new_zeros(self.batch, len(chosen), key.shape[-1])
+        for j in range(1 if self._lags is None else self._lags.shape[1]):
+            late = key + j
+            inside = late <= query + (self.source - self.time)
+            late = late.clamp(max=self.source - 1)
+            entry = self.core.pairs(query, late, heads)[:, position]
+            if self._skip is not None:
+                entry = entry + self._skip[chosen, None] * _spread(late == query + (self.source - self.time))
+            if self._source is not None:
+                entry = entry * _gather(self._source[:, chosen], late)
+            if self._lags is not None:
+                entry = entry * self._lags[chosen, j, None]
+            total = total + entry * _spread(inside)
+        return total if self._gate is None else total * _gather(self._gate[:, chosen], query)
+
+    def columns(
+        self, key: Int[Tensor, " columns"], units: Sequence[int] | None
+    ) -> Float[Tensor, "batch units time columns"]:
+        chosen = self._chosen(units)
+        heads, position = self._heads_of(chosen)
+        query = torch.arange(self.source - self.time, self.source, device=key.device)
+        total = self.form.outputs.new_zeros(self.batch, len(chosen), self.time, key.shape[-1])
+        for j in range(1 if self._lags is None else self._lags.shape[1]):
+            late = (key + j).clamp(max=self.source - 1)
+            entry = self.core.columns(late, heads)[:, position]
+            if self._skip is not None:
+                entry = entry + self._skip[chosen, None, None] * (query[:, None] == late)
+            if self._source is not None:
+                entry = entry * self._source[:, chosen][:, :, None, late]
+            if self._lags is not None:
+                entry = entry * self._lags[chosen, j, None, None]
+            total = total + entry * (key + j < self.source)
+        return total if self._gate is None else total * self._gate[:, chosen, :, None]
+
+    def row_sum(self) -> Float[Tensor, "batch units time"]:
+        return self.apply(torch.ones_like(self.form.core.v)).flatten(2).transpose(1, 2)
+
+    def _chosen(self, units: Sequence[int] | None) -> Tensor:
+        every = torch.arange(self.units, device=self.form.outputs.device)
+        return every if units is None else every[list(units)]
+
+    def _heads_of(self, chosen: Tensor) -> tuple[list[int], Tensor]:
+        """The heads that the chosen channels belong to, each once, and where each channel finds its head."""
+        heads, position = torch.unique(chosen // self.channels, return_inverse=True)
+        return heads.tolist(), position
+
+
+def _gather(x: Float[Tensor, "batch units time"], at: Int[Tensor, "*pairs"]) -> Float[Tensor, "batch units pairs"]:
+    if at.ndim == 1:
+        return x[:, :, at]
+    return x.gather(2, at[:, None].expand(-1, x.shape[1], -1))
+
+
+def _spread(mask: Tensor) -> Tensor:
+    """A mask over pairs, ``[pairs]`` or ``[batch, pairs]``, with an axis for the units."""
+    return mask if mask.ndim == 1 else mask[:, None]

@@ -1,0 +1,113 @@
+"""Mamba (Gu and Dao 2023, arXiv:2312.00752) and FalconMamba: the selective scan, one head a channel.
+
+Per channel d and state dimension n, with the time step dt > 0 and the rate r = exp(A_log) (section 3.2, algorithm 2):
+
+    S_t[n] = exp(-dt_t r[n]) S_{t-1}[n] + dt_t B_t[n] x_t        z_t = sum_n C_t[n] S_t[n]
+
+which is diagonal decay with q = C, k = B (shared by all channels), v = x and write strength dt.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from workbench.families.base import register
+from workbench.families.recurrent import Projected, RecurrentAdapter
+from workbench.forms import DiagonalDecay
+
+
+@register
+class MambaAdapter(RecurrentAdapter):
+    """Mamba-1 of transformers (``MambaMixer``) and of the zoo (``Mamba``): same parameters, same mathematics.
+
+    One difference from transformers' eager mixer is deliberate: several tokens after a filled cache continue from the
+    cached state, as one-token decoding does; transformers starts such a chunk from a zero state.
+    """
+
+    family: ClassVar[str] = "mamba"
+    mixer_classes: ClassVar[tuple[str, ...]] = ("MambaMixer", "Mamba")
+    log_decay_axes: ClassVar[tuple[str, ...]] = ("batch", "time", "head", "key")
+    log_decay_on_request: ClassVar[bool] = True
+
+    @property
+    def n_heads(self) -> int:
+        """Channels: each has its own decay, hence its own implicit attention."""
+        return self._parameter("A_log").shape[0]
+
+    @property
+    def d_value(self) -> int:
+        """A channel carries one value."""
+        return 1
+
+    def project(self, hidden: Float[Tensor, "batch time model"]) -> Projected:
+        both: Tensor = self._submodule("in_proj")(hidden)
+        return Projected(both[..., : self.n_heads], both[..., self.n_heads :])
+
+    def core_form(
+        self, active: Float[Tensor, "batch time channels"], rest: Float[Tensor, "batch time other"] | None
+    ) -> DiagonalDecay:
+        rate = self._parameter("A_log").to(active.dtype).exp()
+        projection = self._submodule("x_proj")
+        selected = projection(active.to(projection.get_parameter("weight").dtype))
+        states = rate.shape[1]
+        rank = selected.shape[-1] - 2 * states
+        low, b, c = self.normalised(
+            selected[..., :rank], selected[..., rank : rank + states], selected[..., rank + states :]
+        )
+        step = self._submodule("dt_proj")
+        raw = F.linear(low, step.get_parameter("weight")).to(active.dtype)
+        bias = step._parameters.get("bias")
+        dt = F.softplus(raw if bias is None else raw + bias.to(active.dtype))
+        return DiagonalDecay(
+            q=c[:, :, None].to(active.dtype),
+            k=b[:, :, None].to(active.dtype),
+            v=active[..., None],
+            log_decay=-dt[..., None],
+            rate=rate,
+            write=dt,
+        )
+
+    def normalised(
+        self,
+        low: Float[Tensor, "batch time rank"],
+        b: Float[Tensor, "batch time key"],
+        c: Float[Tensor, "batch time key"],
+    ) -> tuple[Float[Tensor, "batch time rank"], Float[Tensor, "batch time key"], Float[Tensor, "batch time key"]]:
+        """The selected time step (before its projection), B and C, normalised where the family does so."""
+        return low, b, c
+
+    def skip(self) -> Float[Tensor, "heads value"] | None:
+        return self._parameter("D")[:, None]
+
+    def to_cache(self, state: Float[Tensor, "batch heads key value"]) -> Float[Tensor, "batch heads key"]:
+        return state[..., 0]
+
+    def from_cache(self, state: Float[Tensor, "batch heads key"]) -> Float[Tensor, "batch heads key value"]:
+        return state[..., None]
+
+
+@register
+class FalconMambaAdapter(MambaAdapter):
+    """FalconMamba (Zuo et al. 2024, arXiv:2410.05355): Mamba with an RMS norm without weights on dt, B and C."""
+
+    family: ClassVar[str] = "falcon_mamba"
+    mixer_classes: ClassVar[tuple[str, ...]] = ("FalconMambaMixer",)
+
+    def normalised(
+        self,
+        low: Float[Tensor, "batch time rank"],
+        b: Float[Tensor, "batch time key"],
+        c: Float[Tensor, "batch time key"],
+    ) -> tuple[Float[Tensor, "batch time rank"], Float[Tensor, "batch time key"], Float[Tensor, "batch time key"]]:
+        epsilon = float(getattr(self.module, "rms_eps"))  # noqa: B009 - mypy sees a Tensor in module attributes
+        return _rms(low, epsilon), _rms(b, epsilon), _rms(c, epsilon)
+
+
+def _rms(x: Float[Tensor, "batch time size"], epsilon: float) -> Float[Tensor, "batch time size"]:
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + epsilon)).to(x.dtype)

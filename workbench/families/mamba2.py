@@ -1,0 +1,89 @@
+"""Mamba-2 (Dao and Gu 2024, arXiv:2405.21060): scalar decay, B and C shared in groups of heads, a gated norm after.
+
+Per head, with dt > 0 and the rate r = exp(A_log) (section 5 and listing 1):
+
+    S_t = exp(-dt_t r) S_{t-1} + dt_t B_t x_t'        z_t = S_t' C_t
+
+The norm multiplies ``(z + D x) silu(gate)`` by its weight over the root mean square of each group; for implicit
+attention that factor is held fixed like the gate.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from workbench.families.base import register
+from workbench.families.recurrent import Projected, RecurrentAdapter
+from workbench.forms import ScalarDecay
+
+
+@register
+class Mamba2Adapter(RecurrentAdapter):
+    """Mamba-2 of transformers (``Mamba2Mixer``) and of the zoo (``Mamba2``).
+
+    Limits on the time step hold in one-token decoding too, where transformers' eager mixer forgets them.
+    """
+
+    family: ClassVar[str] = "mamba2"
+    mixer_classes: ClassVar[tuple[str, ...]] = ("Mamba2Mixer", "Mamba2")
+
+    def __init__(self, module: nn.Module, layer: int) -> None:
+        super().__init__(module, layer)
+        self._groups = int(getattr(module, "n_groups", 1))
+        low, high = getattr(module, "time_step_limit", (0.0, float("inf")))
+        self._limits = (float(low), float(high))
+        norm = module.get_submodule("norm")
+        self._epsilon = float(getattr(norm, "variance_epsilon", getattr(norm, "eps", 1e-6)))
+
+    @property
+    def n_heads(self) -> int:
+        """Heads: each has its own decay."""
+        return self._parameter("A_log").shape[0]
+
+    @property
+    def d_value(self) -> int:
+        """Channels a head."""
+        return self._inner // self.n_heads
+
+    @property
+    def _inner(self) -> int:
+        return self._submodule("norm").get_parameter("weight").shape[0]
+
+    def project(self, hidden: Float[Tensor, "batch time model"]) -> Projected:
+        flat: Tensor = self._submodule("in_proj")(hidden)
+        step = flat.shape[-1] - self.n_heads
+        return Projected(inputs=flat[..., self._inner : step], gate=flat[..., : self._inner], rest=flat[..., step:])
+
+    def core_form(
+        self, active: Float[Tensor, "batch time channels"], rest: Float[Tensor, "batch time other"] | None
+    ) -> ScalarDecay:
+        assert rest is not None  # `project` above always fills it
+        # Slices, not split(): an in-place edit by a hook is refused on the several views that split() returns.
+        middle = (self._inner + active.shape[-1]) // 2
+        dt = F.softplus(rest.to(active.dtype) + self._parameter("dt_bias").to(active.dtype)).clamp(*self._limits)
+        return ScalarDecay(
+            q=active[..., middle:].unflatten(-1, (self._groups, -1)),
+            k=active[..., self._inner : middle].unflatten(-1, (self._groups, -1)),
+            v=active[..., : self._inner].unflatten(-1, (self.n_heads, self.d_value)),
+            log_decay=-dt * self._parameter("A_log").to(active.dtype).exp(),
+            write=dt,
+        )
+
+    def skip(self) -> Float[Tensor, "heads value"] | None:
+        return self._parameter("D")[:, None].expand(self.n_heads, self.d_value)
+
+    def output_scale(self, gated: Float[Tensor, "batch time inner"]) -> Float[Tensor, "batch time inner"] | None:
+        groups = gated.unflatten(-1, (self._groups, -1))
+        inverse = torch.rsqrt(groups.square().mean(-1, keepdim=True) + self._epsilon).expand_as(groups)
+        return inverse.flatten(2) * self._submodule("norm").get_parameter("weight").to(gated.dtype)
+
+    def to_cache(self, state: Float[Tensor, "batch heads key value"]) -> Float[Tensor, "batch heads value key"]:
+        return state.transpose(2, 3)
+
+    def from_cache(self, state: Float[Tensor, "batch heads value key"]) -> Float[Tensor, "batch heads key value"]:
+        return state.transpose(2, 3)
