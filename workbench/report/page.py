@@ -1,0 +1,119 @@
+"""From blocks to one HTML file."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+
+from workbench.figures.maps import attention_map
+from workbench.figures.thumbnail import thumbnail_png
+from workbench.figures.tokens import visible_token
+from workbench.report.blocks import Block, MatrixPanel, MatrixView, Plot
+from workbench.report.files import write_atomically
+
+
+@dataclass(frozen=True)
+class Page:
+    """One report.
+
+    Attributes:
+        title: the page's heading and window title.
+        lead: one or two sentences: what was found, in words.
+        blocks: the content in reading order.
+        facts: name and value of what a reader needs to repeat it (command, versions, seeds).
+    """
+
+    title: str
+    lead: str
+    blocks: Sequence[Block]
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+def write_page(path: Path, page: Page) -> None:
+    """Render `page` and write it atomically. Raises InputError when the file cannot be written."""
+    write_atomically(path, render_page(page))
+
+
+def render_page(page: Page) -> str:
+    """The page as one HTML document with everything inside: styles, scripts, Plotly, data."""
+    import jinja2
+    from plotly.offline import get_plotlyjs
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("workbench.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": True}
+    figures: dict[str, Any] = {}
+    matrices: dict[str, Any] = {}
+    shown = []
+    for number, block in enumerate(page.blocks):
+        entry: dict[str, Any] = {"kind": block.kind, "block": block, "id": f"b{number}"}
+        if isinstance(block, Plot):
+            figures[entry["id"]] = _plain(block.figure)
+        elif isinstance(block, MatrixView):
+            entry["tokens"] = [visible_token(token) for token in block.tokens]
+            entry["breaks"] = ["\n" in token for token in block.tokens]
+            entry["thumbnails"] = [_thumbnail(panel) for panel in block.panels]
+            matrices[entry["id"]] = _matrix_data(block)
+        shown.append(entry)
+    static = files("workbench.report").joinpath("static")
+    script = static.joinpath("page.js").read_text("utf-8")
+    plotly = get_plotlyjs() if figures or matrices else ""
+    return environment.get_template("page.html").render(
+        page=page,
+        blocks=shown,
+        style=static.joinpath("page.css").read_text("utf-8"),
+        script=script,
+        plotly=plotly,
+        script_sources=" ".join(_policy_hash(source) for source in (plotly, script) if source),
+        data=inert_json({"figures": figures, "matrices": matrices}),
+    )
+
+
+def inert_json(data: Any) -> str:
+    """JSON that cannot leave a ``<script>`` element: ``<``, ``>`` and ``&`` as escapes, ASCII only.
+
+    Raises:
+        ValueError: a number that JSON has no word for (NaN or an infinity).
+    """
+    text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _plain(figure: go.Figure) -> Any:
+    # Plotly's own encoder: typed arrays become base64, which has a word for NaN.
+    return json.loads(figure.to_json())
+
+
+def _matrix_data(view: MatrixView) -> dict[str, Any]:
+    panels = []
+    for panel in view.panels:
+        figure = attention_map(panel.pixels, view.tokens, factor=view.factor, signed=panel.signed, name=view.name)
+        panels.append(
+            {"figure": _plain(figure), "caption": panel.caption, "label": panel.label, "signed": panel.signed}
+        )
+    return {"panels": panels, "factor": view.factor, "name": view.name}
+
+
+def _thumbnail(panel: MatrixPanel) -> str:
+    from workbench.figures.pooling import pool_causal
+
+    png = thumbnail_png(pool_causal(panel.pixels, 64)[0], signed=panel.signed)
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+
+
+def _policy_hash(source: str) -> str:
+    digest = hashlib.sha256(source.encode("utf-8")).digest()
+    return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
