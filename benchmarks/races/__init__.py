@@ -1,0 +1,1 @@
+"""What is raced against what, one subject a file."""

@@ -1,0 +1,19 @@
+"""Every race there is."""
+
+from __future__ import annotations
+
+from benchmarks.race import Race
+from benchmarks.races import hooked, mamba, processes
+
+
+def all_races() -> tuple[Race, ...]:
+    """Every race, in the order in which they are measured."""
+    return (*hooked.races(), *mamba.races(), *processes.races())
+
+
+def race_named(name: str) -> Race:
+    """The race of that name. Raises KeyError with the name."""
+    for race in all_races():
+        if race.name == name:
+            return race
+    raise KeyError(name)

@@ -1,0 +1,60 @@
+"""Rows on disk: one JSON file a row, and one table of them all; written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from benchmarks import ROOT
+from benchmarks.records import Row, Setting
+from benchmarks.table import render
+
+RESULTS = ROOT / "benchmarks" / "results"
+TABLE = "table.md"
+
+
+def save(row: Row, folder: Path) -> None:
+    """Write a row, and the table of all rows beside it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / f"{row.name}.json", row.model_dump_json(indent=1) + "\n")
+    _write(folder / TABLE, render(rows(folder)))
+
+
+def load(name: str, folder: Path) -> Row | None:
+    """The row of that name, or None where there is none that this version understands."""
+    path = folder / f"{name}.json"
+    if not path.exists():
+        return None
+    try:
+        return Row.model_validate_json(path.read_text("utf-8"))
+    except ValidationError:
+        return None
+
+
+def kept(name: str, folder: Path, setting: Setting) -> Row | None:
+    """The row of that name if nothing it depends on has changed since, else None."""
+    row = load(name, folder)
+    return row if row is not None and row.setting == setting else None
+
+
+def rows(folder: Path) -> list[Row]:
+    """Every row in a folder, by name."""
+    found = (load(path.stem, folder) for path in sorted(folder.glob("*.json")))
+    return [row for row in found if row is not None]
+
+
+def _write(path: Path, text: str) -> None:
+    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(scratch).chmod(0o644)
+        Path(scratch).replace(path)
+    except BaseException:
+        Path(scratch).unlink(missing_ok=True)
+        raise
