@@ -1,0 +1,172 @@
+"""The causal check of a head finder: does it hurt more to lose the heads it found than as many others beside them?"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+import torch
+
+from workbench.errors import InputError
+from workbench.interventions import Ablate, Reference, Site
+from workbench.probes.heads.table import sites_of, top_heads
+from workbench.tasks import Interval, TaskScores, repeated_random_tokens, score_model
+
+MEASURES = ("loss", "accuracy")
+LABELS = ("first", "second")
+
+
+def ablate_top_k(
+    model: Any,
+    table: pd.DataFrame,
+    k: int,
+    *,
+    method: str = "mean",
+    draws: int = 20,
+    seed: int = 1000,
+    batch: int = 8,
+    block: int = 50,
+    bos: bool | int | None = None,
+    by: str = "score",
+    exclude: Sequence[Site | str] = (),
+    level: float = 0.95,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Ablate the top `k` heads of a table, and `k` random heads of the same layers, on repeated random tokens.
+
+    Each random set has as many heads in every layer as the top `k` have, none of them among the top `k`. Where a layer
+    has too few others, the rest comes from the nearest layers that have some, and a warning says so. The tokens are
+    drawn with another seed than the finder's default ones: what is confirmed is not what was selected on.
+
+    Args:
+        model: the hooked model that the table was made of.
+        table: what `find_heads` returned, with every head or group that random sets may draw from.
+        k: how many heads.
+        method: ``"zero"``, ``"mean"`` or ``"resample"``, from the same tokens without ablation; see `Ablate`.
+        draws: random sets.
+        seed: of the tokens and of the random sets.
+        batch: sequences.
+        block: random tokens before they repeat.
+        bos: token in front of every sequence; as in `find_heads`.
+        by: column of the table that ranks the heads.
+        exclude: more sites that no random set may contain, such as heads of other known kinds.
+        level: coverage of the intervals.
+        progress: show a progress bar.
+
+    Returns:
+        Three rows, ``condition`` = ``"baseline"``, ``"top"``, ``"random"``, with ``heads`` (the sites, or how they were
+        drawn) and, for each of ``loss_first``, ``accuracy_first``, ``loss_second``, ``accuracy_second``: the mean and
+        ``_low`` and ``_high``. Loss is in nats, accuracy between 0 and 1, first and second name the copy. The limits
+        are a bootstrap over sequences, and for random sets the quantiles over the draws. ``p_loss_second`` in row
+        ``"top"`` is the share of random sets that raise the second copy's loss at least as much, counting the top set.
+
+    Raises:
+        InputError: k or draws out of range, or too few other heads in the whole table.
+    """
+    if draws < 1:
+        raise InputError(f"draws is {draws}; at least one random set is needed.")
+    if method == "resample" and batch == 1:
+        raise InputError("One sequence cannot be resampled from itself; take batch >= 2.")
+    top = sites_of(top_heads(table, k, by=by))
+    barred = {*map(str, top), *map(str, exclude)}
+    others = [site for site in sites_of(table) if str(site) not in barred]
+    sets = random_sets(top, others, draws, seed)
+
+    task = repeated_random_tokens(model, block, batch=batch, seed=seed, bos=bos)
+    involved = sorted({site for chosen in [top, *sets] for site in chosen})
+    reference = None if method == "zero" else Reference.record(model, task.tokens, involved)
+
+    def ablated(sites: Sequence[Site]) -> TaskScores:
+        ablation = Ablate(sites, method, reference, seed=seed)
+        return score_model(model, task, fwd_hooks=ablation.hooks(model))
+
+    baseline = score_model(model, task)
+    at_top = ablated(top)
+    at_random = [ablated(chosen) for chosen in _progress(sets, progress)]
+
+    rows = [
+        {"condition": "baseline", "heads": "none", **_over_sequences(baseline, level)},
+        {"condition": "top", "heads": " ".join(map(str, top)), **_over_sequences(at_top, level)},
+        {"condition": "random", "heads": f"{draws} draws of {k}", **_over_draws(at_random, level)},
+    ]
+    result = pd.DataFrame(rows)
+    worst = float(at_top.per_sequence("loss", "second").mean())
+    as_bad = sum(float(scores.per_sequence("loss", "second").mean()) >= worst for scores in at_random)
+    result["p_loss_second"] = [float("nan"), (1 + as_bad) / (1 + draws), float("nan")]
+    return result
+
+
+def random_sets(top: Sequence[Site], others: Sequence[Site], draws: int, seed: int) -> list[list[Site]]:
+    """Sets of other sites, each with as many in every layer as `top` has.
+
+    Raises:
+        InputError: fewer others than `top` has sites.
+    """
+    if len(others) < len(top):
+        raise InputError(f"Only {len(others)} other heads are in the table, and {len(top)} are to be drawn.")
+    pool: dict[int, list[Site]] = {}
+    for site in others:
+        pool.setdefault(site.layer, []).append(site)
+    needed = _layers_to_draw_from(Counter(site.layer for site in top), {k: len(v) for k, v in pool.items()})
+    generator = torch.Generator().manual_seed(seed)
+    sets = []
+    for _ in range(draws):
+        chosen: list[Site] = []
+        for layer, count in sorted(needed.items()):
+            order = torch.randperm(len(pool[layer]), generator=generator)[:count]
+            chosen += [pool[layer][i] for i in order.tolist()]
+        sets.append(chosen)
+    return sets
+
+
+def _layers_to_draw_from(wanted: Counter[int], available: dict[int, int]) -> Counter[int]:
+    """How many sites each layer gives, borrowing from the nearest layers where one has too few."""
+    needed = Counter({layer: min(count, available.get(layer, 0)) for layer, count in wanted.items()})
+    borrowed = []
+    for layer, count in sorted(wanted.items()):
+        missing = count - min(count, available.get(layer, 0))
+        for _, neighbour in sorted((abs(other - layer), other) for other in available):
+            taken = min(missing, available[neighbour] - needed[neighbour])
+            if taken > 0:
+                needed[neighbour] += taken
+                missing -= taken
+                borrowed.append(f"{taken} for layer {layer} from layer {neighbour}")
+    if borrowed:
+        warnings.warn(
+            f"Too few other heads in some layers; random sets take {', '.join(borrowed)} instead.", stacklevel=4
+        )
+    return +needed
+
+
+def _over_sequences(scores: TaskScores, level: float) -> dict[str, float]:
+    return _columns({(m, c): scores.interval(m, c, level=level) for c in LABELS for m in MEASURES})
+
+
+def _over_draws(draws: Sequence[TaskScores], level: float) -> dict[str, float]:
+    found = {}
+    limits = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
+    for label in LABELS:
+        for measure in MEASURES:
+            values = torch.stack([scores.per_sequence(measure, label).mean() for scores in draws]).double()
+            low, high = torch.quantile(values, limits.to(values.device)).tolist()
+            found[measure, label] = Interval(float(values.mean()), low, high)
+    return _columns(found)
+
+
+def _columns(intervals: dict[tuple[str, str], Interval]) -> dict[str, float]:
+    row: dict[str, float] = {}
+    for (measure, label), (mean, low, high) in intervals.items():
+        name = f"{measure}_{label}"
+        row |= {name: mean, f"{name}_low": low, f"{name}_high": high}
+    return row
+
+
+def _progress(sets: list[list[Site]], show: bool) -> Any:
+    if not show:
+        return sets
+    from rich.progress import track
+
+    return track(sets, description="ablating random heads", transient=True)

@@ -1,0 +1,173 @@
+"""`find_heads`: score every head of a model for one kind, with intervals and a null distribution."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench.errors import InputError
+from workbench.interventions import Site
+from workbench.probes.heads.kinds import DefiningPairs, get_kind
+from workbench.probes.heads.null import is_causal, null_quantile, p_value, rival_shifts
+from workbench.probes.heads.shares import Normalise, Shares
+from workbench.probes.heads.table import head_table
+from workbench.tasks import RepeatedTokens, bootstrap_means, repeated_random_tokens
+
+# Shares that are held at once; 4M of them are 16 MB, and as much again for the entries they come from.
+_ELEMENTS_AT_ONCE = 2**22
+
+
+def find_heads(
+    model: Any,
+    kind: str,
+    *,
+    seeds: Sequence[int] = (0, 1, 2),
+    batch: int = 4,
+    block: int = 50,
+    bos: bool | int | None = None,
+    normalise: Normalise | None = None,
+    scope: str = "mixer",
+    layers: Sequence[int] | None = None,
+    group: int = 1,
+    null_draws: int = 40,
+    null_level: float = 0.95,
+    level: float = 0.95,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Score every head, or every channel of a Mamba-1 layer, for one kind of head.
+
+    The model reads random tokens repeated. The score of a head is the average, over the pairs (destination, source)
+    that define the kind, of the share of the destination's row that the source has (see `Shares`). On a softmax head
+    that is the mean attention probability on the defining source; TransformerLens' head detector returns the same
+    number times the fraction of rows that have such a source. Only entries at listed places are computed, never a
+    ``[time, time]`` matrix; a row's energy comes from a scan.
+
+    The default scope is the whole mixer, because that is where tokens are. Mamba convolves its values before the
+    recurrence: position `s` of the core carries the tokens ``s - 3 .. s``, so a channel that copies the right token may
+    read it up to three positions late in core scope, and a channel that reads the previous token through the
+    convolution alone looks like one that reads the current token. Without a convolution and a skip the scopes agree.
+
+    Args:
+        model: a hooked model.
+        kind: one of `kinds()`: ``"induction"``, ``"previous_token"``, ``"duplicate_token"``.
+        seeds: one batch of sequences for each; intervals are over all of them.
+        batch: sequences a seed.
+        block: random tokens, all different, before they repeat.
+        bos: token to put in front of every sequence: an id, True for the model's own, None for none.
+        normalise: ``"mass"`` or ``"energy"``; None means mass for softmax and energy for recurrent mixers.
+        scope: ``"mixer"`` or ``"core"``.
+        layers: layers to look at, all by default.
+        group: neighbouring heads pooled into one row of the table, for Mamba-1 channels: 64 makes 24 rows of 1536.
+        null_draws: rival positions a head is compared with (see `workbench.probes.heads.null`).
+        null_level: quantile of the rivals' scores that column ``null`` holds.
+        level: coverage of the intervals.
+        progress: show a progress bar.
+
+    Returns:
+        One row a head, best first: ``layer``, ``head`` (first of its group), ``site`` (as in `Ablate`), ``score`` with
+        its bootstrap interval over seeds and sequences ``low`` and ``high``, ``null``, ``excess`` (score minus null),
+        ``p`` (rank among the rivals), and ``kind``, ``normalise``, ``scope``, ``family``.
+
+    Raises:
+        InputError: an unknown kind or option, a layer out of range, a group that does not divide the heads.
+    """
+    definition = get_kind(kind)
+    if not seeds:
+        raise InputError("seeds is empty; at least one is needed.")
+    if normalise not in (None, "mass", "energy"):
+        raise InputError(f"normalise is {normalise!r}; there is: mass, energy.")
+    if not 0 < null_level < 1:
+        raise InputError(f"null_level is {null_level}; a quantile between 0 and 1 is needed, such as 0.95.")
+    wanted = _layers(model, layers)
+    for layer in wanted:
+        if group < 1 or model.adapters[layer].n_heads % group:
+            raise InputError(
+                f"Groups of {group} do not divide the {model.adapters[layer].n_heads} heads of layer {layer}."
+            )
+
+    scores: dict[int, list[Tensor]] = {layer: [] for layer in wanted}
+    rivals: dict[int, list[Tensor]] = {layer: [] for layer in wanted}
+    normalised: dict[int, Normalise] = {}
+    tasks = [repeated_random_tokens(model, block, batch=batch, seed=seed, bos=bos) for seed in seeds]
+    for task in _progress(tasks, progress, f"looking for {kind} heads"):
+        pairs = definition.pairs(task)
+        shifts = rival_shifts(pairs, null_draws)
+        with torch.no_grad():
+            for layer, attention in model.implicit_attentions(task.tokens, layers=wanted, scope=scope):
+                normalised[layer] = normalise or attention.default_normalise
+                shares = Shares(attention, model.adapters[layer].n_heads // group, normalised[layer])
+                at_source, elsewhere = _averages(shares, pairs, shifts)
+                scores[layer].append(at_source)
+                rivals[layer].append(elsewhere)
+
+    rows: list[dict[str, object]] = []
+    for layer in wanted:
+        statistics = _statistics(torch.cat(scores[layer]), torch.stack(rivals[layer]).mean(0), null_level, level)
+        for row in range(statistics["score"].shape[0]):
+            first = row * group
+            rows.append(
+                {
+                    "layer": layer,
+                    "head": first,
+                    "site": str(Site.heads(layer, first, first + group)),
+                    **{name: float(column[row]) for name, column in statistics.items()},
+                    "kind": kind,
+                    "normalise": normalised[layer],
+                    "scope": scope,
+                    "family": model.adapters[layer].family,
+                }
+            )
+    return head_table(rows)
+
+
+def _averages(
+    shares: Shares, pairs: DefiningPairs, shifts: Sequence[int]
+) -> tuple[Float[Tensor, "batch rows"], Float[Tensor, "draws rows"]]:
+    """Mean share at the defining source, a sequence; and at each rival source, over all sequences."""
+    batch, units, _, _ = shares.attention.shape
+    at_once = max(1, _ELEMENTS_AT_ONCE // max(1, batch * units * len(pairs.query)))
+    columns: list[Tensor] = []
+    every = [0, *shifts]
+    for start in range(0, len(every), at_once):
+        some = every[start : start + at_once]
+        causal = [is_causal(pairs, shift) for shift in some]
+        query = torch.cat([pairs.query[valid] for valid in causal])
+        key = torch.cat([pairs.key[valid] + shift for valid, shift in zip(causal, some, strict=True)])
+        lengths = [int(valid.sum()) for valid in causal]
+        columns += [part.double().mean(-1).cpu() for part in shares(query, key).split(lengths, dim=-1)]
+    return columns[0], torch.stack(columns[1:]).mean(1)
+
+
+def _statistics(
+    scores: Float[Tensor, "sequences rows"], rivals: Float[Tensor, "draws rows"], null_level: float, level: float
+) -> dict[str, Float[Tensor, " rows"]]:
+    """The numeric columns of the table, for one layer."""
+    score, low, high = bootstrap_means(scores, level=level)
+    null = null_quantile(rivals, null_level)
+    return {"score": score, "low": low, "high": high, "null": null, "excess": score - null, "p": p_value(score, rivals)}
+
+
+def _layers(model: Any, layers: Sequence[int] | None) -> list[int]:
+    """The layers to look at, ascending, each once."""
+    count = len(model.adapters)
+    if layers is None:
+        return list(range(count))
+    for layer in layers:
+        if not 0 <= layer < count:
+            raise InputError(f"There is no layer {layer}; the model has layers 0..{count - 1}.")
+    if not layers:
+        raise InputError("layers is empty; name at least one, or leave it out for all.")
+    return sorted(set(layers))
+
+
+def _progress(tasks: list[RepeatedTokens], show: bool, what: str) -> Iterable[RepeatedTokens]:
+    if not show:
+        return tasks
+    from rich.progress import track
+
+    return track(tasks, description=what, transient=True)

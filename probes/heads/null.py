@@ -1,0 +1,56 @@
+"""What a score would be if the defining position meant nothing: the same average at rival positions.
+
+A rival moves the source of every defining pair by the same number of tokens and keeps the queries. Rivals are taken
+from both sides and nearest first, so they match the defining distance: a head that reads whatever lies about 50 tokens
+back, or one whose memory fades with distance, does as well at its rivals, and only a head that singles out the defining
+token beats them. Nothing else has to be run.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from workbench.errors import InputError
+from workbench.probes.heads.kinds import DefiningPairs
+
+
+def rival_shifts(pairs: DefiningPairs, draws: int) -> list[int]:
+    """The `draws` smallest shifts of the source that leave at least half of the pairs causal, smallest first.
+
+    Positive shifts are later sources. There are fewer where the sequences are too short for more.
+
+    Raises:
+        InputError: `draws` is below 1, or no shift is possible.
+    """
+    if draws < 1:
+        raise InputError(f"null_draws is {draws}; at least one rival position is needed.")
+    reach = int((pairs.query - pairs.key).max()) + int(pairs.key.max())
+    found: list[int] = []
+    for size in range(1, reach + 1):
+        for shift in (-size, size):
+            if 2 * int(is_causal(pairs, shift).sum()) >= len(pairs.query):
+                found.append(shift)
+        if len(found) >= draws:
+            return found[:draws]
+    if not found:
+        raise InputError("The sequences are too short for a null distribution; take a longer block.")
+    return found
+
+
+def is_causal(pairs: DefiningPairs, shift: int) -> Bool[Tensor, " pairs"]:
+    """Which pairs still have a source at or before their query, and not before the sequence, after the shift."""
+    moved = pairs.key + shift
+    return (moved >= 0) & (moved <= pairs.query)
+
+
+def null_quantile(rivals: Float[Tensor, "draws rows"], level: float) -> Float[Tensor, " rows"]:
+    """The score that a share `level` of a row's rivals stays below."""
+    return torch.quantile(rivals, level, dim=0)
+
+
+def p_value(score: Float[Tensor, " rows"], rivals: Float[Tensor, "draws rows"]) -> Float[Tensor, " rows"]:
+    """Rank of the score among its rivals, ``(1 + rivals at least as high) / (1 + rivals)``: never 0."""
+    as_high: Int[Tensor, " rows"] = (rivals >= score).sum(0)
+    return (1 + as_high).double() / (1 + len(rivals))

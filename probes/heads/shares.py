@@ -1,0 +1,60 @@
+"""How much of what a head reads at a destination comes from one source: the number every finder averages."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from workbench.attention import ImplicitAttention
+from workbench.errors import InputError
+
+Normalise: TypeAlias = Literal["mass", "energy"]
+
+
+class Shares:
+    """Shares of one layer's rows, between 0 and 1, without a matrix.
+
+    ``"mass"`` is ``|A[t,s]| / sum_s |A[t,s]|``; for softmax simply ``A[t,s]``, the attention probability. ``"energy"``
+    is ``A[t,s]^2 / sum_s A[t,s]^2``, whose denominator a recurrent form yields in linear time. The two are different
+    numbers. A row that reads nothing has share 0 everywhere.
+
+    Where several matrices make up one row of the table (the channels of a Mamba-2 head in mixer scope, a group of
+    Mamba-1 channels), their numerators and denominators are summed before dividing, so that a channel counts by what it
+    carries.
+
+    Args:
+        attention: one layer's implicit attention.
+        rows: heads or channel groups that the table has for this layer.
+        normalise: which share.
+    """
+
+    def __init__(self, attention: ImplicitAttention, rows: int, normalise: Normalise) -> None:
+        if attention.units % rows:
+            raise InputError(f"{attention.units} {attention.unit}s cannot be pooled into {rows} rows of equal size.")
+        self.attention = attention
+        self.rows = rows
+        self.normalise = normalise
+        if normalise == "energy":
+            total = attention.row_energy()
+        elif attention.default_normalise == "mass" and attention.unit == "head":
+            # A softmax row sums to 1 over its sources and its sink, if it has one. Dividing by the sum over sources
+            # alone would turn a head that rests on its sink into one that looks at whatever is left.
+            batch, units, time, _ = attention.shape
+            total = torch.ones(batch, units, time, device=attention.recorded.device)
+        else:
+            total = attention.row_mass()
+        self._total = self._pool(total)
+
+    def __call__(self, query: Int[Tensor, " pairs"], key: Int[Tensor, " pairs"]) -> Float[Tensor, "batch rows pairs"]:
+        """The share of ``A[query[p], key[p]]`` in its row."""
+        entry = self.attention.pairs(query, key)
+        part = self._pool(entry.square() if self.normalise == "energy" else entry.abs())
+        total = self._total[:, :, query]
+        return torch.where(total > 0, part / total, torch.zeros_like(part))
+
+    def _pool(self, x: Float[Tensor, "batch units last"]) -> Float[Tensor, "batch rows last"]:
+        batch, units, last = x.shape
+        return x.reshape(batch, self.rows, units // self.rows, last).sum(2)

@@ -1,0 +1,56 @@
+"""The table that head finders return, and how to go on from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from workbench.errors import InputError
+from workbench.interventions import Site
+
+COLUMNS = (
+    "layer",
+    "head",
+    "site",
+    "score",
+    "low",
+    "high",
+    "null",
+    "excess",
+    "p",
+    "kind",
+    "normalise",
+    "scope",
+    "family",
+)
+
+
+def head_table(rows: Iterable[dict[str, object]]) -> pd.DataFrame:
+    """A table of heads, best score first (ties in the order of layers and heads)."""
+    table = pd.DataFrame(list(rows), columns=list(COLUMNS))
+    return table.sort_values("score", ascending=False, kind="stable", ignore_index=True)
+
+
+def top_heads(table: pd.DataFrame, k: int, *, by: str = "score") -> pd.DataFrame:
+    """The `k` rows with the largest value in column `by`, largest first.
+
+    Raises:
+        InputError: the table has no such column or fewer than `k` rows, or `k` is below 1.
+    """
+    if by not in table.columns:
+        raise InputError(f"The table has no column {by!r}; there is: {', '.join(map(str, table.columns))}.")
+    if not 1 <= k <= len(table):
+        raise InputError(f"k is {k}, and the table has {len(table)} heads; choose 1..{len(table)}.")
+    return table.sort_values(by, ascending=False, kind="stable", ignore_index=True).head(k)
+
+
+def sites_of(table: pd.DataFrame) -> list[Site]:
+    """The sites that the rows of a table stand for, ready to be ablated.
+
+    Raises:
+        InputError: the table did not come from `find_heads`.
+    """
+    if "site" not in table.columns:
+        raise InputError("The table has no column 'site'; give one that find_heads returned.")
+    return [Site.parse(str(site)) for site in table["site"]]
