@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 GPT2_VOCABULARY = 1024
-MAMBA_VOCABULARY = 1024
+MAMBA_VOCABULARY = 4096
 
 
 def tokens(length: int, vocabulary: int, seed: int = 0) -> Tensor:
@@ -48,13 +48,13 @@ def smollm2_folder() -> Path:
 def smollm2(attention: str = "eager", dtype: torch.dtype | None = None) -> Any:
     """A transformers LlamaForCausalLM with SmolLM2's weights, 30 layers of 9 heads."""
     import torch
-    from transformers import AutoModelForCausalLM
+    import transformers
 
+    auto: Any = transformers.AutoModelForCausalLM  # its methods are not typed
     folder = smollm2_folder()
-    loaded = AutoModelForCausalLM.from_pretrained(
+    return auto.from_pretrained(
         folder, dtype=dtype or torch.float32, attn_implementation=attention, local_files_only=True
-    )
-    return loaded.eval()
+    ).eval()
 
 
 def gpt2(attention: str = "eager", dtype: torch.dtype | None = None) -> Any:
@@ -63,7 +63,7 @@ def gpt2(attention: str = "eager", dtype: torch.dtype | None = None) -> Any:
     from transformers import GPT2Config, GPT2LMHeadModel
 
     torch.manual_seed(0)
-    config = GPT2Config(
+    config: Any = GPT2Config(
         vocab_size=GPT2_VOCABULARY,
         n_positions=256,
         n_embd=128,
@@ -71,9 +71,10 @@ def gpt2(attention: str = "eager", dtype: torch.dtype | None = None) -> Any:
         n_head=4,
         bos_token_id=0,
         eos_token_id=0,
-        attn_implementation=attention,
     )
-    return GPT2LMHeadModel(config).to(dtype or torch.float32).eval()
+    config._attn_implementation = attention
+    model: Any = GPT2LMHeadModel(config)
+    return model.to(dtype or torch.float32).eval()
 
 
 def mamba(dtype: torch.dtype | None = None) -> Any:
@@ -83,14 +84,15 @@ def mamba(dtype: torch.dtype | None = None) -> Any:
 
     torch.manual_seed(0)
     config = MambaConfig(vocab_size=MAMBA_VOCABULARY, hidden_size=768, state_size=16, num_hidden_layers=1, expand=2)
-    return MambaForCausalLM(config).to(dtype or torch.float32).eval()
+    model: Any = MambaForCausalLM(config)
+    return model.to(dtype or torch.float32).eval()
 
 
 def _dequantise(source: Path, file: str, target: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(source, gguf_file=file, dtype=torch.float32)
+    model: Any = AutoModelForCausalLM.from_pretrained(source, gguf_file=file, dtype=torch.float32)
     # transformers refuses to save what it believes to be quantised; the weights are float32 by now.
     del model.config.quantization_config
     model.hf_quantizer, model.is_quantized = None, False

@@ -43,7 +43,7 @@ class Race:
         compare: pairs of sides, neither of them the baseline, whose ratio is reported too.
         oracle: computes what every answer should be; `error_against` says how.
         computed: what is calculated and not measured.
-        memory: whether peak memory is measured as well, each side in a process of its own.
+        memory: whether peak memory is measured as well, each side in a process of its own (a few seconds a side).
     """
 
     name: str
@@ -61,7 +61,7 @@ class Race:
     error_against: str = "nothing"
     computed: Callable[[], dict[str, str]] = field(default=lambda: {})
     notes: str = ""
-    memory: bool = True
+    memory: bool = False
 
     def contestant(self, name: str) -> Contestant:
         """The contestant of that name. Raises KeyError."""

@@ -60,9 +60,8 @@ def _machine(threads: int) -> Machine:
 def _cpu_model() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        fields = dict(
-            (part.strip() for part in line.split(":", 1)) for line in cpuinfo.read_text().splitlines() if ":" in line
-        )
+        pairs = (line.partition(":") for line in cpuinfo.read_text().splitlines())
+        fields = {key.strip(): value.strip() for key, _, value in pairs}
         if fields.get("model name"):
             family, model = fields.get("cpu family", "?"), fields.get("model", "?")
             return f"{fields['model name']} (family {family}, model {model})"

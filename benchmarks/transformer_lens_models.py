@@ -21,7 +21,7 @@ from benchmarks.models import GPT2_VOCABULARY
 
 def hooked_llama(stock: Any) -> Any:
     """A HookedTransformer with the weights of a transformers Llama."""
-    from transformer_lens.pretrained.weight_conversions import convert_llama_weights
+    from transformer_lens.pretrained.weight_conversions.llama import convert_llama_weights
 
     config = stock.config
     return _hooked(
@@ -50,7 +50,7 @@ def hooked_llama(stock: Any) -> Any:
 
 def hooked_gpt2(stock: Any) -> Any:
     """A HookedTransformer with the weights of a transformers GPT-2."""
-    from transformer_lens.pretrained.weight_conversions import convert_gpt2_weights
+    from transformer_lens.pretrained.weight_conversions.gpt2 import convert_gpt2_weights
 
     config = stock.config
     return _hooked(
@@ -85,8 +85,10 @@ def bridged_gpt2(stock: Any) -> Any:
     from transformer_lens.model_bridge import TransformerBridge
     from transformers import PreTrainedTokenizerFast
 
+    fast: Any = PreTrainedTokenizerFast  # its constructor is not typed
+
     words = models.WordLevel({f"<{number}>": number for number in range(GPT2_VOCABULARY)}, unk_token="<0>")
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(words), eos_token="<0>", pad_token="<0>")
+    tokenizer = fast(tokenizer_object=Tokenizer(words), eos_token="<0>", pad_token="<0>")
     return TransformerBridge.boot_transformers("gpt2", hf_model=stock, tokenizer=tokenizer)
 
 

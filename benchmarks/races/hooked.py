@@ -29,6 +29,7 @@ class Subject:
     hooked: Wrap
     bridged: Wrap
     budget: float
+    memory: bool
 
 
 SUBJECTS = (
@@ -41,6 +42,7 @@ SUBJECTS = (
         hooked=transformer_lens_models.hooked_llama,
         bridged=lambda stock: transformer_lens_models.bridged_llama(stock, models.smollm2_folder()),
         budget=50.0,
+        memory=True,
     ),
     Subject(
         key="gpt2",
@@ -51,6 +53,7 @@ SUBJECTS = (
         hooked=transformer_lens_models.hooked_gpt2,
         bridged=transformer_lens_models.bridged_gpt2,
         budget=12.0,
+        memory=False,  # a megabyte
     ),
 )
 
@@ -129,6 +132,7 @@ def _cached(subject: Subject) -> Race:
         oracle=lambda: _oracle(subject),
         error_against="the stock model in float64 (eager attention)",
         notes="Under `torch.no_grad()`; the baseline is the stock forward pass, which caches nothing.",
+        memory=subject.memory,
     )
 
 

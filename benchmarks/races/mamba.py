@@ -35,6 +35,7 @@ def _forward() -> Race:
         oracle=_oracle,
         error_against="the stock model in float64 (its scan still rounds x and B to float32)",
         notes="Under `torch.no_grad()`, logits only. Informative: there is no target.",
+        memory=True,
     )
 
 
@@ -54,6 +55,7 @@ def _induction() -> Race:
         warm_up=1,
         targets=(Target(side=OURS, quantity="peak_extra_mb", at_most=1000.0),),
         computed=_dense,
+        memory=True,
     )
 
 

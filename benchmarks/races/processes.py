@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from benchmarks.race import CannotMeasure, Contestant, Race
@@ -30,7 +31,7 @@ def _imports() -> Race:
         shapes="a fresh Python process that does nothing else, files in the page cache",
         dtype="",
         contestants=tuple(
-            Contestant(code, f"`python -c '{code}'`", lambda code=code: _python(code), answer=None)
+            Contestant(code, f"`python -c '{code}'`", partial(_python, code), answer=None)
             for code in (IMPORT_TORCH, IMPORT, IMPORT_LOAD, IMPORT_LENS)
         ),
         budget=25.0,
@@ -41,10 +42,9 @@ def _imports() -> Race:
             Target(side=IMPORT_LOAD, quantity="extra_seconds", at_most=0.3),
         ),
         notes=(
-            "`import workbench` imports torch only when a name that needs it is first used, so the third side is the one "
-            "that says what the workbench adds."
+            "`import workbench` imports torch only when a name that needs it is first used, so the third side is the "
+            "one that says what the workbench adds."
         ),
-        memory=False,
     )
 
 
@@ -59,7 +59,6 @@ def _demo() -> Race:
         most=1,
         warm_up=0,
         targets=(Target(side=DEMO, quantity="seconds", at_most=120.0),),
-        memory=False,
     )
 
 

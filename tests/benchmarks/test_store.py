@@ -1,0 +1,102 @@
+from pathlib import Path
+
+import pytest
+
+from benchmarks import store
+from benchmarks.records import Comparison, Machine, Row, Setting, SideResult, Spread, Target
+
+SETTING = Setting(
+    machine=Machine(cpu="some processor", cores=2, threads=1, memory_gb=8.0, system="Linux x86_64"),
+    versions={"python": "3.11.0", "torch": "2.13.0"},
+    code="abc",
+)
+
+
+def spread(median: float) -> Spread:
+    return Spread(median=median, q1=median - 0.01, q3=median + 0.01, low=median - 0.1, high=median + 0.1, n=9)
+
+
+def row(name: str = "some-row", ratio: float = 1.02) -> Row:
+    return Row(
+        name=name,
+        title="Some race",
+        shapes="batch 1, T = 4",
+        dtype="float32",
+        baseline="stock",
+        sides=[
+            SideResult(name="stock", what="the stock model", seconds=spread(0.5), cpu_seconds=spread(0.5)),
+            SideResult(
+                name="ours",
+                what="our model",
+                seconds=spread(0.51),
+                cpu_seconds=spread(0.5),
+                ratio=spread(ratio),
+                cpu_ratio=spread(1.01),
+                extra_seconds=spread(0.01),
+                peak_extra_mb=321.0,
+                max_error=3.2e-5,
+            ),
+        ],
+        comparisons=[Comparison(side="ours", against="theirs", ratio=spread(0.8), cpu_ratio=spread(0.7))],
+        targets=[
+            Target(side="ours", quantity="ratio", at_most=1.05),
+            Target(side="ours", quantity="ratio", at_most=0.5, against="theirs"),
+            Target(side="stock", quantity="peak_extra_mb", at_most=10.0),
+        ],
+        computed={"the matrices would take": "26 GB"},
+        error_against="the stock model in float64",
+        notes="Some notes.",
+        setting=SETTING,
+        command="python -m benchmarks some-row",
+        commit="1234567",
+        measured_at="2030-01-01 00:00 UTC",
+        load_average=0.5,
+    )
+
+
+def test_a_saved_row_is_read_back_as_it_was(tmp_path: Path) -> None:
+    store.save(row(), tmp_path)
+    assert store.load("some-row", tmp_path) == row()
+
+
+def test_a_row_is_kept_only_while_its_setting_is_the_same(tmp_path: Path) -> None:
+    assert store.kept("some-row", tmp_path, SETTING) is None
+    store.save(row(), tmp_path)
+    assert store.kept("some-row", tmp_path, SETTING) == row()
+    other_machine = SETTING.machine.model_copy(update={"threads": 2})
+    for changed in ({"code": "abd"}, {"versions": {"torch": "2.14.0"}}, {"machine": other_machine}):
+        assert store.kept("some-row", tmp_path, SETTING.model_copy(update=changed)) is None
+
+
+def test_a_row_of_another_schema_is_measured_anew(tmp_path: Path) -> None:
+    store.save(row(), tmp_path)
+    path = tmp_path / "some-row.json"
+    path.write_text(path.read_text().replace('"title"', '"headline"'))
+    assert store.kept("some-row", tmp_path, SETTING) is None
+
+
+def test_an_interrupted_write_leaves_the_old_row_and_no_litter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.save(row(), tmp_path)
+
+    def killed(descriptor: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(store.os, "fsync", killed)
+    with pytest.raises(KeyboardInterrupt):
+        store.save(row(ratio=2.0), tmp_path)
+    assert store.load("some-row", tmp_path) == row()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["some-row.json", "table.md"]
+
+
+def test_the_table_holds_every_row_with_its_command_and_verdicts(tmp_path: Path) -> None:
+    store.save(row(), tmp_path)
+    store.save(row("another-row", ratio=1.2), tmp_path)
+    table = (tmp_path / "table.md").read_text()
+    assert "    python -m benchmarks some-row\n" in table
+    assert "| ours | 510 ms | 1.020 [1.010–1.030] | 1.010 [1.000–1.020] | 321 MB | 3.2e-05 | 9 |" in table
+    assert "ours: time at most 1.05x of stock: met, 1.02x." in table
+    assert "ours: time at most 1.05x of stock: **missed**, 1.2x." in table
+    assert "ours: time at most 0.5x of theirs: **missed**, 0.8x." in table
+    assert "stock: peak extra memory at most 10 MB: not measured." in table
+    assert "Computed, not measured: the matrices would take: 26 GB." in table
+    assert "some processor, 2 cores, 1 thread(s) used" in table
