@@ -13,13 +13,21 @@ if TYPE_CHECKING:
     from workbench import kernels as kernels
     from workbench import probes as probes
     from workbench import saes as saes
+    from workbench.cache import ActivationCache as ActivationCache
+    from workbench.hooks import HookPoint as HookPoint
+    from workbench.loading import load as load
+    from workbench.model import HookedModel as HookedModel
 
 __version__ = "0.1.0.dev0"
 
 # Public name -> the module that defines it. A name equal to the last part of its module is the module itself.
 PUBLIC = {
+    "ActivationCache": "workbench.cache",
+    "HookPoint": "workbench.hooks",
+    "HookedModel": "workbench.model",
     "app": "workbench.app",
     "kernels": "workbench.kernels",
+    "load": "workbench.loading",
     "probes": "workbench.probes",
     "saes": "workbench.saes",
 }

@@ -24,15 +24,34 @@ NamesFilter: TypeAlias = "None | str | Iterable[str] | Callable[[str], bool]"
 class HookPoint:
     """One named place in the forward pass.
 
+    A point costs nothing while nobody listens: what places it in a module (`source`) is called when the first listener
+    comes and undone when the last one leaves.
+
     Attributes:
         name: canonical name, for example ``blocks.3.mixer.hook_out``.
         axes: names of the tensor's axes, for example ``("batch", "time", "d_model")``.
         on_request: True for tensors that are built only while somebody listens (patterns, states).
         step: the time step while a per-step hook (``hook_state``) fires, else None.
         ctx: a dictionary that hooks may keep notes in; never touched by the workbench.
+        fired: how often listeners were shown a tensor.
+        protects: while True, listeners get a copy they may change in place: a cache holds the original elsewhere.
+        source: places the point in the forward pass and returns what takes it out again; None where the forward pass
+            calls the point by itself.
     """
 
-    __slots__ = ("_backward", "_forward", "axes", "ctx", "fired", "name", "on_request", "step")
+    __slots__ = (
+        "_backward",
+        "_forward",
+        "_release",
+        "axes",
+        "ctx",
+        "fired",
+        "name",
+        "on_request",
+        "protects",
+        "source",
+        "step",
+    )
 
     def __init__(self, name: str, axes: tuple[str, ...], on_request: bool = False) -> None:
         self.name = name
@@ -41,6 +60,9 @@ class HookPoint:
         self.step: int | None = None
         self.ctx: dict[str, Any] = {}
         self.fired = 0
+        self.protects = False
+        self.source: Callable[[], Callable[[], None]] | None = None
+        self._release: Callable[[], None] | None = None
         self._forward: list[HookFunction] = []
         self._backward: list[HookFunction] = []
 
@@ -64,16 +86,26 @@ class HookPoint:
         if not (self._forward or self._backward):
             return tensor
         self.fired += 1
+        if self.protects:
+            tensor = tensor.clone()
         for function in self._forward:
             edited = function(tensor, self)
             if edited is not None:
                 tensor = self._checked(edited, tensor)
-        if self._backward and tensor.requires_grad:
-            # The tensor is captured by autograd, so a hook must not keep the point alive through it.
-            point = weakref.ref(self)
-            for function in self._backward:
-                tensor.register_hook(lambda grad, f=function: f(grad, point()))
+        if self._backward:
+            self._watch_gradient(tensor)
         return tensor
+
+    def _watch_gradient(self, tensor: Tensor) -> None:
+        if not tensor.requires_grad:
+            raise InputError(
+                f"{self.name} carries no gradient in this run, so its backward hook cannot fire; "
+                "run outside torch.no_grad() with parameters or inputs that require gradients."
+            )
+        # The tensor is captured by autograd, so a hook must not keep the point alive through it.
+        point = weakref.ref(self)
+        for function in self._backward:
+            tensor.register_hook(lambda grad, f=function: f(grad, point()))
 
     def _checked(self, edited: object, original: Tensor) -> Tensor:
         if not isinstance(edited, Tensor):
@@ -93,29 +125,36 @@ class HookPoint:
                 )
         return edited
 
+    def listen(self, function: HookFunction, backward: bool = False) -> None:
+        """Add a listener; `leave` takes it away again."""
+        if not self.active and self.source is not None:
+            self._release = self.source()
+        (self._backward if backward else self._forward).append(function)
+
+    def leave(self, function: HookFunction, backward: bool = False) -> None:
+        """Take away a listener that `listen` added."""
+        (self._backward if backward else self._forward).remove(function)
+        if not self.active and self._release is not None:
+            self._release()
+            self._release = None
+
     @contextmanager
     def listening(self, function: HookFunction, backward: bool = False) -> Iterator[None]:
         """Add `function` for the duration of a ``with`` block."""
-        functions = self._backward if backward else self._forward
-        functions.append(function)
+        self.listen(function, backward)
         try:
             yield
         finally:
-            functions.remove(function)
+            self.leave(function, backward)
 
 
 class HookPoints(Mapping[str, HookPoint]):
     """All hook points of a model, by canonical name, with aliases and filters resolved in one place."""
 
     def __init__(self, points: Iterable[HookPoint], aliases: Mapping[str, str] | None = None) -> None:
-        """`aliases` maps spellings of one dotted tail to the canonical tail, e.g. ``attn.hook_z -> mixer.hook_z``."""
+        """`aliases` maps other spellings to canonical names; a spelling that is a canonical name stays itself."""
         self._points = {point.name: point for point in points}
-        self._aliases: dict[str, str] = {}
-        for alias, tail in (aliases or {}).items():
-            for name in self._points:
-                head, matched = _strip_tail(name, tail)
-                if matched:
-                    self._aliases.setdefault(f"{head}{alias}", name)
+        self._aliases = {alias: name for alias, name in (aliases or {}).items() if alias not in self._points}
 
     def __getitem__(self, name: str) -> HookPoint:
         point = self._points.get(self._aliases.get(name, name))
@@ -139,7 +178,7 @@ class HookPoints(Mapping[str, HookPoint]):
 
         None asks for every point that is not built on request. A string is an exact name, an alias, a glob
         (``blocks.*.hook_resid_post``) or a dotted tail (``mixer.hook_out``: that hook in every layer). A list is the
-        union of its strings; a function is asked about each canonical name.
+        union of its strings; a function is asked about each canonical name and each alias.
 
         Raises:
             HookNameError: a string, or the function as a whole, matches nothing.
@@ -148,6 +187,7 @@ class HookPoints(Mapping[str, HookPoint]):
             return [name for name, point in self._points.items() if not point.on_request]
         if callable(names_filter):
             chosen = {name for name in self._points if names_filter(name)}
+            chosen |= {name for alias, name in self._aliases.items() if names_filter(alias)}
             if not chosen:
                 raise HookNameError("names_filter accepts none of the model's hook names; model.hook_names lists them.")
         else:
@@ -194,12 +234,11 @@ class HookPoints(Mapping[str, HookPoint]):
             for name in self.select(names)
         ]
         before = {point.name: point.fired for point, _, _ in wanted}
-        added: list[tuple[list[HookFunction], HookFunction]] = []
+        added: list[tuple[HookPoint, HookFunction, bool]] = []
         try:
             for point, function, backward in wanted:
-                functions = point._backward if backward else point._forward
-                functions.append(function)
-                added.append((functions, function))
+                point.listen(function, backward)
+                added.append((point, function, backward))
             yield
             silent = sorted({point.name for point, _, _ in wanted if point.fired == before[point.name]})
             if must_fire and silent:
@@ -209,14 +248,21 @@ class HookPoints(Mapping[str, HookPoint]):
                     "so the hook changed and recorded nothing."
                 )
         finally:
-            for functions, function in added:
-                functions.remove(function)
+            for point, function, backward in reversed(added):
+                point.leave(function, backward)
 
+    @contextmanager
+    def protected(self) -> Iterator[None]:
+        """Give the listeners there are now copies of what they see, so that an edit in place stays at its point.
 
-def _strip_tail(name: str, tail: str) -> tuple[str, bool]:
-    """Split ``head + tail`` at a dot: ('blocks.0.', True) for ('blocks.0.mixer.hook_z', 'mixer.hook_z')."""
-    if name == tail:
-        return "", True
-    if name.endswith(f".{tail}"):
-        return name[: -len(tail)], True
-    return "", False
+        Neighbouring points may show one and the same tensor (a block's output is the next block's input). A cache that
+        keeps tensors without copying them needs this while hooks that came from outside run beside it.
+        """
+        guarded = [point for point in self._points.values() if point.active and not point.protects]
+        for point in guarded:
+            point.protects = True
+        try:
+            yield
+        finally:
+            for point in guarded:
+                point.protects = False

@@ -47,6 +47,11 @@ class MixerAdapter(ABC):
         }
         self._recorder: Callable[[MixerForm], None] | None = None
 
+    @classmethod
+    def recognises(cls, module: nn.Module) -> bool:
+        """Whether this adapter serves `module` although its class is not in `mixer_classes`."""
+        return False
+
     @property
     @abstractmethod
     def n_heads(self) -> int:
@@ -86,32 +91,48 @@ class MixerAdapter(ABC):
 
 
 @dataclass(frozen=True)
+class Site:
+    """A tensor in the forward pass, by the module that reads or writes it.
+
+    Attributes:
+        module: the module.
+        output: True for what it returns (the first element of a tuple), False for what it reads.
+        flattened: True where the module sees ``[batch * time, width]`` (OPT's feed-forward layers).
+    """
+
+    module: nn.Module
+    output: bool
+    flattened: bool = False
+
+
+@dataclass(frozen=True)
 class BlockLayout:
     """Where the parts of one residual block are.
 
     Attributes:
         block: the module whose input is the residual stream before, and whose output the stream after.
         adapter: the block's mixer.
-        mixer_write: the module whose output is added to the residual stream for the mixer (the mixer itself, or a norm
-            after it as in Gemma-2 and -3).
-        resid_mid: the module whose input is the residual stream between mixer and MLP, or None where there is no such
-            tensor (parallel blocks, blocks without an MLP).
-        mlp: the MLP, or None.
-        mlp_write: the module whose output the MLP adds to the residual stream.
-        mlp_post: the module whose input is the hidden activation the MLP's output matrix reads, or None.
+        mixer_out: what the mixer adds to the residual stream (its own output, or that of a norm after it as in Gemma-2).
+        sequential: whether something reads the residual stream between mixer and MLP; False for parallel blocks and
+            blocks without an MLP.
+        mlp_pre: the hidden activation before the non-linearity (of the gate, in a gated MLP), or None.
+        mlp_post: the hidden activation that the MLP's output matrix reads, or None.
+        mlp_out: what the MLP adds to the residual stream, or None for a block without an MLP.
+        additive: whether block output = block input + mixer_out + mlp_out; False where a norm or a factor comes between.
     """
 
     block: nn.Module
     adapter: MixerAdapter
-    mixer_write: nn.Module
-    resid_mid: nn.Module | None = None
-    mlp: nn.Module | None = None
-    mlp_write: nn.Module | None = None
-    mlp_pre: nn.Module | None = None
-    mlp_post: nn.Module | None = None
+    mixer_out: Site
+    sequential: bool = False
+    mlp_pre: Site | None = None
+    mlp_post: Site | None = None
+    mlp_out: Site | None = None
+    additive: bool = True
 
 
 _ADAPTERS: dict[str, type[MixerAdapter]] = {}
+_REGISTERED: list[type[MixerAdapter]] = []
 
 
 def register(adapter: type[MixerAdapter]) -> type[MixerAdapter]:
@@ -122,6 +143,8 @@ def register(adapter: type[MixerAdapter]) -> type[MixerAdapter]:
             raise ValueError(f"{name} is served by {taken.__qualname__} already; unregister that adapter first.")
     for name in adapter.mixer_classes:
         _ADAPTERS[name] = adapter
+    if adapter not in _REGISTERED:
+        _REGISTERED.append(adapter)
     return adapter
 
 
@@ -129,14 +152,16 @@ def unregister(adapter: type[MixerAdapter]) -> None:
     """Take back what `register` did."""
     for name in [name for name, known in _ADAPTERS.items() if known is adapter]:
         del _ADAPTERS[name]
+    if adapter in _REGISTERED:
+        _REGISTERED.remove(adapter)
 
 
 def adapter_class(module: nn.Module) -> type[MixerAdapter] | None:
-    """The adapter registered for a module's class or one of its bases, or None."""
+    """The adapter registered for a module's class or one of its bases, else one that recognises it, else None."""
     for cls in type(module).__mro__:
         if cls.__name__ in _ADAPTERS:
             return _ADAPTERS[cls.__name__]
-    return None
+    return next((adapter for adapter in _REGISTERED if adapter.recognises(module)), None)
 
 
 def adapt(module: nn.Module, layer: int, **options: Any) -> MixerAdapter:
@@ -152,4 +177,4 @@ def adapt(module: nn.Module, layer: int, **options: Any) -> MixerAdapter:
 
 def families() -> list[str]:
     """Names of the supported families, sorted."""
-    return sorted({adapter.family for adapter in _ADAPTERS.values()})
+    return sorted({adapter.family for adapter in _REGISTERED})

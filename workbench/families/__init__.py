@@ -1,0 +1,20 @@
+"""Adapters: one file a family, each of which turns a mixer's weights and activations into a canonical form.
+
+Importing this package registers every family that comes with the workbench.
+"""
+
+from workbench.families import mamba, mamba2, softmax
+from workbench.families.base import BlockLayout, MixerAdapter, Site, adapt, families, register, unregister
+
+__all__ = [
+    "BlockLayout",
+    "MixerAdapter",
+    "Site",
+    "adapt",
+    "families",
+    "mamba",
+    "mamba2",
+    "register",
+    "softmax",
+    "unregister",
+]

@@ -1,0 +1,225 @@
+"""Places the hook points of a model in its modules and takes them out again.
+
+Module hooks are registered when the first listener of a point comes and removed when the last one leaves, so a forward
+pass that nobody listens to runs the stock modules with nothing in between (the mixers excepted, whose adapters are
+installed as long as the model is wrapped).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from workbench import aliases
+from workbench.families.base import BlockLayout, Site
+from workbench.families.layouts import ModelLayout
+from workbench.families.softmax import IMPLEMENTATION, SoftmaxAdapter
+from workbench.hooks import HookPoint, HookPoints
+
+RESIDUAL = ("batch", "time", "d_model")
+HIDDEN = ("batch", "time", "d_mlp")
+
+
+class Instrument:
+    """The hook points of one model.
+
+    Attributes:
+        points: every hook point by name, in the order of the forward pass.
+        logits: the point that the caller shows the model's logits to.
+    """
+
+    def __init__(self, module: nn.Module, layout: ModelLayout) -> None:
+        self._undo: list[Callable[[], None]] = []
+        self.logits = HookPoint("hook_logits", ("batch", "time", "vocab"))
+        points = [_placed("hook_embed", RESIDUAL, Site(layout.embed, output=True))]
+        if layout.pos_embed is not None:
+            points.append(_placed("hook_pos_embed", RESIDUAL, Site(layout.pos_embed, output=True)))
+        for layer, block in enumerate(layout.blocks):
+            points.extend(_block_points(layer, block))
+        if layout.final_norm is not None:
+            points.append(_placed("ln_final.hook_normalized", RESIDUAL, Site(layout.final_norm, output=True)))
+        points.append(self.logits)
+        names = [point.name for point in points]
+        recurrent = [adapter.layer for adapter in layout.adapters if adapter.recurrent]
+        self.points = HookPoints(points, aliases.expand(names, recurrent))
+        if any(isinstance(adapter, SoftmaxAdapter) for adapter in layout.adapters):
+            self._undo.append(_own_attention(module))
+        for adapter in layout.adapters:
+            self._undo.append(adapter.install())
+
+    def remove(self) -> None:
+        """Put the stock forwards back, last change first."""
+        while self._undo:
+            self._undo.pop()()
+
+
+def _block_points(layer: int, block: BlockLayout) -> list[HookPoint]:
+    def point(name: str, axes: tuple[str, ...]) -> HookPoint:
+        return HookPoint(f"blocks.{layer}.{name}", axes)
+
+    def placed(name: str, axes: tuple[str, ...], site: Site) -> HookPoint:
+        return _placed(f"blocks.{layer}.{name}", axes, site, block.block)
+
+    mixer = block.adapter.module
+    mixer_out, middle = point("mixer.hook_out", RESIDUAL), point("hook_resid_mid", RESIDUAL)
+    resid_pre = point("hook_resid_pre", RESIDUAL)
+    _place_residual(block, resid_pre, mixer_out, middle)
+    points = [resid_pre, placed("mixer.hook_in", RESIDUAL, Site(mixer, output=False))]
+    points.extend(block.adapter.points.values())
+    points.append(mixer_out)
+    if block.sequential:
+        points.append(middle)
+    for name, axes, site in (
+        ("mlp.hook_pre", HIDDEN, block.mlp_pre),
+        ("mlp.hook_post", HIDDEN, block.mlp_post),
+        ("hook_mlp_out", RESIDUAL, block.mlp_out),
+    ):
+        if site is not None:
+            points.append(placed(name, axes, site))
+    points.append(placed("hook_resid_post", RESIDUAL, Site(block.block, output=True)))
+    return points
+
+
+def _place_residual(block: BlockLayout, resid_pre: HookPoint, mixer_out: HookPoint, middle: HookPoint) -> None:
+    """Place the three points of a block's first half, which depend on each other.
+
+    No module owns the stream between mixer and MLP: the block has already kept a reference to it for the second sum when
+    the MLP's norm reads it, so an edit of what the norm reads would miss half of its effect. The point is therefore
+    fired on ``input + mixer_out`` where the mixer writes, and an edit is given back as a change of what it writes.
+    """
+    entered: list[Tensor] = []
+
+    def at_input(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        tensor = resid_pre(_first(args, kwargs))
+        if middle.active:
+            entered[:] = [tensor]
+        return _with_first(args, kwargs, tensor)
+
+    def at_output(module: nn.Module, args: Any, output: Any) -> Any:
+        tensor = mixer_out(output[0] if isinstance(output, tuple) else output)
+        if middle.active:
+            stream = entered.pop()
+            total = stream + tensor
+            version = None if total.is_inference() else total._version
+            edited = middle(total)
+            # A sum that nobody changed is left alone, so that looking does not move the logits by a rounding error.
+            if edited is not total or version is None or version != total._version:
+                tensor = edited - stream
+        return (tensor, *output[1:]) if isinstance(output, tuple) else tensor
+
+    def place_input() -> Callable[[], None]:
+        handle = block.block.register_forward_pre_hook(at_input, with_kwargs=True)
+        return handle.remove
+
+    def place_output() -> Callable[[], None]:
+        handle = block.mixer_out.module.register_forward_hook(at_output)
+        return handle.remove
+
+    shared_input, shared_output = _shared(place_input), _shared(place_output)
+
+    def place_middle() -> Callable[[], None]:
+        releases = (shared_input(), shared_output())
+
+        def release() -> None:
+            for undo in releases:
+                undo()
+
+        return release
+
+    resid_pre.source, mixer_out.source, middle.source = shared_input, shared_output, place_middle
+
+
+def _shared(place: Callable[[], Callable[[], None]]) -> Callable[[], Callable[[], None]]:
+    """A module hook that several points need: placed for the first of them, removed with the last."""
+    users = 0
+    remove: Callable[[], None] | None = None
+
+    def acquire() -> Callable[[], None]:
+        nonlocal users, remove
+        if users == 0:
+            remove = place()
+        users += 1
+        return release
+
+    def release() -> None:
+        nonlocal users
+        users -= 1
+        if users == 0 and remove is not None:
+            remove()
+
+    return acquire
+
+
+def _placed(name: str, axes: tuple[str, ...], site: Site, block: nn.Module | None = None) -> HookPoint:
+    """A hook point on what a module reads or writes; `block` tells a flattened site its batch and time."""
+    point = HookPoint(name, axes)
+    shape: list[tuple[int, int]] = []
+
+    def fired(tensor: Tensor) -> Tensor:
+        if not site.flattened:
+            return point(tensor)
+        return point(tensor.view(*shape[-1], tensor.shape[-1])).reshape(tensor.shape)
+
+    def at_block(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        batch, time = _first(args, kwargs).shape[:2]
+        shape[:] = [(batch, time)]
+
+    def at_input(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return _with_first(args, kwargs, fired(_first(args, kwargs)))
+
+    def at_output(module: nn.Module, args: Any, output: Any) -> Any:
+        if isinstance(output, tuple):
+            return (fired(output[0]), *output[1:])
+        return fired(output)
+
+    def source() -> Callable[[], None]:
+        handles = [
+            site.module.register_forward_hook(at_output)
+            if site.output
+            else site.module.register_forward_pre_hook(at_input, with_kwargs=True)
+        ]
+        if site.flattened and block is not None:
+            handles.append(block.register_forward_pre_hook(at_block, with_kwargs=True))
+
+        def release() -> None:
+            for handle in handles:
+                handle.remove()
+
+        return release
+
+    point.source = source
+    return point
+
+
+def _first(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    tensor: Tensor = args[0] if args else kwargs.get("hidden_states", next(iter(kwargs.values()), None))
+    return tensor
+
+
+def _with_first(args: tuple[Any, ...], kwargs: dict[str, Any], tensor: Tensor) -> Any:
+    if args:
+        return (tensor, *args[1:]), kwargs
+    name = "hidden_states" if "hidden_states" in kwargs else next(iter(kwargs))
+    return args, {**kwargs, name: tensor}
+
+
+def _own_attention(module: nn.Module) -> Callable[[], None]:
+    """Give the model a configuration of its own that names our attention function; return what gives the old one back.
+
+    Two models may have been built from one configuration object, and only this one is to be hooked.
+    """
+    owners = [part for part in module.modules() if hasattr(vars(part).get("config"), "_attn_implementation")]
+    before = [part.config for part in owners]
+    copies: dict[int, Any] = {}
+    for part, config in zip(owners, before, strict=True):
+        part.config = copy.deepcopy(config, copies)
+        part.config._attn_implementation = IMPLEMENTATION
+
+    def undo() -> None:
+        for part, config in zip(owners, before, strict=True):
+            part.config = config
+
+    return undo

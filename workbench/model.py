@@ -1,0 +1,428 @@
+"""HookedModel: a language model whose every intermediate tensor can be read and changed by name."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from workbench.cache import ActivationCache, Recorder
+from workbench.config import describe
+from workbench.errors import InputError, LoadError
+from workbench.families.base import MixerAdapter
+from workbench.families.layouts import find_layout
+from workbench.forms import MixerForm
+from workbench.generation import generate
+from workbench.hooks import HookFunction, HookPoints, NamesFilter
+from workbench.instrument import Instrument
+from workbench.loss import next_token_loss
+from workbench.stock import StockCall, StockOutput, positions
+from workbench.tokens import Tokens
+
+if TYPE_CHECKING:
+    from workbench.attention import ImplicitAttention
+
+ModelInput: TypeAlias = "str | Sequence[str] | Sequence[int] | Tensor"
+ReturnType: TypeAlias = Literal["logits", "loss", "both"] | None
+Hooks: TypeAlias = "Iterable[tuple[NamesFilter, HookFunction]]"
+
+_hooked: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+
+
+class _Stopped(Exception):
+    """Ends a forward pass early; never leaves this module."""
+
+    def __init__(self, residual: Tensor | None = None) -> None:
+        super().__init__()
+        self.residual = residual
+
+
+class HookedModel(nn.Module):
+    """A decoder with hook points; `workbench.load` makes one.
+
+    The module keeps its weights, its module tree and, while nobody listens, its own forward pass; the token mixers
+    compute through the canonical forms. The words are TransformerLens' where it has a word.
+
+    Attributes:
+        wrapped: the stock module (hooked as long as this object is in use; see `unwrap`).
+        cfg: sizes and names.
+        layout: where the parts are.
+        points: every hook point by name, aliases included.
+    """
+
+    def __init__(self, module: nn.Module, tokenizer: Any = None, model_name: str | None = None) -> None:
+        """Wrap a module in place. It is switched to evaluation mode; `workbench.load` also checks it.
+
+        Raises:
+            UnsupportedFamilyError: no adapter serves its mixers.
+            LoadError: it is hooked already, or it is no language model.
+        """
+        super().__init__()
+        if module in _hooked:
+            raise LoadError(
+                f"This {type(module).__name__} is hooked already; use the HookedModel that holds it or unwrap that first."
+            )
+        module.eval()
+        self.wrapped = module
+        self._call = StockCall(module)
+        self.layout = find_layout(module, self._call)
+        self.cfg = describe(module, self.layout, model_name or type(module).__name__)
+        self.tokens = Tokens(tokenizer, self.cfg.d_vocab, self.cfg.n_ctx, self.cfg.model_name)
+        self._instrument = Instrument(module, self.layout)
+        self.points: HookPoints = self._instrument.points
+        _hooked.add(module)
+
+    @property
+    def adapters(self) -> list[MixerAdapter]:
+        """The mixers, first layer first."""
+        return self.layout.adapters
+
+    @property
+    def hook_names(self) -> list[str]:
+        """Canonical names of all hook points, in the order of the forward pass."""
+        return list(self.points)
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer, or None."""
+        return self.tokens.tokenizer
+
+    @property
+    def pad_id(self) -> int:
+        """The token that fills short rows."""
+        return self.tokens.pad_id
+
+    def to(self, *args: Any, **kwargs: Any) -> HookedModel:
+        """Move or cast the weights, as `torch.nn.Module.to`."""
+        super().to(*args, **kwargs)
+        weight = self.layout.embed.weight
+        self.cfg = replace(self.cfg, dtype=weight.dtype, device=weight.device)
+        return self
+
+    def unwrap(self) -> nn.Module:
+        """Take everything out again and return the stock module; this object is of no use afterwards."""
+        self._instrument.remove()
+        _hooked.discard(self.wrapped)
+        return self.wrapped
+
+    # Text and tokens.
+
+    def to_tokens(
+        self,
+        text: str | Sequence[str],
+        prepend_bos: bool | None = None,
+        padding_side: Literal["left", "right"] = "left",
+    ) -> Int[Tensor, "batch time"]:
+        """Token ids of one text or several, padded; `tokenize_batch` also gives the mask."""
+        return self.tokenize_batch(text, prepend_bos, padding_side)[0]
+
+    def tokenize_batch(
+        self,
+        text: str | Sequence[str],
+        prepend_bos: bool | None = None,
+        padding_side: Literal["left", "right"] = "left",
+    ) -> tuple[Int[Tensor, "batch time"], Int[Tensor, "batch time"]]:
+        """Token ids and mask (1 at tokens, 0 at padding). See `Tokens.encode` for `prepend_bos` and the errors."""
+        tokens, mask = self.tokens.encode(text, prepend_bos, padding_side)
+        return tokens.to(self.cfg.device), mask.to(self.cfg.device)
+
+    def to_string(self, tokens: Int[Tensor, "..."] | Sequence[int]) -> str | list[str]:
+        """Text of one row of tokens, or of each row of a batch."""
+        return self.tokens.decode(tokens)
+
+    def to_str_tokens(self, text: str | Int[Tensor, "*one time"], prepend_bos: bool | None = None) -> list[str]:
+        """Each token of one text (or of one row of tokens) as text of its own."""
+        tokens = self.to_tokens(text, prepend_bos) if isinstance(text, str) else torch.as_tensor(text)
+        if tokens.dim() == 2 and len(tokens) != 1:
+            raise InputError(f"to_str_tokens takes one row of tokens; these are {len(tokens)}.")
+        return self.tokens.pieces(tokens.reshape(-1))
+
+    # Running.
+
+    def forward(
+        self,
+        input: ModelInput,
+        attention_mask: Int[Tensor, "batch time"] | None = None,
+        return_type: ReturnType = "logits",
+        loss_per_token: bool = False,
+        prepend_bos: bool | None = None,
+        stop_at_layer: int | None = None,
+    ) -> Any:
+        """Run the model on text or tokens.
+
+        Args:
+            input: one text, several texts (padded on the left), token ids ``[T]`` or ``[B,T]``.
+            attention_mask: 1 at tokens, 0 at padding; positions count real tokens only, as in generation.
+            return_type: ``"logits"`` [B,T,V], ``"loss"`` (next-token cross-entropy in nats, averaged over real
+                tokens), ``"both"``, or None.
+            loss_per_token: give the loss as [B,T-1], 0 where either token is padding.
+            stop_at_layer: run only the blocks before this one and return the residual stream [B,T,D] there.
+
+        Raises:
+            InputError: see `Tokens.checked` and `Tokens.encode`.
+        """
+        tokens, mask = self._prepared(input, attention_mask, prepend_bos)
+        logits, residual = self._run(tokens, mask, stop_at_layer)
+        if residual is not None:
+            return residual
+        if return_type in ("loss", "both"):
+            loss = next_token_loss(logits, tokens, mask, loss_per_token)
+            return loss if return_type == "loss" else (logits, loss)
+        return logits if return_type == "logits" else None
+
+    def step(
+        self,
+        tokens: Int[Tensor, "batch time"],
+        attention_mask: Int[Tensor, "batch source"] | None,
+        position_ids: Int[Tensor, "batch time"] | None,
+        cache: Any,
+        use_cache: bool,
+    ) -> StockOutput:
+        """One call of the wrapped module on top of its cache, hooks included; the loop of `generate` is made of these."""
+        if attention_mask is not None and bool(attention_mask.all()):
+            attention_mask = position_ids = None
+        output = self._call(
+            tokens, attention_mask, position_ids, cache, use_cache and self._call.cache_name is not None
+        )
+        return replace(output, logits=self._instrument.logits(output.logits))
+
+    @contextmanager
+    def hooks(self, fwd_hooks: Hooks = (), bwd_hooks: Hooks = ()) -> Iterator[HookedModel]:
+        """Attach hooks for the duration of a ``with`` block.
+
+        Raises:
+            HookNameError: at once, when a name matches nothing.
+            HookNeverFiredError: at the end of the block, when a hook never fired.
+        """
+        with self.points.attached(fwd_hooks, bwd_hooks):
+            yield self
+
+    def run_with_hooks(self, input: ModelInput, *, fwd_hooks: Hooks = (), bwd_hooks: Hooks = (), **kwargs: Any) -> Any:
+        """`forward` with hooks: ``(name or filter, fn)`` pairs, ``fn(tensor, hook)`` returning a tensor or None.
+
+        Backward hooks ``fn(grad, hook)`` fire when the caller calls ``backward`` on something made of the result.
+        """
+        with self.points.attached(fwd_hooks, bwd_hooks):
+            return self(input, **kwargs)
+
+    def run_with_cache(
+        self,
+        input: ModelInput,
+        names_filter: NamesFilter = None,
+        attention_mask: Int[Tensor, "batch time"] | None = None,
+        return_type: ReturnType = "logits",
+        stop_at_layer: int | None = None,
+        device: torch.device | str | None = None,
+        **kwargs: Any,
+    ) -> tuple[Any, ActivationCache]:
+        """`forward`, and what the hook points showed.
+
+        Args:
+            names_filter: which points (see `HookPoints.select`); None means all that are not built on request.
+            device: where the recorded tensors go; None leaves them where they are.
+
+        Raises:
+            HookNameError: the filter matches nothing.
+            HookNeverFiredError: a point that was asked for was not reached.
+        """
+        recorder = Recorder(device)
+        must_fire = names_filter is not None or stop_at_layer is None
+        with self.points.protected(), self.points.attached([(names_filter, recorder)], must_fire=must_fire):
+            result = self(
+                input, attention_mask=attention_mask, return_type=return_type, stop_at_layer=stop_at_layer, **kwargs
+            )
+        return result, recorder.cache(self.points, self.cfg.n_layers)
+
+    def generate(
+        self,
+        input: ModelInput,
+        max_new_tokens: int = 20,
+        attention_mask: Int[Tensor, "batch time"] | None = None,
+        temperature: float = 0.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        stop_at_eos: bool = True,
+        seed: int | None = None,
+        prepend_bos: bool | None = None,
+        use_cache: bool = True,
+        return_type: Literal["input", "tokens", "str"] = "input",
+    ) -> Any:
+        """Continue a prompt or a left-padded batch of prompts; hooks fire at every step.
+
+        Args:
+            temperature: 0 takes the likeliest token; above 0 samples.
+            top_k, top_p: restrict sampling to the k likeliest tokens, or to the likeliest ones whose probabilities
+                add up to p (Holtzman et al. 2020, arXiv:1904.09751).
+            stop_at_eos: end a row at the tokenizer's end-of-text token.
+            seed: of the sampling; None uses torch's global generator.
+            use_cache: keep keys and values or states between steps; without it every step runs the whole text, so a
+                hook sees all positions each time.
+            return_type: ``"tokens"`` [B, prompt + new], ``"str"`` (the whole text), or ``"input"``: as the input was.
+
+        Raises:
+            InputError: as `forward`; padding on the right; an option out of range.
+        """
+        tokens, mask = self._prepared(input, attention_mask, prepend_bos, new=max_new_tokens)
+        stop = self.tokens.eos_ids if stop_at_eos else set()
+        use_cache = use_cache and self._call.cache_name is not None
+        out = generate(self, tokens, mask, max_new_tokens, temperature, top_k, top_p, stop, seed, use_cache)
+        is_text = isinstance(input, str) or (isinstance(input, Sequence) and isinstance(input[0], str))
+        if return_type == "tokens" or (return_type == "input" and not is_text):
+            return out
+        kept = [
+            [int(t) for t, m in zip(row, ones, strict=True) if m]
+            for row, ones in zip(out, self._grown(mask, out), strict=True)
+        ]
+        texts = [self.tokens.tokenizer.decode(row, skip_special_tokens=True) for row in kept]
+        return texts[0] if isinstance(input, str) else texts
+
+    # Implicit attention.
+
+    def implicit_attention(
+        self,
+        input: ModelInput,
+        layer: int,
+        scope: Literal["core", "mixer"] = "core",
+        attention_mask: Int[Tensor, "batch time"] | None = None,
+    ) -> ImplicitAttention:
+        """How one layer's tokens read each other on this input; the model runs only up to that layer.
+
+        Raises:
+            InputError: no such layer.
+        """
+        from workbench.attention import ImplicitAttention
+
+        form = self.mixer_form(input, layer, attention_mask)
+        return ImplicitAttention(form, scope=scope, layer=self.layer_index(layer))
+
+    def mixer_form(
+        self, input: ModelInput, layer: int, attention_mask: Int[Tensor, "batch time"] | None = None
+    ) -> MixerForm:
+        """What one layer's mixer did to this input; the model runs only up to that layer."""
+        adapter = self.adapters[self.layer_index(layer)]
+        recorded: list[MixerForm] = []
+
+        def record(form: MixerForm) -> None:
+            recorded.append(form)
+            raise _Stopped
+
+        tokens, mask = self._prepared(input, attention_mask)
+        with adapter.recorded_by(record):
+            self._run(tokens, mask, None)
+        return recorded[0]
+
+    def implicit_attentions(
+        self,
+        input: ModelInput,
+        layers: Iterable[int] | None = None,
+        scope: Literal["core", "mixer"] = "core",
+        attention_mask: Int[Tensor, "batch time"] | None = None,
+    ) -> Iterator[tuple[int, ImplicitAttention]]:
+        """Yield ``(layer, implicit attention)`` one layer at a time, from one forward pass.
+
+        The pass waits while the caller works on a layer, and only that layer's tensors are held.
+        """
+        from workbench.attention import ImplicitAttention
+        from workbench.pausing import paused
+
+        wanted = range(self.cfg.n_layers) if layers is None else sorted({self.layer_index(i) for i in layers})
+        tokens, mask = self._prepared(input, attention_mask)
+
+        def forward(emit: Any) -> None:
+            with ExitStack() as stack:
+                for layer in wanted:
+
+                    def record(form: MixerForm, layer: int = layer) -> None:
+                        emit((layer, form))
+                        if layer == wanted[-1]:
+                            raise _Stopped
+
+                    stack.enter_context(self.adapters[layer].recorded_by(record))
+                self._run(tokens, mask, None)
+
+        with paused(forward) as forms:
+            for layer, form in forms:
+                yield layer, ImplicitAttention(form, scope=scope, layer=layer)
+
+    def layer_index(self, layer: int) -> int:
+        """A layer number from 0 on; negative numbers count from the end. Raises InputError when out of range."""
+        if not -self.cfg.n_layers <= layer < self.cfg.n_layers:
+            raise InputError(
+                f"Layer {layer} is out of range: {self.cfg.model_name} has layers 0 to {self.cfg.n_layers - 1}."
+            )
+        return layer % self.cfg.n_layers
+
+    def head_index(self, layer: int, head: int) -> int:
+        """A head number of a layer from 0 on; negative numbers count from the end. Raises InputError when out of range."""
+        heads = self.adapters[self.layer_index(layer)].n_heads
+        if not -heads <= head < heads:
+            raise InputError(f"Head {head} is out of range: layer {layer} has heads 0 to {heads - 1}.")
+        return head % heads
+
+    # Inside.
+
+    def _run(self, tokens: Tensor, mask: Tensor | None, stop_at_layer: int | None) -> tuple[Tensor, Tensor | None]:
+        """Logits, or the residual stream where the run was stopped (logits are then empty)."""
+        with self._stopping(stop_at_layer):
+            try:
+                position_ids = None if mask is None else positions(mask)
+                return self.step(tokens, mask, position_ids, None, False).logits, None
+            except _Stopped as stopped:
+                return tokens.new_empty(0), stopped.residual
+
+    def _stopping(self, stop_at_layer: int | None) -> AbstractContextManager[Any]:
+        stack = ExitStack()
+        if stop_at_layer is None:
+            return stack
+        layers = self.cfg.n_layers
+        if not -layers <= stop_at_layer <= layers:
+            raise InputError(f"stop_at_layer is {stop_at_layer}; it must be between 0 and {layers}.")
+        stop = stop_at_layer + layers if stop_at_layer < 0 else stop_at_layer
+
+        def at_input(module: nn.Module, args: Any, kwargs: Any) -> None:
+            raise _Stopped(args[0] if args else kwargs["hidden_states"])
+
+        def at_output(module: nn.Module, args: Any, output: Any) -> None:
+            raise _Stopped(output[0] if isinstance(output, tuple) else output)
+
+        if stop == 0:
+            block = self.layout.blocks[0].block
+            handle = block.register_forward_pre_hook(at_input, with_kwargs=True, prepend=True)
+        else:
+            handle = self.layout.blocks[stop - 1].block.register_forward_hook(at_output)
+        stack.callback(handle.remove)
+        return stack
+
+    def _prepared(
+        self, input: ModelInput, attention_mask: Tensor | None, prepend_bos: bool | None = None, new: int = 0
+    ) -> tuple[Tensor, Tensor | None]:
+        """Checked tokens and mask on the model's device; a mask of ones is dropped."""
+        if self.wrapped not in _hooked:
+            raise InputError(f"{self.cfg.model_name} was unwrapped; load or wrap it again to run it with hooks.")
+        if isinstance(input, str) or (isinstance(input, Sequence) and all(isinstance(one, str) for one in input)):
+            if attention_mask is not None:
+                raise InputError("An attention mask goes with tokens; texts get theirs from the tokenizer.")
+            tokens, attention_mask = self.tokens.encode(input, prepend_bos)  # type: ignore[arg-type]
+        else:
+            tokens = torch.as_tensor(input)
+        if tokens.dim() == 1:
+            tokens = tokens[None]
+        if attention_mask is not None and attention_mask.dim() == 1:
+            attention_mask = attention_mask[None]
+        self.tokens.checked(tokens, attention_mask, new)
+        tokens = tokens.to(self.cfg.device)
+        if attention_mask is None or bool(attention_mask.all()):
+            return tokens, None
+        return tokens, attention_mask.to(self.cfg.device).long()
+
+    def _grown(self, mask: Tensor | None, tokens: Int[Tensor, "batch total"]) -> Int[Tensor, "batch total"]:
+        grown = torch.ones_like(tokens)
+        if mask is not None:
+            grown[:, : mask.shape[1]] = mask
+        return grown

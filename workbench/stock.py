@@ -1,0 +1,76 @@
+"""How a wrapped module is called: one signature over transformers' decoders, transformers' recurrent models and the zoo."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from workbench.errors import LoadError
+
+# What the argument that carries the key-value cache or the recurrent state is called, newest spelling first.
+CACHE_NAMES = ("past_key_values", "cache_params", "cache")
+
+
+@dataclass(frozen=True)
+class StockOutput:
+    """Logits, and what the next call needs to go on (None when no cache was asked for)."""
+
+    logits: Float[Tensor, "batch time vocab"]
+    cache: Any = None
+
+
+class StockCall:
+    """Calls a module's forward with the arguments it knows.
+
+    Attributes:
+        takes_positions: whether position ids can be passed.
+        cache_name: what its cache argument is called; None for a module that cannot continue from a cache.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        parameters = inspect.signature(module.forward).parameters
+        self.module = module
+        self._known = set(parameters)
+        self.takes_positions = "position_ids" in parameters
+        self.cache_name = next((name for name in CACHE_NAMES if name in parameters), None)
+        if "input_ids" not in parameters:
+            raise LoadError(
+                f"{type(module).__name__}.forward takes no input_ids; a language model that maps token ids to logits is needed."
+            )
+
+    def __call__(
+        self,
+        tokens: Int[Tensor, "batch time"],
+        attention_mask: Int[Tensor, "batch source"] | None = None,
+        position_ids: Int[Tensor, "batch time"] | None = None,
+        cache: Any = None,
+        use_cache: bool = False,
+    ) -> StockOutput:
+        """One forward pass. `attention_mask` is 1 at tokens and 0 at padding, cached tokens included."""
+        arguments: dict[str, Any] = {"input_ids": tokens, "use_cache": use_cache}
+        if attention_mask is not None:
+            arguments["attention_mask"] = attention_mask
+        if position_ids is not None and self.takes_positions:
+            arguments["position_ids"] = position_ids
+        if cache is not None and self.cache_name is not None:
+            arguments[self.cache_name] = cache
+        unknown = {name for name in arguments if name not in self._known}
+        out = self.module(**{name: value for name, value in arguments.items() if name not in unknown})
+        logits = getattr(out, "logits", None)
+        if logits is None:
+            raise LoadError(
+                f"{type(self.module).__name__} returns no logits; load the variant with a language-modelling head "
+                "(…ForCausalLM)."
+            )
+        following = next((getattr(out, name) for name in CACHE_NAMES if getattr(out, name, None) is not None), None)
+        return StockOutput(logits, following)
+
+
+def positions(attention_mask: Int[Tensor, "batch source"]) -> Int[Tensor, "batch source"]:
+    """Positions that count real tokens only, as transformers' generation counts them for left-padded rows."""
+    counted = attention_mask.long().cumsum(-1) - 1
+    return counted.masked_fill(attention_mask == 0, 0)
