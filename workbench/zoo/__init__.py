@@ -1,0 +1,23 @@
+"""Small language models that differ in their mixer alone, trained by ``workbench.zoo.recipe`` and shipped here."""
+
+from workbench.zoo import attention, mamba, mamba2, registry  # the mixers register themselves when imported
+from workbench.zoo.cache import LayerCache, ZooCache
+from workbench.zoo.config import ZooConfig
+from workbench.zoo.loading import available, directory, load
+from workbench.zoo.model import Block, ZooModel, ZooOutput
+
+__all__ = [
+    "Block",
+    "LayerCache",
+    "ZooCache",
+    "ZooConfig",
+    "ZooModel",
+    "ZooOutput",
+    "attention",
+    "available",
+    "directory",
+    "load",
+    "mamba",
+    "mamba2",
+    "registry",
+]

@@ -1,0 +1,130 @@
+"""The language model that every zoo member shares: only ``Block.mixer`` differs between members."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from workbench.zoo import registry
+from workbench.zoo.cache import LayerCache, ZooCache
+from workbench.zoo.config import ZooConfig
+
+
+@dataclass
+class ZooOutput:
+    """What ``ZooModel.forward`` returns, with the field names of the Hugging Face outputs."""
+
+    logits: Float[Tensor, "batch time vocab"]
+    past_key_values: ZooCache | None = None
+
+
+class RMSNorm(nn.Module):
+    """``weight * x / rms(x)`` in float32 (Zhang and Sennrich 2019, arXiv:1910.07467, equation 4)."""
+
+    def __init__(self, size: int, eps: float):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.eps = eps
+
+    def forward(self, x: Float[Tensor, "*batch size"]) -> Float[Tensor, "*batch size"]:
+        return F.rms_norm(x.float(), self.weight.shape, self.weight.float(), self.eps).to(x.dtype)
+
+
+class MLP(nn.Module):
+    """SwiGLU: ``down(silu(gate(x)) * up(x))`` (Shazeer 2020, arXiv:2002.05202, equation 6)."""
+
+    def __init__(self, config: ZooConfig):
+        super().__init__()
+        self.gate_proj = nn.Linear(config.d_model, config.d_mlp, bias=False)
+        self.up_proj = nn.Linear(config.d_model, config.d_mlp, bias=False)
+        self.down_proj = nn.Linear(config.d_mlp, config.d_model, bias=False)
+
+    def forward(self, x: Float[Tensor, "batch time model"]) -> Float[Tensor, "batch time model"]:
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Block(nn.Module):
+    """Mixer and MLP, each behind a pre-norm and added to the residual stream."""
+
+    def __init__(self, config: ZooConfig, layer: int):
+        super().__init__()
+        self.norm1 = RMSNorm(config.d_model, config.norm_eps)
+        self.mixer = registry.mixer(config.mixer)(config, layer)
+        self.norm2 = RMSNorm(config.d_model, config.norm_eps)
+        self.mlp = MLP(config)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch time model"],
+        attention_mask: Bool[Tensor, "batch source"] | None = None,
+        position_ids: Int[Tensor, "#batch time"] | None = None,
+        cache: LayerCache | None = None,
+    ) -> Float[Tensor, "batch time model"]:
+        x = x + self.mixer(self.norm1(x), attention_mask=attention_mask, position_ids=position_ids, cache=cache)
+        return x + self.mlp(self.norm2(x))
+
+
+class ZooModel(nn.Module):
+    """Token embedding, blocks, final norm, and an unembedding tied to the embedding."""
+
+    def __init__(self, config: ZooConfig):
+        super().__init__()
+        self.config = config
+        self.embed = nn.Embedding(config.vocab_size, config.d_model)
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layers))
+        self.norm = RMSNorm(config.d_model, config.norm_eps)
+        self.unembed = nn.Linear(config.d_model, config.vocab_size, bias=False)
+        self.unembed.weight = self.embed.weight
+        self.initialise()
+
+    @torch.no_grad()
+    def initialise(self) -> None:
+        """Normal weights of ``initializer_range``, outputs into the residual stream scaled down as in GPT-2.
+
+        A mixer with an initialisation of its own (``initialise``) then applies it.
+        """
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=self.config.initializer_range)
+        # Tokens share a direction from the start. Without biases it is the only constant a query or a key can be
+        # made of, and a head that looks at a position whatever the token needs one; softmax does not see it in
+        # the tied unembedding, where it moves all logits alike.
+        self.embed.weight += self.config.embedding_mean
+        for block in self.blocks:
+            own = getattr(block.mixer, "initialise", None)
+            if own is not None:
+                own()
+            for name in ("o_proj", "out_proj"):
+                if hasattr(block.mixer, name):
+                    getattr(block.mixer, name).weight /= (2 * self.config.n_layers) ** 0.5
+            block.mlp.down_proj.weight /= (2 * self.config.n_layers) ** 0.5
+
+    def forward(
+        self,
+        input_ids: Int[Tensor, "batch time"],
+        attention_mask: Int[Tensor, "batch source"] | Bool[Tensor, "batch source"] | None = None,
+        position_ids: Int[Tensor, "_ time"] | None = None,
+        cache: ZooCache | None = None,
+        use_cache: bool = False,
+    ) -> ZooOutput:
+        """Logits for every position.
+
+        ``attention_mask`` is 1 at tokens and 0 at (left) padding; while decoding it spans the cached tokens too.
+        With ``use_cache`` the output carries a cache to pass to the next call.
+        """
+        if cache is None and use_cache:
+            cache = ZooCache(self.config.n_layers)
+        seen = 0 if cache is None else cache.seen
+        if position_ids is None:
+            position_ids = torch.arange(seen, seen + input_ids.shape[1], device=input_ids.device)[None]
+        mask = None if attention_mask is None or bool(attention_mask.all()) else attention_mask.bool()
+        x = self.embed(input_ids)
+        for i, block in enumerate(self.blocks):
+            x = block(x, mask, position_ids, None if cache is None else cache.layers[i])
+        if cache is not None:
+            cache.seen += input_ids.shape[1]
+        return ZooOutput(self.unembed(self.norm(x)), cache)

@@ -1,0 +1,1 @@
+"""How the zoo is made: corpus, tokenizer, mixture of tasks, optimiser, training, evaluation, card, shipping."""

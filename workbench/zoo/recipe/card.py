@@ -1,0 +1,124 @@
+"""A member's card (README.md), written from its evaluation: no number on it is typed by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from workbench.zoo.recipe.corpus import HELD_OUT_EVERY, SOURCES
+from workbench.zoo.recipe.evaluate import GAP, LENGTHS, REAL_GAP
+
+TITLES = {"attention": "Attention (Llama's)", "mamba": "Mamba", "mamba2": "Mamba-2"}
+AIMS = {"attention": 0.95, "mamba": 0.80, "mamba2": 0.90}
+BITS_AIM = 2.0
+SHARED_DIFFERENCE = (
+    "Embeddings start with a common component of 0.02 in every coordinate beside their normal(0, 0.02): bias-free "
+    "projections have no other constant. It moves all logits alike, so the softmax does not see it."
+)
+DIFFERENCES = {
+    "attention": [
+        "The architecture is Llama's (rotary positions, no biases, RMSNorm, SwiGLU), and the tests hold the mixer to "
+        "`LlamaAttention` of transformers.",
+        "Initialisation: the four heads of layer 0 start looking one token back (`Attention.initialise`). In short "
+        "trials without it plain attention had not begun to copy. Expect previous-token heads in layer 0: they were "
+        "put there, and training kept them or not; the induction heads above were learned.",
+    ],
+    "mamba": [
+        "The mixer is Mamba's, and the tests hold it to `MambaMixer` of transformers. State size {state_size} (the "
+        "published models have 16).",
+        "An MLP follows every mixer, as in the other members; published Mamba models have none.",
+        "Initialisation: mimetic (Trockman et al. 2024, arXiv:2410.11135): B and C rows of `x_proj` equal at the "
+        "start, a convolution near the identity, time steps in [{dt_min}, {dt_max}] and decay rates divided by "
+        "{slow_decay:g}, so that the state forgets slowly at first.",
+    ],
+    "mamba2": [
+        "The mixer is Mamba-2's (one group), and the tests hold it to `Mamba2Mixer` of transformers. State size "
+        "{state_size}, heads of {head_dim}.",
+        "An MLP follows every mixer, as in the other members; published Mamba-2 models have none.",
+        "Initialisation: mimetic (Trockman et al. 2024, arXiv:2410.11135): B and C rows of `in_proj` equal at the "
+        "start, a convolution near the identity, time steps in [{dt_min}, {dt_max}] and decay rates divided by "
+        "{slow_decay:g}, so that the state forgets slowly at first.",
+    ],
+}
+
+
+def misses(member: str, report: dict[str, Any]) -> list[str]:
+    """The aims a member does not reach, in words."""
+    found = []
+    copied, bits = report["copy"]["32"], report["bits_per_byte"]
+    if copied < AIMS[member]:
+        found.append(f"It copies {copied:.1%} of a 32-token block; the aim was {AIMS[member]:.0%}.")
+    if bits > BITS_AIM:
+        found.append(f"It needs {bits:.2f} bits a byte of held-out text; the aim was {BITS_AIM:.2f}.")
+    if report["steps"] < report["settings"]["steps"]:
+        found.append(f"It stopped at step {report['steps']} of {report['settings']['steps']}.")
+    return found
+
+
+def write_card(member: str, report: dict[str, Any]) -> str:
+    """The card as Markdown."""
+    options = report["config"]["mixer_options"]
+    settings = report["settings"]
+    missed = misses(member, report) or ["No aim was missed."]
+    copying = "\n".join(
+        f"| {n} | {report['copy'][str(n)]:.3f} | {report['copy_after_gap'][str(n)]:.3f} |" for n in LENGTHS
+    )
+    data = "\n".join(
+        f"* {source.what}; {source.licence}; SHA-256 of the archive `{source.sha256}`" for source in SOURCES
+    )
+    differences = "\n".join(f"* {line.format(**options)}" for line in [*DIFFERENCES[member], SHARED_DIFFERENCE])
+    samples = "\n\n".join("> " + sample.replace("\n", "\n> ") for sample in report["samples"])
+    return f"""# {TITLES[member]}: a member of the zoo
+
+{report["parameters"]:,} parameters: {report["config"]["n_layers"]} layers of width {report["config"]["d_model"]}, \
+{report["config"]["vocab_size"]} tokens of byte-level BPE, embedding and unembedding tied. \
+Stored in {report["dtype"]}. \
+The members differ in the mixer alone: data, tokenizer, width, depth, optimiser, schedule and steps are the same.
+
+## What it can do
+
+Share of tokens 2..n of the second copy of a block of n random tokens that are the model's first choice \
+({report["sequences"]} sequences each; with a gap, {GAP} random tokens stand between the copies):
+
+| n | adjacent | after {GAP} tokens |
+| --- | --- | --- |
+{copying}
+
+A block of 32 tokens of held-out English, {REAL_GAP} tokens of other held-out English, the block again: \
+{report["real_copy"]:.3f}.
+
+Held-out text ({report["held_out_bytes"]:,} bytes; windows of {report["config"]["context"]} tokens, half overlapping): \
+**{report["nats_per_token"]:.3f} nats a token, {report["bits_per_byte"]:.3f} bits a byte**. \
+Mean training loss over the last {report["last_loss_steps"]} steps: {report["last_loss"]:.3f} nats.
+
+Misses: {" ".join(missed)} One seed ({settings["seed"]}) was trained.
+
+## How it was trained
+
+```
+python -m workbench.zoo.recipe.train --member {member} --out runs/{member} \
+--steps {settings["steps"]} --seed {settings["seed"]}
+python -m workbench.zoo.recipe.ship --runs runs --member {member}
+```
+
+{report["steps"]} steps, {report["tokens"]:,} tokens, {report["minutes"]:.0f} minutes on one thread of a shared CPU; \
+Muon \
+(learning rate {settings["muon_lr"]}) for the matrices of the blocks, AdamW ({settings["adam_lr"]}; embedding \
+{settings["embed_lr"]}) for the rest, {"bfloat16 autocast" if settings["bfloat16"] else "float32"}. The mixture of \
+English and copying tasks and its schedule are `workbench/zoo/recipe/mixture.py`; loss falls on predictable tokens only.
+
+Data:
+
+{data}
+
+Every {HELD_OUT_EVERY}th address is held out.
+
+## What differs from the reference, and why
+
+{differences}
+
+## Samples
+
+Prompt "The people of the United States", temperature 0.7, seed 0, not selected:
+
+{samples}
+"""

@@ -1,0 +1,53 @@
+"""The numbers of the recipe: the same for every member but for the mixer's own."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from workbench.zoo.recipe.mixture import Schedule, rows_of
+
+MEMBERS: dict[str, dict[str, Any]] = {
+    "attention": {"n_heads": 4, "initialisation": "previous-token"},
+    "mamba": {"state_size": 64, "initialisation": "mimetic", "dt_min": 0.2, "dt_max": 1.0, "slow_decay": 300.0},
+    "mamba2": {
+        "state_size": 128,
+        "head_dim": 64,
+        "initialisation": "mimetic",
+        "dt_min": 0.2,
+        "dt_max": 1.0,
+        "slow_decay": 300.0,
+    },
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides a training run. Learning rates are peaks."""
+
+    steps: int = 6000
+    batch: int = 8
+    context: int = 256
+    seed: int = 0
+    vocab_size: int = 2048
+    muon_lr: float = 0.02
+    adam_lr: float = 3e-3
+    embed_lr: float = 2e-3
+    clip: float = 1.0
+    bfloat16: bool = True
+    schedule: Schedule = field(default_factory=Schedule)
+
+    def tokens_seen(self, steps: int) -> int:
+        """Tokens in the first ``steps`` batches, those without loss included."""
+        contexts = [int(self.schedule.at("context", step, self.steps)) for step in range(steps)]
+        return sum(context * rows_of(context, self.batch) for context in contexts)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Settings:
+        values = json.loads(text)
+        curves = {name: tuple(tuple(point) for point in curve) for name, curve in values.pop("schedule").items()}
+        return cls(**values, schedule=Schedule(**curves))
