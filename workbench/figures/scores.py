@@ -21,6 +21,7 @@ def score_map(
     marked: Sequence[Bool[np.ndarray, " heads"]] | None = None,
     name: str = "score",
     unit: str = "head",
+    full_scale: float = 0.0,
 ) -> go.Figure:
     """Heat map of a score, one row a layer, layer 0 at the bottom.
 
@@ -32,6 +33,7 @@ def score_map(
         marked: heads to mark with a dot, for example those above the null distribution.
         name: what the score is, for the colour bar.
         unit: what a head is called on the axis ("head" or "channel").
+        full_scale: the colour scale reaches at least this far, so that a map of nothing looks like one.
     """
     widest = max((len(layer) for layer in scores), default=0)
     by_rank = widest > MOST_UNSORTED
@@ -84,9 +86,20 @@ def score_map(
             )
         )
     across = f"{unit}, best first in each layer" if by_rank else unit
+    colours = colour_axis(values, is_signed(values), name)
+    colours["cmax"] = max(colours["cmax"], full_scale)
+    colours["cmin"] = -colours["cmax"] if colours["cmin"] else 0
     figure.update_layout(
-        coloraxis=colour_axis(values, is_signed(values), name),
-        xaxis={"title": across, "showgrid": False, "zeroline": False, "automargin": True, "ticks": ""},
+        coloraxis=colours,
+        xaxis={
+            "title": across,
+            "tick0": 0,
+            "dtick": max(1, -(-columns // 16)),
+            "showgrid": False,
+            "zeroline": False,
+            "automargin": True,
+            "ticks": "",
+        },
         yaxis={
             "title": "layer",
             "tickmode": "array",

@@ -5,9 +5,10 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const darkness = window.matchMedia("(prefers-color-scheme: dark)");
   const drawn = new Map();
+  // Plotly's default bar offers to send the data to a cloud; this one zooms, goes back and saves a picture.
   const config = {
-    responsive: true, displaylogo: false,
-    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+    responsive: true, displaylogo: false, plotlyServerURL: "",
+    modeBarButtons: [["zoom2d", "pan2d", "resetScale2d", "toImage"]],
   };
 
   function colour(name) {
@@ -46,7 +47,7 @@
       }
     }
     drawn.set(id, layout);
-    return Plotly.react(box, structuredClone(figure.data), layout, config)
+    return Plotly.react(box, structuredClone(figure.data), layout, { ...config, displayModeBar: box.clientWidth < 480 ? false : "hover" })
       .then(() => Plotly.relayout(box, themed(layout)));
   }
 

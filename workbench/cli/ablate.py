@@ -1,0 +1,154 @@
+"""``workbench ablate``: what a model loses without some of its heads, against others."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from workbench.cli import options
+from workbench.cli.models import open_model, summary
+from workbench.cli.output import Output, facts, records
+from workbench.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from workbench.interventions import Site
+    from workbench.model import HookedModel
+
+
+def ablate(
+    model: options.ModelArgument,
+    kind: options.Kind = "induction",
+    top: Annotated[int, typer.Option("--top", min=1, help="Ablate this many of the best heads.")] = 8,
+    sites: Annotated[
+        str | None,
+        typer.Option(
+            "--sites",
+            metavar="L5H1,L6H3",
+            help="Ablate these instead: heads L5H1, channel groups L5H0:64, mixers L5.mixer, MLPs L5.mlp or layers L5.",
+        ),
+    ] = None,
+    method: Annotated[
+        options.Method, typer.Option("--method", help="What an ablated head writes.")
+    ] = options.Method.mean,
+    draws: Annotated[int, typer.Option("--draws", min=1, help="Random sets to compare with.")] = 20,
+    scope: options.ScopeOption = options.Scope.mixer,
+    seeds: options.Seeds = 3,
+    batch: options.Batch = 8,
+    block: options.BlockLength = 50,
+    group: options.Group = 1,
+    html_file: options.HtmlFile = None,
+    json_file: options.JsonFile = None,
+    seed: options.Seed = 0,
+    device: options.Device = None,
+    dtype: options.DtypeOption = None,
+    revision: options.Revision = None,
+    trust_pickle: options.TrustPickle = False,
+) -> None:
+    """Ablate the best heads of a kind, or named sites, and as many random others of the same layers.
+
+    Loss (nats) and accuracy are reported apart for the first copy of a random block, which nothing predicts, and for
+    the second, which can be copied.
+
+    Example: workbench ablate zoo:attention --kind induction --top 2
+    """
+    output = Output(json_file, html_file)
+    opened = open_model(output, model, device=device, dtype=dtype, revision=revision, trust_pickle=trust_pickle)
+    from workbench.probes.causal import ablate_top_k
+    from workbench.probes.heads import find_heads
+
+    if sites is None:
+        table = find_heads(
+            opened,
+            kind,
+            seeds=range(seed, seed + seeds),
+            scope=scope.value,
+            block=block,
+            group=group,
+            progress=output.progress,
+        )
+        what = f"the {top} best {kind} heads"
+    else:
+        table = candidates(opened, sites)
+        top = int(table["score"].sum())
+        what = ", ".join(table["site"][:top])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        result = ablate_top_k(
+            opened,
+            table,
+            top,
+            method=method.value,
+            draws=draws,
+            # Other tokens than those the heads were found on, or the finder would confirm itself.
+            seed=seed + 1000,
+            batch=batch,
+            block=block,
+            progress=output.progress,
+        )
+    from workbench.cli import sections
+    from workbench.cli.tables import ablation_table
+
+    title = f"{opened.cfg.model_name}: {method.value} ablation of {what}"
+    output.console.print(title, highlight=False, markup=False)
+    output.console.print(ablation_table(result))
+    output.console.print(sections.verdict(result), highlight=False, markup=False)
+    for warning in caught:
+        output.note(str(warning.message))
+    output.save({"model": summary(opened), "method": method.value, "draws": draws, "ablation": records(result)})
+    if html_file is not None:
+        from workbench.report import Page, write_page
+
+        blocks = sections.ablation(result, what, [str(warning.message) for warning in caught])
+        asked = f"seed {seed + 1000}, {batch} sequences, blocks of {block}, {draws} random sets"
+        write_page(html_file, Page(title, sections.verdict(result), blocks, facts(Tokens=asked)))
+        output.wrote(html_file)
+
+
+def candidates(model: HookedModel, sites: str) -> pd.DataFrame:
+    """A table as `find_heads` makes it: the named sites with score 1, and all others of their kind and size with 0.
+
+    Raises:
+        InputError: a spelling is wrong, the model has no such site, or the sites are not of one kind and size, so that
+            there are no random sets to compare them with.
+    """
+    import pandas as pd
+
+    from workbench.interventions import as_sites
+
+    named = as_sites([part for part in sites.replace(" ", ",").split(",") if part])
+    if not named:
+        raise InputError("--sites names nothing; write for example --sites L5H1,L6H3.")
+    for site in named:
+        site.hook_names(model)
+    if len({(site.part, site.stop - site.start) for site in named}) > 1:
+        raise InputError(
+            "The sites are of different kinds or sizes, so no random set is like them; "
+            "name heads, groups of one size, mixers, MLPs or layers."
+        )
+    rows = [{"site": str(site), "score": 1.0} for site in named]
+    rows += [{"site": str(site), "score": 0.0} for site in _others(model, named)]
+    return pd.DataFrame(rows)
+
+
+def _others(model: HookedModel, named: list[Site]) -> list[Site]:
+    """Sites of the same kind and size that overlap none of the named ones."""
+    from workbench.interventions import Site
+
+    part, size = named[0].part, named[0].stop - named[0].start
+    found = []
+    for layer, adapter in enumerate(model.adapters):
+        if part != "heads":
+            if part != "mlp" or f"blocks.{layer}.hook_mlp_out" in model.points:
+                found.append(Site(layer, part))
+            continue
+        found += [Site.heads(layer, at, at + size) for at in range(0, adapter.n_heads - size + 1, size)]
+    taken = {(site.layer, head) for site in named for head in range(site.start, max(site.stop, site.start + 1))}
+    return [
+        site
+        for site in found
+        if not any((site.layer, head) in taken for head in range(site.start, max(site.stop, site.start + 1)))
+    ]

@@ -1,0 +1,66 @@
+"""The Typer application: which commands there are, and the one place where errors become sentences."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from workbench import __version__
+from workbench.cli import ablate, attention, demo, heads, info
+from workbench.errors import WorkbenchError
+
+BAD_INPUT = 2
+
+
+class OneSentenceErrors(TyperGroup):
+    """Prints what a user got wrong as one sentence and ends with code 2; everything else keeps its traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except WorkbenchError as error:
+            print(f"Error: {error}", file=sys.stderr)
+            raise typer.Exit(BAD_INPUT) from error
+
+
+app = typer.Typer(
+    name="workbench",
+    cls=OneSentenceErrors,
+    help="Open a language model, see how its tokens read each other, find the heads that copy, prove it by ablation."
+    "\n\nStart with: workbench demo",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"workbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Options of ``workbench`` itself."""
+
+
+app.command("demo")(demo.demo)
+app.command("info")(info.info)
+app.command("heads")(heads.heads)
+app.command("ablate")(ablate.ablate)
+app.command("attention")(attention.attention)
+
+
+def main() -> None:
+    """Entry point of the ``workbench`` command."""
+    app()

@@ -1,0 +1,150 @@
+"""``workbench attention``: who reads from whom in a text, in one layer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from workbench.cli import options
+from workbench.cli.models import open_model, summary
+from workbench.cli.output import Output, facts
+from workbench.errors import InputError
+
+if TYPE_CHECKING:
+    from workbench.cli.pictures import Picture
+
+SHOWN_LINKS = 10
+MOST_JSON_ENTRIES = 1_000_000
+
+
+def attention(
+    model: options.ModelArgument,
+    layer: Annotated[int, typer.Option("--layer", help="Layer, from 0; -1 is the last.", show_default=False)],
+    text: Annotated[str | None, typer.Option("--text", help="What the model reads.")] = None,
+    text_file: Annotated[Path | None, typer.Option("--text-file", help="Read the text from a UTF-8 file.")] = None,
+    head: Annotated[
+        int | None,
+        typer.Option("--head", help="One head (a channel, in Mamba-1).", show_default="all, or the strongest"),
+    ] = None,
+    top: Annotated[int, typer.Option("--top", min=1, help="How many of the strongest, where there are too many.")] = 8,
+    scope: options.ScopeOption = options.Scope.mixer,
+    most: Annotated[int, typer.Option("--max-tokens", min=1, help="Refuse longer texts.")] = 2048,
+    html_file: options.HtmlFile = None,
+    json_file: options.JsonFile = None,
+    device: options.Device = None,
+    dtype: options.DtypeOption = None,
+    revision: options.Revision = None,
+    trust_pickle: options.TrustPickle = False,
+) -> None:
+    """Show which tokens of a text read from which in one layer: attention, or a recurrent layer's implicit attention.
+
+    Example: workbench attention zoo:mamba --text "the cat sat. the cat" --layer 2 --out cat.html
+    """
+    output = Output(json_file, html_file)
+    read = _text(text, text_file)
+    opened = open_model(output, model, device=device, dtype=dtype, revision=revision, trust_pickle=trust_pickle)
+    layer = opened.layer_index(layer)
+    tokens = opened.to_tokens(read)
+    if tokens.shape[1] > most:
+        raise InputError(
+            f"The text has {tokens.shape[1]:,} tokens, and the limit is {most:,}; shorten it or raise --max-tokens."
+        )
+    import torch
+
+    from workbench.cli import pictures
+
+    names = opened.to_str_tokens(tokens[0])
+    with torch.no_grad():
+        found = opened.implicit_attention(tokens, layer, scope=scope.value)
+        error = found.check()
+        shown = pictures.pictures(opened, found, layer, head, top, output)
+    title = f"Layer {layer} of {opened.cfg.model_name}: who reads from whom"
+    family = opened.cfg.families[layer]
+    exact = (
+        f"A {family} layer, {scope.value} scope. These weights times the recorded values give the layer's own output "
+        f"with a relative error of {error:.1e}."
+    )
+    output.console.print(f"{title}\nStrongest links to other tokens but the first: {shown[0].label}", markup=False)
+    output.console.print(_links_table(shown[0], names))
+    output.console.print(exact, highlight=False, markup=False)
+    if html_file is None and json_file is None:
+        output.note("Add --out FILE.html for the heat maps.")
+    output.save(
+        {
+            "model": summary(opened),
+            "layer": layer,
+            "scope": scope.value,
+            "check": error,
+            "tokens": names,
+            "matrices": [_json(picture, names) for picture in shown],
+        }
+    )
+    if html_file is not None:
+        from workbench.report import Page, Paragraph, write_page
+
+        blocks = [
+            pictures.view(shown, names),
+            Paragraph(
+                "A row is a token that reads, a column a token that is read; the hatched half is the future. In the "
+                "text, colours show the chosen token's row."
+            ),
+            _links_block(shown[0], names),
+        ]
+        write_page(html_file, Page(title, exact, blocks, facts(Model=opened.cfg.model_name)))
+        output.wrote(html_file)
+
+
+def _text(text: str | None, file: Path | None) -> str:
+    if (text is None) == (file is None):
+        raise InputError("Give the text with --text, or a file with --text-file, and not both.")
+    if file is None:
+        assert text is not None
+        return text
+    try:
+        return file.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file} is not UTF-8 text (byte {error.start}).") from error
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror}.") from error
+
+
+def _link_rows(picture: Picture, names: list[str]) -> list[tuple[str, str, str]]:
+    from workbench.figures import visible_token
+
+    return [
+        (f"{row} {visible_token(names[row])}", f"{column} {visible_token(names[column])}", f"{weight:.3g}")
+        for row, column, weight in picture.links(SHOWN_LINKS)
+    ]
+
+
+def _links_table(picture: Picture, names: list[str]) -> Any:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table()
+    table.add_column("reads", max_width=32)
+    table.add_column("is read", max_width=32)
+    table.add_column("weight", justify="right")
+    for reader, source, weight in _link_rows(picture, names):
+        table.add_row(escape(reader), escape(source), weight)
+    return table
+
+
+def _links_block(picture: Picture, names: list[str]) -> Any:
+    from workbench.report import Table
+
+    caption = f"Strongest links to other tokens but the first: {picture.label}"
+    return Table(("reads", "is read", "weight"), _link_rows(picture, names), caption, frozenset({2}))
+
+
+def _json(picture: Picture, names: list[str]) -> dict[str, Any]:
+    links = [{"reads": row, "is_read": column, "weight": weight} for row, column, weight in picture.links(SHOWN_LINKS)]
+    small = picture.weights.size <= MOST_JSON_ENTRIES
+    return {
+        "label": picture.label,
+        "caption": picture.caption,
+        "links": links,
+        "weights": picture.weights.tolist() if small else None,
+    }

@@ -1,0 +1,141 @@
+"""``workbench info``: what a model is, and how exact its implicit attention is in every layer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from workbench.cli import options
+from workbench.cli.models import open_model, summary, unit_name
+from workbench.cli.output import Output
+
+if TYPE_CHECKING:
+    from workbench.kernels.forms import Form
+    from workbench.model import HookedModel
+
+CHECK_TOKENS = 64
+
+
+def info(
+    model: options.ModelArgument,
+    hooks: Annotated[bool, typer.Option("--hooks", help="List every hook name.")] = False,
+    json_file: options.JsonFile = None,
+    seed: options.Seed = 0,
+    device: options.Device = None,
+    dtype: options.DtypeOption = None,
+    revision: options.Revision = None,
+    trust_pickle: options.TrustPickle = False,
+) -> None:
+    """Say what a model is: family, sizes, hooks, and how exact its implicit attention is.
+
+    Example: workbench info zoo:mamba
+    """
+    output = Output(json_file)
+    opened = open_model(output, model, device=device, dtype=dtype, revision=revision, trust_pickle=trust_pickle)
+    facts = summary(opened)
+    layers = check_layers(opened, output, seed)
+    _print(output, opened, facts, layers)
+    if hooks:
+        for name, point in opened.points.items():
+            asked = "  (on request)" if point.on_request else ""
+            output.console.print(f"{name} \\[{', '.join(point.axes)}]{asked}", highlight=False, soft_wrap=True)
+    result = {**facts, "check_tokens": CHECK_TOKENS, "check": layers}
+    output.save({**result, "hook_names": opened.hook_names} if hooks else result)
+
+
+def check_layers(model: HookedModel, output: Output, seed: int = 0) -> list[dict[str, Any]]:
+    """`ImplicitAttention.check` of every layer and scope on random tokens, with each layer's state size."""
+    import torch
+    from rich.progress import track
+
+    length = min(CHECK_TOKENS, model.cfg.n_ctx or CHECK_TOKENS)
+    generator = torch.Generator().manual_seed(seed)
+    tokens = torch.randint(model.cfg.d_vocab, (1, length), generator=generator)
+    rows: list[dict[str, Any]] = []
+    with torch.no_grad():
+        core = track(
+            model.implicit_attentions(tokens, scope="core"),
+            total=model.cfg.n_layers,
+            description="checking layers",
+            console=output.errors,
+            transient=True,
+            disable=not output.progress,
+        )
+        for layer, attention in core:
+            whole = type(attention)(attention.form, scope="mixer", layer=layer)
+            rows.append(
+                {
+                    "layer": layer,
+                    "family": model.cfg.families[layer],
+                    "heads": model.adapters[layer].n_heads,
+                    "unit": unit_name(model, layer),
+                    "check_core": attention.check(),
+                    "check_mixer": whole.check(),
+                    **_memory(attention.form.core),
+                }
+            )
+    return rows
+
+
+def _memory(core: Form) -> dict[str, int]:
+    """Numbers the mixer keeps of the past: of fixed size where it has a state, a token where it has a cache."""
+    from workbench.kernels.forms import Softmax
+
+    if isinstance(core, Softmax):
+        return {"cache_per_token": core.k.shape[2] * core.k.shape[3] + core.v.shape[2] * core.v.shape[3]}
+    return {"state": core.v.shape[2] * core.v.shape[3] * core.q.shape[3]}
+
+
+def _print(output: Output, model: HookedModel, facts: dict[str, Any], layers: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    shown = {
+        "model": facts["model"],
+        "architecture": f"{facts['architecture']} ({facts['family']})",
+        "parameters": f"{facts['parameters']:,}",
+        "layers": str(facts["layers"]),
+        f"{unit_name(model)}s a layer": _each(facts["heads"]),
+        "values a head": _each(facts["d_head"]),
+        "width": str(facts["d_model"]),
+        "vocabulary": f"{facts['vocabulary']:,}",
+        "context": "unbounded" if facts["context"] is None else f"{facts['context']:,} tokens",
+        "memory a layer": _each([_memory_text(row) for row in layers]),
+        "weights": f"{facts['dtype']} on {facts['device']}",
+        "tokenizer": "yes" if facts["tokenizer"] else "none: give token ids",
+        "hooks": f"{facts['hooks']} (list them with --hooks)",
+    }
+    for name, value in shown.items():
+        table.add_row(name, value)
+    output.console.print(table, highlight=False)
+    output.console.print(
+        f"\nImplicit attention: error of A v against the layer's own output, {CHECK_TOKENS} random tokens",
+        highlight=False,
+    )
+    checks = Table()
+    for column in ("layer", "family"):
+        checks.add_column(column)
+    for column in ("heads", "core", "mixer"):
+        checks.add_column(column, justify="right")
+    for row in layers:
+        checks.add_row(
+            str(row["layer"]),
+            row["family"],
+            f"{row['heads']} {row['unit']}s",
+            f"{row['check_core']:.1e}",
+            f"{row['check_mixer']:.1e}",
+        )
+    output.console.print(checks)
+
+
+def _memory_text(row: dict[str, Any]) -> str:
+    if "state" in row:
+        return f"state of {row['state']:,} numbers"
+    return f"cache of {row['cache_per_token']:,} numbers a token"
+
+
+def _each(values: Any) -> str:
+    """One value, or the different ones where layers differ."""
+    several = values if isinstance(values, list) else [values]
+    return ", ".join(dict.fromkeys(map(str, several)))

@@ -1,0 +1,64 @@
+"""Loading a model for a command, and saying what it is."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from workbench.cli.output import Output
+
+if TYPE_CHECKING:
+    from workbench.model import HookedModel
+
+
+def open_model(
+    output: Output,
+    source: str,
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+    revision: str | None = None,
+    trust_pickle: bool = False,
+) -> HookedModel:
+    """`workbench.load` with a sign of life on the terminal. Raises what `workbench.load` raises."""
+    # A command prints its own result; libraries' load reports and progress bars would stand in the middle of it.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    with output.errors.status(f"loading {source}"):
+        import torch
+        from transformers.utils import logging
+
+        import workbench as wb
+
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        number_format = None if dtype is None else getattr(torch, dtype)
+        return wb.load(source, dtype=number_format, device=device, revision=revision, trust_pickle=trust_pickle)
+
+
+def unit_name(model: HookedModel, layer: int = 0) -> str:
+    """What a head of a layer is called: "channel" where each carries a single value (Mamba-1), else "head"."""
+    return "channel" if model.adapters[layer].d_value == 1 else "head"
+
+
+def summary(model: HookedModel) -> dict[str, Any]:
+    """What there is to say about a model without running it."""
+    cfg = model.cfg
+    parameters = {id(p): p.numel() for p in model.wrapped.parameters()}
+    return {
+        "model": cfg.model_name,
+        "architecture": cfg.architecture,
+        "family": cfg.family,
+        "families": cfg.families,
+        "layers": cfg.n_layers,
+        "d_model": cfg.d_model,
+        "heads": cfg.n_heads,
+        "d_head": cfg.d_head,
+        "vocabulary": cfg.d_vocab,
+        "context": cfg.n_ctx,
+        "parameters": sum(parameters.values()),
+        "dtype": str(cfg.dtype).removeprefix("torch."),
+        "device": str(cfg.device),
+        "tokenizer": model.tokenizer is not None,
+        "hooks": len(model.hook_names),
+    }

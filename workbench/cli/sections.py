@@ -1,0 +1,89 @@
+"""Parts of the pages that commands write: results of the rooms below as blocks of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from workbench.cli.models import unit_name
+from workbench.cli.output import records
+from workbench.cli.tables import CONDITIONS, ablation_columns, ablation_rows, head_cells
+from workbench.figures import ablation_bars, score_map
+from workbench.figures.bars import Bar
+from workbench.report import Block, Note, Plot, Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from workbench.model import HookedModel
+
+
+def scores(model: HookedModel, table: pd.DataFrame, kind: str, top: int) -> list[Block]:
+    """The score map of a kind, and its best heads."""
+    by_layer = [
+        table[table["layer"] == layer].sort_values("head") for layer in sorted(table["layer"].unique().tolist())
+    ]
+    unit = unit_name(model)
+    figure = score_map(
+        [rows["score"].to_numpy(dtype="float64") for rows in by_layer],
+        marked=[(rows["low"] > rows["null"]).to_numpy(dtype=bool) for rows in by_layer],
+        name=f"{kind} score",
+        unit=unit,
+        full_scale=0.1,
+    )
+    many = len(table) > 64 * len(by_layer)
+    marks = "the mark in each layer stands behind the last one" if many else "dots stand on those"
+    first = table.iloc[0]
+    return [
+        Plot(
+            figure,
+            f"Score of every {unit}, layer 0 at the bottom; {marks} whose whole interval lies above the 95 % null. "
+            f"A score is the share of a row ({first['normalise']}, {first['scope']} scope) on the defining source.",
+            "low" if len(by_layer) <= 6 else "wide",
+        ),
+        Table(
+            ("head", "score", "95 % interval", "95 % null", "p"),
+            [head_cells(row) for row in records(table.head(top))],
+            f"The best {min(top, len(table))} of {len(table)}",
+            frozenset({1, 2, 3, 4}),
+        ),
+    ]
+
+
+def ablation(result: pd.DataFrame, what: str, notes: Sequence[str] = ()) -> list[Block]:
+    """Bars and table of an ablation against random controls."""
+    rows = records(result)
+    bars = [
+        Bar(
+            panel=panel,
+            group=f"{copy} copy",
+            condition=CONDITIONS[row["condition"]],
+            value=row[f"{measure}_{copy}"],
+            low=row[f"{measure}_{copy}_low"],
+            high=row[f"{measure}_{copy}_high"],
+        )
+        for measure, panel in (("accuracy", "accuracy"), ("loss", "loss (nats)"))
+        for copy in ("first", "second")
+        for row in rows
+    ]
+    caption = (
+        f"Ablated: {what}. Whiskers are 95 % intervals: over sequences for what is measured once, over the random sets "
+        "for random others, which have as many heads in the same layers."
+    )
+    return [
+        Plot(ablation_bars(bars), caption, "wide"),
+        Table(ablation_columns(result), ablation_rows(result), "", frozenset({1, 2, 3})),
+        *(Note(note) for note in notes),
+    ]
+
+
+def verdict(result: pd.DataFrame) -> str:
+    """One sentence: what the second copy lost, against random sets."""
+    by = {row["condition"]: row for row in records(result)}
+    top, random, base = by["top"], by["random"], by["baseline"]
+    return (
+        f"Without them accuracy on the second copy goes from {base['accuracy_second']:.0%} to "
+        f"{top['accuracy_second']:.0%} and loss from {base['loss_second']:.2f} to {top['loss_second']:.2f} nats; "
+        f"without random others accuracy is {random['accuracy_second']:.0%} and loss {random['loss_second']:.2f} "
+        f"(p = {top['p_loss_second']:.3f})."
+    )
