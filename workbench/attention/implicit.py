@@ -28,8 +28,9 @@ class ImplicitAttention:
     `constant`. Both are exact: `check` says how exact.
 
     Nothing is computed before it is asked for. Memory is linear in time for everything except the tile that `dense` is
-    asked for; `row_energy` and `mean_distance` are linear in time too, except where tiles are streamed: in mixer scope,
-    and for the absolute mass of recurrent forms.
+    asked for; `row_energy` and `mean_distance` are linear in time too, except where tiles are streamed: in mixer scope
+    (`row_energy` of a diagonal decay with one channel a head is linear there too), and for the absolute mass of
+    recurrent forms.
 
     Attributes:
         form: the recorded mixer.
@@ -110,7 +111,7 @@ class ImplicitAttention:
 
     def row_energy(self) -> Float[Tensor, "b u t"]:
         """``sum_s A[t, s]^2``, ``[batch, units, time]``."""
-        return self._operator.row_moments(2)[0]
+        return self._operator.row_energy()
 
     def row_mass(self) -> Float[Tensor, "b u t"]:
         """``sum_s |A[t, s]|``, ``[batch, units, time]``."""
@@ -156,10 +157,10 @@ class ImplicitAttention:
     def check(self, full: bool = False, units: int = 16, rows: int = 64, seed: int = 0) -> float:
         """How far ``A v + constant`` is from the layer's recorded outputs: a relative error in the maximum norm.
 
-        The left side multiplies *entries* of the matrix (closed form in running sums of the decay, a tile at a time)
-        with the recorded values; the right side came from the layer's own scan. The two share no code, so the number is
-        evidence. Expect at most 1e-10 in float64 and 1e-5 in float32; a hook that edited ``hook_state``, ``hook_z`` or
-        ``hook_head_out`` in the recorded run shows up here as a large error, because the edited output is not ``A v``.
+        The left side multiplies *entries* of the matrix (closed forms, a tile at a time) with the recorded values; the
+        right side came from the layer's own scan. Neither is computed from the other, so the number is evidence. Expect
+        at most 1e-10 in float64 and 1e-5 in float32. A hook that edited ``hook_state``, ``hook_z`` or ``hook_head_out``
+        in the recorded run shows up here as a large error, because the edited output is not ``A v``.
 
         Args:
             full: check every row of every unit; else a sample, whose cost does not grow with the layer.
@@ -203,7 +204,7 @@ class ImplicitAttention:
     def _listed(self, at: Positions, what: str, length: int) -> Int[Tensor, " positions"]:
         positions = self._positions(at, what, length)
         if positions.ndim != 1:
-            raise InputError(f"Rows and columns take one list of positions for the whole batch, not a list a sequence.")
+            raise InputError("Rows and columns take one list of positions for the whole batch, not a list a sequence.")
         return positions
 
     def _value_shape(self) -> tuple[int, ...]:

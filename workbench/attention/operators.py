@@ -16,7 +16,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from workbench import kernels
-from workbench.forms import Form, MixerForm, Softmax
+from workbench.attention import mixer_energy
+from workbench.forms import DiagonalDecay, Form, MixerForm, Softmax
 from workbench.kernels.blocking import BLOCK_ELEMENTS, blocks
 
 Rows = slice | Tensor | None
@@ -68,6 +69,10 @@ class Operator(ABC):
     @abstractmethod
     def row_sum(self) -> Float[Tensor, "batch units time"]:
         """Sum of each row, signs kept."""
+
+    def row_energy(self) -> Float[Tensor, "batch units time"]:
+        """``sum_s A[t,s]^2``."""
+        return self.row_moments(2)[0]
 
     def row_moments(self, power: int) -> tuple[Float[Tensor, "batch units time"], Float[Tensor, "batch units time"]]:
         """``sum_s |A[t,s]|^power`` and ``sum_s |A[t,s]|^power (t - s)``, by tiles: memory linear in time."""
@@ -141,6 +146,9 @@ class CoreOperator(Operator):
 
     def row_sum(self) -> Float[Tensor, "batch units time"]:
         return kernels.row_sum(self.core).transpose(1, 2)
+
+    def row_energy(self) -> Float[Tensor, "batch units time"]:
+        return kernels.row_energy(self.core).transpose(1, 2)
 
     def row_moments(self, power: int) -> tuple[Float[Tensor, "batch units time"], Float[Tensor, "batch units time"]]:
         if power == 2:
@@ -295,6 +303,11 @@ class MixerOperator(Operator):
 
     def row_sum(self) -> Float[Tensor, "batch units time"]:
         return self.apply(torch.ones_like(self.form.core.v)).flatten(2).transpose(1, 2)
+
+    def row_energy(self) -> Float[Tensor, "batch units time"]:
+        if isinstance(self.core.core, DiagonalDecay) and self.core.core.v.shape[-1] == 1:
+            return mixer_energy.row_energy(self.form)
+        return super().row_energy()
 
     def _chosen(self, units: Sequence[int] | None) -> Tensor:
         every = torch.arange(self.units, device=self.form.outputs.device)
