@@ -18,7 +18,7 @@ from torch import Tensor
 from workbench.errors import HookEditError, HookNameError, HookNeverFiredError, InputError, nearest
 
 HookFunction: TypeAlias = "Callable[[Tensor, HookPoint], Tensor | None]"
-NamesFilter: TypeAlias = "None | str | Iterable[str] | Callable[[str], bool]"
+NamesFilter: TypeAlias = "str | Iterable[str] | Callable[[str], bool] | None"
 
 
 class HookPoint:
@@ -40,6 +40,7 @@ class HookPoint:
     """
 
     __slots__ = (
+        "__weakref__",
         "_backward",
         "_forward",
         "_release",

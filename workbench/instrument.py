@@ -86,9 +86,9 @@ def _block_points(layer: int, block: BlockLayout) -> list[HookPoint]:
 def _place_residual(block: BlockLayout, resid_pre: HookPoint, mixer_out: HookPoint, middle: HookPoint) -> None:
     """Place the three points of a block's first half, which depend on each other.
 
-    No module owns the stream between mixer and MLP: the block has already kept a reference to it for the second sum when
-    the MLP's norm reads it, so an edit of what the norm reads would miss half of its effect. The point is therefore
-    fired on ``input + mixer_out`` where the mixer writes, and an edit is given back as a change of what it writes.
+    No module owns the stream between mixer and MLP: the block has already kept a reference to it for the second sum
+    when the MLP's norm reads it, so an edit of what the norm reads would miss half of its effect. The point is
+    therefore fired on ``input + mixer_out`` where the mixer writes, and an edit is given back as a change of that.
     """
     entered: list[Tensor] = []
 
@@ -195,7 +195,8 @@ def _placed(name: str, axes: tuple[str, ...], site: Site, block: nn.Module | Non
 
 
 def _first(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    tensor: Tensor = args[0] if args else kwargs.get("hidden_states", next(iter(kwargs.values()), None))
+    tensor: Any = args[0] if args else kwargs.get("hidden_states", next(iter(kwargs.values()), None))
+    assert isinstance(tensor, Tensor)  # the layout was found by watching this very argument
     return tensor
 
 
@@ -211,7 +212,7 @@ def _own_attention(module: nn.Module) -> Callable[[], None]:
 
     Two models may have been built from one configuration object, and only this one is to be hooked.
     """
-    owners = [part for part in module.modules() if hasattr(vars(part).get("config"), "_attn_implementation")]
+    owners: list[Any] = [part for part in module.modules() if hasattr(vars(part).get("config"), "_attn_implementation")]
     before = [part.config for part in owners]
     copies: dict[int, Any] = {}
     for part, config in zip(owners, before, strict=True):

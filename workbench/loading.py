@@ -101,7 +101,8 @@ def _from_zoo(member: str) -> tuple[nn.Module, Any]:
         raise LoadError(f"The zoo has no member {member!r}; it has {known}." if known else "The zoo is empty.")
     module, tokenizer = zoo.load(member)
     bos = tokenizer.id_to_token(module.config.bos_token_id)
-    return module, PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=bos, eos_token=bos, pad_token=bos)
+    wrapper: Any = PreTrainedTokenizerFast
+    return module, wrapper(tokenizer_object=tokenizer, bos_token=bos, eos_token=bos, pad_token=bos)
 
 
 def _from_files(
@@ -134,11 +135,12 @@ def _pretrained(name: str, dtype: torch.dtype | None, with_tokenizer: bool, **op
 
     what = str(Path(name) / options["gguf_file"]) if "gguf_file" in options else name
     try:
-        module, info = AutoModelForCausalLM.from_pretrained(
+        loader: Any = AutoModelForCausalLM
+        module, info = loader.from_pretrained(
             name, dtype=dtype or "auto", output_loading_info=True, trust_remote_code=False, **options
         )
     except Exception as error:  # whatever three libraries raise for a bad checkpoint
-        raise _explained(what, error) from error
+        raise _explained(what, error, is_local="revision" not in options) from error
     missing = sorted(info["missing_keys"])
     if missing:
         raise LoadError(f"{what} lacks {len(missing)} of the model's weights, for example {missing[0]}.")
@@ -152,7 +154,7 @@ def _pretrained(name: str, dtype: torch.dtype | None, with_tokenizer: bool, **op
         return module, None
 
 
-def _explained(what: str, error: Exception) -> LoadError:
+def _explained(what: str, error: Exception, is_local: bool) -> LoadError:
     text = str(error)
     if "Unrecognized configuration class" in text or "does not recognize this architecture" in text:
         return UnsupportedFamilyError(
@@ -164,6 +166,8 @@ def _explained(what: str, error: Exception) -> LoadError:
             f"{what} has no weights in safetensors; pass trust_pickle=True to load its pickle files, "
             "which can run code, if you trust where they come from."
         )
+    if not is_local:
+        what = f"{what} is no local file or directory, and as a hub id it"
     return LoadError(f"{what} could not be loaded: {_sentence(error)}")
 
 

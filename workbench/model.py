@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor, nn
 
 from workbench.cache import ActivationCache, Recorder
@@ -66,7 +66,7 @@ class HookedModel(nn.Module):
         super().__init__()
         if module in _hooked:
             raise LoadError(
-                f"This {type(module).__name__} is hooked already; use the HookedModel that holds it or unwrap that first."
+                f"This {type(module).__name__} is hooked already; use its HookedModel or unwrap that first."
             )
         module.eval()
         self.wrapped = module
@@ -132,7 +132,7 @@ class HookedModel(nn.Module):
         tokens, mask = self.tokens.encode(text, prepend_bos, padding_side)
         return tokens.to(self.cfg.device), mask.to(self.cfg.device)
 
-    def to_string(self, tokens: Int[Tensor, "..."] | Sequence[int]) -> str | list[str]:
+    def to_string(self, tokens: Tensor | Sequence[int]) -> str | list[str]:
         """Text of one row of tokens, or of each row of a batch."""
         return self.tokens.decode(tokens)
 
@@ -184,7 +184,7 @@ class HookedModel(nn.Module):
         cache: Any,
         use_cache: bool,
     ) -> StockOutput:
-        """One call of the wrapped module on top of its cache, hooks included; the loop of `generate` is made of these."""
+        """One call of the wrapped module on top of its cache, hooks included; `generate` is a loop of these."""
         if attention_mask is not None and bool(attention_mask.all()):
             attention_mask = position_ids = None
         output = self._call(
@@ -359,7 +359,7 @@ class HookedModel(nn.Module):
         return layer % self.cfg.n_layers
 
     def head_index(self, layer: int, head: int) -> int:
-        """A head number of a layer from 0 on; negative numbers count from the end. Raises InputError when out of range."""
+        """A head number from 0 on; negative numbers count from the end. Raises InputError when out of range."""
         heads = self.adapters[self.layer_index(layer)].n_heads
         if not -heads <= head < heads:
             raise InputError(f"Head {head} is out of range: layer {layer} has heads 0 to {heads - 1}.")

@@ -1,4 +1,4 @@
-"""How a wrapped module is called: one signature over transformers' decoders, transformers' recurrent models and the zoo."""
+"""How a wrapped module is called: one signature over transformers' decoders and recurrent models and the zoo."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class StockCall:
         self.cache_name = next((name for name in CACHE_NAMES if name in parameters), None)
         if "input_ids" not in parameters:
             raise LoadError(
-                f"{type(module).__name__}.forward takes no input_ids; a language model that maps token ids to logits is needed."
+                f"{type(module).__name__}.forward takes no input_ids; a language model over token ids is needed."
             )
 
     def __call__(
@@ -58,8 +58,7 @@ class StockCall:
             arguments["position_ids"] = position_ids
         if cache is not None and self.cache_name is not None:
             arguments[self.cache_name] = cache
-        unknown = {name for name in arguments if name not in self._known}
-        out = self.module(**{name: value for name, value in arguments.items() if name not in unknown})
+        out = self.module(**{name: value for name, value in arguments.items() if name in self._known})
         logits = getattr(out, "logits", None)
         if logits is None:
             raise LoadError(

@@ -89,7 +89,7 @@ class Tokens:
             mask[number, place] = 1
         return tokens, mask
 
-    def decode(self, tokens: Int[Tensor, "..."] | Sequence[int]) -> str | list[str]:
+    def decode(self, tokens: Tensor | Sequence[int]) -> str | list[str]:
         """Text of one row of tokens, or of each row of a batch."""
         tokenizer = self.needed()
         ids = torch.as_tensor(tokens)
@@ -116,7 +116,7 @@ class Tokens:
         """
         if tokens.dtype not in (torch.int64, torch.int32) or tokens.dim() != 2:
             raise InputError(
-                f"Tokens must be integers of shape [batch, time]; these are {tokens.dtype} of shape {list(tokens.shape)}."
+                f"Tokens must be integers of shape [batch, time]; these are {tokens.dtype}, {list(tokens.shape)}."
             )
         if tokens.numel() == 0:
             raise InputError("There are no tokens: at least one sequence of at least one token is needed.")

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from torch import Tensor, nn
+from torch import nn
 
 from workbench.errors import UnsupportedFamilyError
 from workbench.forms import MixerForm
@@ -112,13 +112,13 @@ class BlockLayout:
     Attributes:
         block: the module whose input is the residual stream before, and whose output the stream after.
         adapter: the block's mixer.
-        mixer_out: what the mixer adds to the residual stream (its own output, or that of a norm after it as in Gemma-2).
+        mixer_out: what the mixer adds to the residual stream: its own output, or that of a norm after it (Gemma-2).
         sequential: whether something reads the residual stream between mixer and MLP; False for parallel blocks and
             blocks without an MLP.
         mlp_pre: the hidden activation before the non-linearity (of the gate, in a gated MLP), or None.
         mlp_post: the hidden activation that the MLP's output matrix reads, or None.
         mlp_out: what the MLP adds to the residual stream, or None for a block without an MLP.
-        additive: whether block output = block input + mixer_out + mlp_out; False where a norm or a factor comes between.
+        additive: whether output = input + mixer_out + mlp_out; False where a norm or a factor comes between.
     """
 
     block: nn.Module

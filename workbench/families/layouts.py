@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from workbench.errors import LoadError, UnsupportedFamilyError
@@ -126,7 +125,7 @@ def find_blocks(model: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:
         )
     inside = f" ({', '.join(sorted({type(m[0]).__name__ for m in lists}))})" if lists else ""
     raise UnsupportedFamilyError(
-        f"{type(model).__name__} is not supported: no adapter serves the token mixers in its blocks{inside}; {supported}."
+        f"{type(model).__name__} is not supported: no adapter serves the mixers in its blocks{inside}; {supported}."
     )
 
 
@@ -191,8 +190,15 @@ class _watching:
         self._handles.append(module.register_forward_hook(hook, with_kwargs=True))
 
     def _block(self, block: nn.Module, trace: _Trace) -> None:
-        def entered(module: nn.Module, args: Any, kwargs: Any) -> None:
-            trace.read = _read(args, kwargs)
+        def entered(module: nn.Module, args: Any, kwargs: Any) -> Any:
+            # A fresh stream of size one in each block: what the noise of many layers grows into would overflow.
+            read = _read(args, kwargs)
+            if read is None:
+                return None
+            trace.read = torch.randn(read.shape, generator=self._noise).to(read)
+            if args:
+                return (trace.read, *args[1:]), kwargs
+            return args, {name: trace.read if value is read else value for name, value in kwargs.items()}
 
         def left(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
             trace.written = _written(output)
@@ -216,10 +222,9 @@ class _watching:
             if raw.shape == read.shape and torch.equal(raw, read):  # dropout: whoever wrote it was disturbed already
                 trace.parts.append(_Part(module, name, read, raw, raw))
                 return None
-            # As large as the residual stream, or a sum with it would look the same with and without.
-            scales = [t.float().std() for t in (raw, trace.read) if t is not None]
-            noise = torch.randn(raw.shape, generator=self._noise).to(raw.device)
-            noisy = raw + (noise * torch.stack([*scales, torch.ones_like(scales[0])]).max()).to(raw.dtype)
+            # As large as what it is added to and as the residual stream, or a sum would look the same without it.
+            size = raw.float().std().clamp(min=1.0)
+            noisy = raw + (torch.randn(raw.shape, generator=self._noise).to(size) * size).to(raw.dtype)
             trace.parts.append(_Part(module, name, read, raw, noisy))
             return (noisy, *output[1:]) if isinstance(output, tuple) else noisy
 
@@ -325,7 +330,7 @@ def _written(output: Any) -> Tensor | None:
     return first if isinstance(first, Tensor) else None
 
 
-def _close(a: Float[Tensor, "..."], b: Float[Tensor, "..."]) -> bool:
+def _close(a: Tensor, b: Tensor) -> bool:
     """Whether two tensors agree up to rounding; the noise that tells parts apart is of order one."""
     if a.numel() != b.numel():
         return False

@@ -1,9 +1,9 @@
 """Softmax attention: every decoder that goes through transformers' attention registry, and the zoo's own.
 
-transformers hands query, key and value (after any rotary embedding and key-value cache), a mask, the scale, a soft cap
-and sinks to a function looked up by name in a registry. One function registered there serves GPT-2, Llama, GPT-NeoX,
-Gemma, Qwen, OPT and their relatives alike; it finds the adapter of the calling module in a table, so several models live
-side by side, and a module without one computes what it always did.
+transformers hands query, key and value (after any rotary embedding and key-value cache), a mask, the scale, a soft
+cap and sinks to a function looked up by name in a registry. One function registered there serves GPT-2, Llama,
+GPT-NeoX, Gemma, Qwen, OPT and their relatives alike; it finds the adapter of the calling module in a table, so several
+models live side by side, and a module without one computes what it always did.
 
 While nobody asks for a pattern or a record, attention runs in torch's fused kernel and no matrix is built.
 """
@@ -31,9 +31,9 @@ _adapters: weakref.WeakKeyDictionary[nn.Module, SoftmaxAdapter] = weakref.WeakKe
 class SoftmaxAdapter(MixerAdapter):
     """What every softmax attention has in common, from q, k and v on.
 
-    Hook points: ``hook_q [B,T,H,K]``, ``hook_k [B,S,G,K]`` and ``hook_v [B,S,G,V]`` after rotary embedding, with grouped
-    key-value heads kept as groups; S is T, except while generating with a cache, where it counts the cached tokens too.
-    ``hook_pattern [B,H,T,S]`` on request: an edited pattern is the one applied. ``hook_z [B,T,H,V]``.
+    Hook points: ``hook_q [B,T,H,K]``, ``hook_k [B,S,G,K]`` and ``hook_v [B,S,G,V]`` after rotary embedding, with
+    grouped key-value heads kept as groups; S is T, except while generating with a cache, where it counts the cached
+    tokens too. ``hook_pattern [B,H,T,S]`` on request: an edited pattern is the one applied. ``hook_z [B,T,H,V]``.
     """
 
     recurrent: ClassVar[bool] = False
