@@ -16,6 +16,7 @@ from torch import Tensor
 from workbench.kernels.backends import Backend, resolve
 from workbench.kernels.diagonal_decay import chunked as diagonal_chunked
 from workbench.kernels.diagonal_decay import entries as diagonal_entries
+from workbench.kernels.diagonal_decay import fused as diagonal_fused
 from workbench.kernels.diagonal_decay import reference as diagonal_reference
 from workbench.kernels.diagonal_decay import statistics as diagonal_statistics
 from workbench.kernels.forms import Form, RecurrentForm, ScalarDecay, Softmax
@@ -53,6 +54,8 @@ def forward(form: Form, initial_state: State | None = None, backend: Backend = "
     if isinstance(form, ScalarDecay):
         _refuse_cpu(chosen, form)
         return scalar_chunked.forward(form, initial_state)
+    if chosen == "cpu" or (chosen == "auto" and diagonal_fused.available(form, initial_state)):
+        return diagonal_fused.forward(form, initial_state)
     return diagonal_chunked.forward(form, initial_state)
 
 

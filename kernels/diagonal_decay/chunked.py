@@ -8,7 +8,7 @@ is run, with everything but the one multiply-add a step computed a chunk at a ti
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -20,9 +20,8 @@ from workbench.kernels.grouping import spread
 from workbench.kernels.precision import LOWEST_LOG_DECAY, compute_dtype, running_sum
 
 CHUNK = 64
-EXPLICIT = 4  # below this size a block's decays are exponentiated entry by entry
 NARROW_VALUE = 8
-LOOP_ELEMENTS = 2**20  # states of one pass of the lean loop: they should stay in the cache
+LOOP_ELEMENTS = 2**18  # states of one pass of the lean loop: they should stay in the cache
 
 
 @dataclass(frozen=True)
@@ -70,9 +69,9 @@ def block(
 ) -> Float[Tensor, "batch heads step step"]:
     """``sum_n q_t[n] k_s[n] exp(rate[n] (total_t[n] - total_s[n]))`` for s <= t, zero above the diagonal.
 
-    ``exp(total_t) exp(-total_s)`` would overflow. Any later half and the half before it can be anchored at their
-    border, where both factors are at most 1; so blocks of a few steps are computed entry by entry and then doubled,
-    one matrix product a doubling, until they span all steps.
+    ``exp(total_t) exp(-total_s)`` would overflow. But a later half and the half before it can be anchored at their
+    border, where both factors are at most 1. So blocks of one step, which hold no decay, are doubled, one matrix
+    product a doubling, until they span all steps.
     """
     dtype, steps = q.dtype, q.shape[2]
     padded = 1 << (steps - 1).bit_length()
@@ -80,13 +79,8 @@ def block(
         # Repeating the last sum keeps every difference at or below zero.
         total = torch.cat([total, total[:, :, -1:].expand(-1, -1, padded - steps, -1)], dim=2)
         q, k = (pad(x, (0, 0, 0, padded - steps)) for x in (q, k))
-    size = min(EXPLICIT, padded)
-    shape = (*q.shape[:2], -1, size)
-    q_, k_, total_ = (x.reshape(*shape, x.shape[-1]) for x in (q, k, total))
-    future = torch.ones(size, size, dtype=torch.bool, device=q.device).triu(1)[..., None]
-    # Masked to no decay before the exponential and to zero after it: -inf times a rate of zero is NaN.
-    between = factor((total_[..., :, None, :] - total_[..., None, :, :]).masked_fill(future, 0), rate, dtype)
-    result = ((q_[..., :, None, :] * k_[..., None, :, :]) * between).sum(-1).masked_fill(future[..., 0], 0)
+    result = (q * k).sum(-1)[..., None, None]
+    size = 1
     while size < padded:
         shape = (*q.shape[:2], -1, 2, size)
         q_, k_, total_ = (x.reshape(*shape, x.shape[-1]) for x in (q, k, total))
@@ -116,6 +110,13 @@ def chunks(form: DiagonalDecay, dtype: torch.dtype, length: int = CHUNK) -> Iter
             keys=k * factor(total[:, :, -1:] - total, form.rate, dtype),
             total=factor(total[:, :, -1:], form.rate, dtype)[:, :, 0],
         )
+
+
+def backwards(form: DiagonalDecay) -> DiagonalDecay:
+    """The form whose matrix is A transposed, with time running backwards and `write` left out."""
+    # Step t of the forward scan decays what came before it; backwards, that decay stands between t and t - 1.
+    decay = torch.cat([torch.zeros_like(form.log_decay[:, :1]), form.log_decay[:, 1:].flip(1)], dim=1)
+    return replace(form, q=form.k.flip(1), k=form.q.flip(1), log_decay=decay, write=None)
 
 
 def forward(
@@ -164,6 +165,8 @@ def _loop(
         else:
             for step, update in zip(decay.expand_as(states), states, strict=True):
                 state = update.addcmul_(step, state)
-        outputs.append((spread(q, heads, dim=2)[..., None, :] @ states)[..., 0, :].transpose(0, 1))
+        # Heads that share a query read it together: one small matrix product a group instead of one a head.
+        read = torch.einsum("tbgn,tbghnv->tbghv", q, states.unflatten(2, (q.shape[2], -1)))
+        outputs.append(read.flatten(2, 3).transpose(0, 1))
     # The last state is a view of a whole chunk's states: cloned, so that those can be freed.
     return (torch.cat(outputs, dim=1) if outputs else form.v).to(form.v.dtype), state.clone()

@@ -7,10 +7,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from workbench.kernels.blocking import blocks
-from workbench.kernels.diagonal_decay.chunked import factor, summed
+from workbench.kernels.diagonal_decay.chunked import backwards, factor, summed
 from workbench.kernels.forms import DiagonalDecay
 from workbench.kernels.grouping import spread
 from workbench.kernels.precision import compute_dtype
+
+BLOCK = 64
 
 
 def pairs(
@@ -35,26 +37,50 @@ def pairs(
     return torch.cat(parts, dim=2)
 
 
-def _cross(
-    form: DiagonalDecay, query: Int[Tensor, "#batch queries"], key: Int[Tensor, "#batch keys"]
-) -> Float[Tensor, "batch heads queries keys"]:
-    """A at every combination of the listed queries and keys."""
-    batch, count = form.q.shape[0], key.shape[-1]
-    query, key = query.expand(batch, -1), key.expand(batch, -1)
-    parts = []
-    for span in blocks(query.shape[1], batch * form.heads * count):
-        t = query[:, span]
-        listed = t[..., None].expand(-1, -1, count).flatten(1)
-        value = pairs(form, listed, key[:, None].expand(-1, t.shape[1], -1).flatten(1))
-        parts.append(value.view(batch, form.heads, t.shape[1], count))
-    return torch.cat(parts, dim=2)
-
-
 def rows(form: DiagonalDecay, query: Int[Tensor, "#batch queries"]) -> Float[Tensor, "batch heads queries source"]:
-    """The listed rows of A."""
-    return _cross(form, query, torch.arange(form.v.shape[1], device=query.device)[None])
+    """The listed rows of A.
+
+    Sources are read a block at a time, anchored at the block's end, so that one exponential a query and block replaces
+    one a query and source. The block that holds the query itself is computed pair by pair.
+    """
+    batch, time, heads = form.v.shape[:3]
+    query = query.expand(batch, -1)
+    parts = [_rows(form, query[:, span]) for span in blocks(query.shape[1], batch * heads * (form.k.shape[-1] + BLOCK))]
+    dtype = compute_dtype(form.q, form.k, form.log_decay, form.rate, form.write)
+    return torch.cat(parts, dim=2) if parts else form.q.new_zeros(batch, heads, 0, time, dtype=dtype)
+
+
+def _rows(form: DiagonalDecay, query: Int[Tensor, "batch queries"]) -> Float[Tensor, "batch heads queries source"]:
+    dtype = compute_dtype(form.q, form.k, form.log_decay, form.rate, form.write)
+    batch, time, heads = form.v.shape[:3]
+    sequence = torch.arange(batch, device=form.q.device)[:, None]
+    total = summed(form).transpose(1, 2)
+    q = spread(form.q[sequence, query].to(dtype), heads, dim=2).transpose(1, 2)
+    reached = total.transpose(1, 2)[sequence, query].transpose(1, 2)
+    parts = []
+    for start in range(0, time, BLOCK):
+        span = slice(start, min(start + BLOCK, time))
+        border = total[:, :, span.stop - 1 : span.stop]
+        k = spread(form.k[:, span].to(dtype).transpose(1, 2), heads, dim=1)
+        k = k * factor(border - total[:, :, span], form.rate, dtype)
+        if form.write is not None:
+            k = k * form.write[:, span].to(dtype).transpose(1, 2)[..., None]
+        outside = (query < span.stop)[:, None, :, None]
+        # Masked before the exponential: for a query before the border the difference is positive.
+        later = q * factor((reached - border).masked_fill(outside, 0), form.rate, dtype)
+        parts.append((later @ k.mT).masked_fill(outside, 0))
+    result = torch.cat(parts, dim=-1)
+    own = query[..., None] // BLOCK * BLOCK + torch.arange(BLOCK, device=query.device)
+    own = own.clamp(max=time - 1)
+    values = pairs(form, query[..., None].expand_as(own).flatten(1), own.flatten(1)).unflatten(2, own.shape[1:])
+    return result.scatter(-1, own[:, None].expand_as(values), values)
 
 
 def columns(form: DiagonalDecay, key: Int[Tensor, "#batch keys"]) -> Float[Tensor, "batch heads time keys"]:
-    """The listed columns of A."""
-    return _cross(form, torch.arange(form.v.shape[1], device=key.device)[None], key)
+    """The listed columns of A: the rows of its transpose."""
+    batch, time = form.v.shape[:2]
+    result = rows(backwards(form), time - 1 - key).flip(-1).mT
+    if form.write is None:
+        return result
+    sequence = torch.arange(batch, device=key.device)[:, None]
+    return result * form.write[sequence, key.expand(batch, -1)].to(result.dtype).transpose(1, 2)[:, :, None]

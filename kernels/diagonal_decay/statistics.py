@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.kernels.diagonal_decay.chunked import chunks, forward
+from workbench.kernels.diagonal_decay.chunked import backwards, chunks, forward
 from workbench.kernels.forms import DiagonalDecay
 from workbench.kernels.precision import compute_dtype
 
@@ -28,10 +28,7 @@ def row_sum(form: DiagonalDecay) -> Float[Tensor, "batch time heads"]:
 
 def column_sum(form: DiagonalDecay) -> Float[Tensor, "batch time heads"]:
     """``sum_t A[t, s]``: the row sums of the transposed matrix, which is a scan backwards in time."""
-    # Step t of the forward scan decays what came before it; backwards, that decay stands between t and t - 1.
-    decay = torch.cat([torch.zeros_like(form.log_decay[:, :1]), form.log_decay[:, 1:].flip(1)], dim=1)
-    backwards = replace(form, q=form.k.flip(1), k=form.q.flip(1), log_decay=decay[:, : form.v.shape[1]], write=None)
-    sums = row_sum(backwards).flip(1)
+    sums = row_sum(backwards(form)).flip(1)
     return sums if form.write is None else sums * form.write.to(sums.dtype)
 
 

@@ -6,7 +6,7 @@ The chunked form of structured state-space duality (Dao and Gu 2024, arXiv:2405.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -66,6 +66,13 @@ def chunks(form: ScalarDecay, dtype: torch.dtype, length: int = CHUNK) -> Iterat
             until_end=until_end,
             total=total[..., -1].to(dtype).exp(),
         )
+
+
+def backwards(form: ScalarDecay) -> ScalarDecay:
+    """The form whose matrix is A transposed, with time running backwards and `write` left out."""
+    # Step t of the forward scan decays what came before it; backwards, that decay stands between t and t - 1.
+    decay = torch.cat([torch.zeros_like(form.log_decay[:, :1]), form.log_decay[:, 1:].flip(1)], dim=1)
+    return replace(form, q=form.k.flip(1), k=form.q.flip(1), log_decay=decay, write=None)
 
 
 def forward(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from workbench.kernels.forms import ScalarDecay
 from workbench.kernels.precision import compute_dtype
-from workbench.kernels.scalar_decay.chunked import chunks, forward
+from workbench.kernels.scalar_decay.chunked import backwards, chunks, forward
 
 
 def row_sum(form: ScalarDecay) -> Float[Tensor, "batch time heads"]:
@@ -26,10 +26,7 @@ def row_sum(form: ScalarDecay) -> Float[Tensor, "batch time heads"]:
 
 def column_sum(form: ScalarDecay) -> Float[Tensor, "batch time heads"]:
     """``sum_t A[t, s]``: the row sums of the transposed matrix, which is a scan backwards in time."""
-    # Step t of the forward scan decays what came before it; backwards, that decay stands between t and t - 1.
-    decay = torch.cat([torch.zeros_like(form.log_decay[:, :1]), form.log_decay[:, 1:].flip(1)], dim=1)
-    backwards = replace(form, q=form.k.flip(1), k=form.q.flip(1), log_decay=decay[:, : form.v.shape[1]], write=None)
-    sums = row_sum(backwards).flip(1)
+    sums = row_sum(backwards(form)).flip(1)
     return sums if form.write is None else sums * form.write.to(sums.dtype)
 
 
