@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from typing import Annotated, Any
 
 import typer
@@ -21,10 +22,17 @@ class OneSentenceErrors(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was asked for."""
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.showwarning = _note
+                return super().invoke(ctx)
         except WorkbenchError as error:
             print(f"Error: {error}", file=sys.stderr)
             raise typer.Exit(BAD_INPUT) from error
+
+
+def _note(message: Warning | str, *where: Any, **more: Any) -> None:
+    """Print a warning as the sentence it is: the line of code it came from says nothing to a user."""
+    print(f"Note: {message}", file=sys.stderr)
 
 
 app = typer.Typer(

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from workbench.cli import options
-from workbench.cli.models import open_model, summary
+from workbench.cli.models import open_model, summary, unit_name
 from workbench.cli.output import Output, facts, records
 
 
@@ -64,7 +64,7 @@ def heads(
         from workbench.report import Page, write_page
 
         lead = f"{above} of {len(table)} heads read {definition.reads} more than their null distribution explains."
-        blocks = sections.scores(opened, table, kind, top)
+        blocks = sections.scores(table, kind, unit_name(opened), top)
         asked = f"{seeds} seeds from {seed}, {batch} sequences each, blocks of {block}"
         write_page(
             html_file,

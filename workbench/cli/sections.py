@@ -5,42 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from workbench.cli.models import unit_name
 from workbench.cli.output import records
 from workbench.cli.tables import CONDITIONS, ablation_columns, ablation_rows, head_cells
 from workbench.figures import ablation_bars, score_map
 from workbench.figures.bars import Bar
+from workbench.figures.scores import MOST_UNSORTED
 from workbench.report import Block, Note, Plot, Table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from workbench.model import HookedModel
 
-
-def scores(model: HookedModel, table: pd.DataFrame, kind: str, top: int) -> list[Block]:
+def scores(table: pd.DataFrame, kind: str, unit: str, top: int) -> list[Block]:
     """The score map of a kind, and its best heads."""
-    by_layer = [
-        table[table["layer"] == layer].sort_values("head") for layer in sorted(table["layer"].unique().tolist())
-    ]
-    unit = unit_name(model)
-    figure = score_map(
-        [rows["score"].to_numpy(dtype="float64") for rows in by_layer],
-        marked=[(rows["low"] > rows["null"]).to_numpy(dtype=bool) for rows in by_layer],
-        name=f"{kind} score",
-        unit=unit,
-        full_scale=0.1,
-    )
-    many = len(table) > 64 * len(by_layer)
-    marks = "the mark in each layer stands behind the last one" if many else "dots stand on those"
-    first = table.iloc[0]
     return [
-        Plot(
-            figure,
-            f"Score of every {unit}, layer 0 at the bottom; {marks} whose whole interval lies above the 95 % null. "
-            f"A score is the share of a row ({first['normalise']}, {first['scope']} scope) on the defining source.",
-            "low" if len(by_layer) <= 6 else "wide",
-        ),
+        scores_plot(table, kind, unit),
         Table(
             ("head", "score", "95 % interval", "95 % null", "p"),
             [head_cells(row) for row in records(table.head(top))],
@@ -48,6 +27,28 @@ def scores(model: HookedModel, table: pd.DataFrame, kind: str, top: int) -> list
             frozenset({1, 2, 3, 4}),
         ),
     ]
+
+
+def scores_plot(table: pd.DataFrame, kind: str, unit: str) -> Plot:
+    """The score map of a kind of head."""
+    layers = sorted(table["layer"].unique().tolist())
+    by_layer = [table[table["layer"] == layer].sort_values("head") for layer in layers]
+    figure = score_map(
+        [rows["score"].to_numpy(dtype="float64") for rows in by_layer],
+        marked=[(rows["low"] > rows["null"]).to_numpy(dtype=bool) for rows in by_layer],
+        name=f"{kind} score",
+        unit=unit,
+        full_scale=0.1,
+    )
+    sorted_layers = max(len(rows) for rows in by_layer) > MOST_UNSORTED
+    marks = "the mark in each layer stands behind the last one" if sorted_layers else "dots stand on those"
+    first = table.iloc[0]
+    return Plot(
+        figure,
+        f"Score of every {unit}, layer 0 at the bottom; {marks} whose whole interval lies above the 95 % null. "
+        f"A score is the share of a row ({first['normalise']}, {first['scope']} scope) on the defining source.",
+        "low" if len(by_layer) <= 6 else "wide",
+    )
 
 
 def ablation(result: pd.DataFrame, what: str, notes: Sequence[str] = ()) -> list[Block]:
