@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from workbench import kernels as kernels
     from workbench import probes as probes
     from workbench import saes as saes
+    from workbench.attention import ImplicitAttention as ImplicitAttention
     from workbench.cache import ActivationCache as ActivationCache
     from workbench.hooks import HookPoint as HookPoint
     from workbench.loading import load as load
@@ -25,6 +26,7 @@ PUBLIC = {
     "ActivationCache": "workbench.cache",
     "HookPoint": "workbench.hooks",
     "HookedModel": "workbench.model",
+    "ImplicitAttention": "workbench.attention",
     "app": "workbench.app",
     "kernels": "workbench.kernels",
     "load": "workbench.loading",

@@ -44,9 +44,7 @@ def _mamba2(**options: Any) -> nn.Module:
 
 
 def _zoo(mixer: str, **options: Any) -> nn.Module:
-    return ZooModel(
-        ZooConfig(mixer, vocab_size=VOCABULARY, d_model=12, n_layers=2, d_mlp=16, mixer_options=options)
-    )
+    return ZooModel(ZooConfig(mixer, vocab_size=VOCABULARY, d_model=12, n_layers=2, d_mlp=16, mixer_options=options))
 
 
 CASES: dict[str, Callable[[], nn.Module]] = {
@@ -141,4 +139,3 @@ def stock_in_float64() -> Iterator[None]:
         yield
     finally:
         torch.Tensor.float, torch.Tensor.to = cast, to  # type: ignore[method-assign]
-

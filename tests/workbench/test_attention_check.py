@@ -54,8 +54,9 @@ def test_each_operand_of_the_core_matters(case: str, name: str) -> None:
 def test_an_edited_output_is_no_longer_the_matrix_times_the_values() -> None:
     model = build("mamba", torch.float64)
     forms = []
-    with hooked(model) as installed, installed[0].recorded_by(forms.append):
-        with installed[0].points["hook_state"].listening(lambda state, hook: state + 0.1 * (hook.step == 3)):
+    with hooked(model) as installed:
+        edited = installed[0].points["hook_state"].listening(lambda state, hook: state + 0.1 * (hook.step == 3))
+        with installed[0].recorded_by(forms.append), edited:
             run(model, batch_of_tokens()[0])
     assert ImplicitAttention.from_form(forms[0]).check() > 1e-3
 

@@ -11,6 +11,7 @@ from workbench.forms import Softmax
 from workbench.kernels.blocking import BLOCK_ELEMENTS, blocks
 
 
+@torch.no_grad()
 def relative_error(
     operator: Operator,
     recorded: Float[Tensor, "batch time heads value"],

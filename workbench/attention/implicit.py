@@ -39,7 +39,7 @@ class ImplicitAttention:
         unit: ``"head"`` or ``"channel"``: what carries a matrix of its own.
     """
 
-    def __init__(self, form: MixerForm, scope: Scope = "core", layer: int | None = None) -> None:
+    def __init__(self, form: MixerForm, scope: Scope | str = "core", layer: int | None = None) -> None:
         if scope not in ("core", "mixer"):
             raise InputError(f"scope {scope!r} is neither 'core' nor 'mixer'.")
         self.form = form
@@ -50,7 +50,7 @@ class ImplicitAttention:
         self._operator: Operator = CoreOperator(form) if self.unit == "head" else MixerOperator(form)
 
     @classmethod
-    def from_form(cls, form: MixerForm, scope: Scope = "core", layer: int | None = None) -> ImplicitAttention:
+    def from_form(cls, form: MixerForm, scope: Scope | str = "core", layer: int | None = None) -> ImplicitAttention:
         """The implicit attention of a recorded mixer. Raises InputError for an unknown scope."""
         return cls(form, scope, layer)
 
@@ -117,7 +117,7 @@ class ImplicitAttention:
         """``sum_s |A[t, s]|``, ``[batch, units, time]``."""
         return self._operator.row_moments(1)[0]
 
-    def mean_distance(self, normalise: Normalise | None = None) -> Float[Tensor, "b u t"]:
+    def mean_distance(self, normalise: Normalise | str | None = None) -> Float[Tensor, "b u t"]:
         """How many tokens back each destination reads on average, ``[batch, units, time]``, in tokens.
 
         The average weighs sources by ``|A|`` (``"mass"``) or by ``A^2`` (``"energy"``), two different numbers.

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from workbench import kernels
@@ -41,13 +41,13 @@ class Operator(ABC):
         """What is added to the linear part, None for nothing."""
 
     @abstractmethod
-    def values(self, units: Sequence[int]) -> Float[Tensor, "batch source units value"]:
+    def values(self, units: Sequence[int]) -> Float[Tensor, "batch source units each"]:
         """The recorded values that each of the units reads."""
 
     @abstractmethod
     def by_unit(
-        self, outputs: Float[Tensor, "batch time heads value"], units: Sequence[int]
-    ) -> Float[Tensor, "batch time units value"]:
+        self, outputs: Shaped[Tensor, "batch time heads value"], units: Sequence[int]
+    ) -> Shaped[Tensor, "batch time units each"]:
         """Outputs laid out by unit, restricted to some of them."""
 
     @abstractmethod
@@ -122,13 +122,13 @@ class CoreOperator(Operator):
     def constant(self) -> Float[Tensor, "batch time heads value"] | None:
         return self.form.carried_z
 
-    def values(self, units: Sequence[int]) -> Float[Tensor, "batch source units value"]:
+    def values(self, units: Sequence[int]) -> Float[Tensor, "batch source units each"]:
         shared = self.units // self.core.v.shape[2]
         return self.core.v[:, :, [unit // shared for unit in units]]
 
     def by_unit(
-        self, outputs: Float[Tensor, "batch time heads value"], units: Sequence[int]
-    ) -> Float[Tensor, "batch time units value"]:
+        self, outputs: Shaped[Tensor, "batch time heads value"], units: Sequence[int]
+    ) -> Shaped[Tensor, "batch time units each"]:
         return outputs[:, :, list(units)]
 
     def dense(self, units: Sequence[int] | None, rows: Rows) -> Float[Tensor, "batch units rows source"]:
@@ -226,15 +226,15 @@ class MixerOperator(Operator):
             constant = carried if constant is None else constant + carried
         return constant
 
-    def values(self, units: Sequence[int]) -> Float[Tensor, "batch source units value"]:
+    def values(self, units: Sequence[int]) -> Float[Tensor, "batch source units each"]:
         inputs = self.form.inputs if self.form.inputs is not None else self.form.core.v
         if inputs.shape[2] * inputs.shape[3] != self.units:
             inputs = inputs.repeat_interleave(self.units // (inputs.shape[2] * inputs.shape[3]), dim=2)
         return inputs.flatten(2)[:, :, list(units), None]
 
     def by_unit(
-        self, outputs: Float[Tensor, "batch time heads value"], units: Sequence[int]
-    ) -> Float[Tensor, "batch time units value"]:
+        self, outputs: Shaped[Tensor, "batch time heads value"], units: Sequence[int]
+    ) -> Shaped[Tensor, "batch time units each"]:
         return outputs.flatten(2)[:, :, list(units), None]
 
     def dense(self, units: Sequence[int] | None, rows: Rows) -> Float[Tensor, "batch units rows source"]:

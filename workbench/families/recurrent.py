@@ -146,7 +146,8 @@ class RecurrentAdapter(MixerAdapter):
         form = self._hooked(self.core_form(active, projected.rest))
         start = None if memory.state is None else self.from_cache(memory.state).to(wide)
         z, final = self._recur(form, start)
-        memory.store(self.to_cache(final))
+        carried_z = None if start is None or not self.recording else self._carried(form, start)
+        memory.store(self.to_cache(final))  # transformers overwrites in place what `start` looks at
         z = self.points["hook_z"](z)
 
         gate = self.points["hook_gate"](F.silu(self._heads(projected.gate.to(wide))))
@@ -169,7 +170,7 @@ class RecurrentAdapter(MixerAdapter):
                     skip=None if skip is None else skip.to(wide),
                     gate=gate if scale is None else gate * scale,
                     carried_conv=None if carried is None else self._heads(carried.to(wide)),
-                    carried_z=None if start is None else self._carried(form, start),
+                    carried_z=carried_z,
                 )
             )
         out: Tensor = self._submodule("out_proj")(outputs.flatten(2).to(hidden_states.dtype))
