@@ -16,9 +16,9 @@ WIDEST = 512
 
 
 def score_map(
-    scores: Sequence[Float[np.ndarray, " heads"]],
+    scores: Sequence[Float[np.ndarray, " _heads"]],
     *,
-    marked: Sequence[Bool[np.ndarray, " heads"]] | None = None,
+    marked: Sequence[Bool[np.ndarray, " _heads"]] | None = None,
     name: str = "score",
     unit: str = "head",
     full_scale: float = 0.0,
@@ -29,7 +29,7 @@ def score_map(
     512: the picture then shows how many channels do it, and hovering names the channel.
 
     Args:
-        scores: one array a layer; layers may differ in their number of heads, NaN where a head has no score.
+        scores: one array ``[heads]`` a layer; layers may differ in their number of heads, NaN where a head has no score.
         marked: heads to mark with a dot, for example those above the null distribution.
         name: what the score is, for the colour bar.
         unit: what a head is called on the axis ("head" or "channel").
