@@ -8,7 +8,8 @@ token beats them. Nothing else has to be run.
 
 from __future__ import annotations
 
-import torch
+import math
+
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -46,8 +47,12 @@ def is_causal(pairs: DefiningPairs, shift: int) -> Bool[Tensor, " pairs"]:
 
 
 def null_quantile(rivals: Float[Tensor, "draws rows"], level: float) -> Float[Tensor, " rows"]:
-    """The score that a share `level` of a row's rivals stays below."""
-    return torch.quantile(rivals, level, dim=0)
+    """The rival score that a head must exceed for its `p_value` to be at most ``1 - level``.
+
+    With 20 rivals and level 0.95 that is the highest one; so it is with fewer, where no p-value is that small.
+    """
+    may_be_higher = math.floor((1 - level) * (len(rivals) + 1) + 1e-9) - 1
+    return rivals.sort(0, descending=True).values[max(may_be_higher, 0)]
 
 
 def p_value(score: Float[Tensor, " rows"], rivals: Float[Tensor, "draws rows"]) -> Float[Tensor, " rows"]:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from workbench.attention import ImplicitAttention
 from workbench.errors import InputError
-
-Normalise: TypeAlias = Literal["mass", "energy"]
 
 
 class Shares:
@@ -28,10 +24,10 @@ class Shares:
     Args:
         attention: one layer's implicit attention.
         rows: heads or channel groups that the table has for this layer.
-        normalise: which share.
+        normalise: which share, ``"mass"`` or ``"energy"``.
     """
 
-    def __init__(self, attention: ImplicitAttention, rows: int, normalise: Normalise) -> None:
+    def __init__(self, attention: ImplicitAttention, rows: int, normalise: str) -> None:
         if attention.units % rows:
             raise InputError(f"{attention.units} {attention.unit}s cannot be pooled into {rows} rows of equal size.")
         self.attention = attention
