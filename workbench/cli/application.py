@@ -47,10 +47,11 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
+def _version(wanted: bool) -> bool:
     if wanted:
         print(f"workbench {__version__}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()
