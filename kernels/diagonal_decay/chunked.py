@@ -17,7 +17,7 @@ from torch.nn.functional import pad
 
 from workbench.kernels.forms import DiagonalDecay
 from workbench.kernels.grouping import spread
-from workbench.kernels.precision import LOWEST_LOG_DECAY, compute_dtype, running_sum
+from workbench.kernels.precision import LOWEST_LOG_DECAY, compute_dtype, decay_factor, running_sum
 
 CHUNK = 64
 NARROW_VALUE = 8
@@ -50,9 +50,9 @@ def factor(
     """The decay of a difference of running sums, heads in dimension 1, rounded to `dtype` before the exponential."""
     log_decay = log_decay.to(dtype)
     if rate is None:
-        return log_decay.exp()
+        return decay_factor(log_decay)
     shape = (rate.shape[0], *[1] * (log_decay.ndim - 3), rate.shape[1])
-    return (log_decay * rate.to(dtype).view(shape)).exp()
+    return decay_factor(log_decay * rate.to(dtype).view(shape))
 
 
 def summed(form: DiagonalDecay, span: slice = slice(None)) -> Float[Tensor, "batch time heads key_or_one"]:
@@ -152,7 +152,7 @@ def _loop(
     outputs = []
     for start in range(0, time, length):
         q, k, v, decay = (x[:, start : start + length].to(dtype).transpose(0, 1) for x in operands[:4] if x is not None)
-        decay = (decay if rate is None else decay * rate).exp()[..., None]
+        decay = decay_factor(decay if rate is None else decay * rate)[..., None]
         if form.write is not None:
             v = v * form.write[:, start : start + length].to(dtype).transpose(0, 1)[..., None]
         states = spread(k, heads, dim=2)[..., None] * v[..., None, :]

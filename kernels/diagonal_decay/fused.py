@@ -27,6 +27,10 @@ def _misfit(form: DiagonalDecay, initial_state: Tensor | None) -> str | None:
     operands = (form.q, form.k, form.v, form.log_decay, form.rate, form.write, initial_state)
     if any(x is not None and (x.dtype != torch.float32 or x.device.type != "cpu") for x in operands):
         return "not every operand is float32 and on the CPU"
+    recorded = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in operands)
+    if recorded and (form.write is None or not torch.equal(form.write, -form.log_decay[..., 0])):
+        # The division by the step below would cancel in the step's gradient, and leave three digits of it.
+        return "a gradient is asked for while its write is not its time step"
     return None
 
 

@@ -1,0 +1,102 @@
+"""Everything a training or a gradient-based patch differentiates, against finite differences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.kernels import random_forms
+from tests.kernels.random_forms import relative_error
+from workbench import kernels
+from workbench.kernels import DiagonalDecay, ScalarDecay, Softmax
+
+TIME = 5
+
+
+def leaves(*tensors: Tensor) -> tuple[Tensor, ...]:
+    return tuple(x.detach().requires_grad_() for x in tensors)
+
+
+def recurrent(form: ScalarDecay | DiagonalDecay) -> tuple[Callable[..., tuple[Tensor, ...]], tuple[Tensor, ...]]:
+    names = ["q", "k", "v", "log_decay", "write"] + (["rate"] if getattr(form, "rate", None) is not None else [])
+    initial = torch.randn(2, 6, form.k.shape[-1], form.v.shape[-1], dtype=torch.float64)
+
+    def run(state: Tensor, *operands: Tensor) -> tuple[Tensor, ...]:
+        outputs, final = kernels.forward(replace(form, **dict(zip(names, operands, strict=True))), state)
+        assert final is not None
+        return outputs, final
+
+    return run, leaves(initial, *(getattr(form, name) for name in names))
+
+
+@pytest.mark.parametrize("kind", random_forms.RECURRENT)
+def test_outputs_and_final_state_are_differentiable_in_every_operand(kind: str) -> None:
+    run, operands = recurrent(random_forms.RECURRENT[kind](TIME))
+    # One random direction instead of every coordinate: the forms have hundreds.
+    assert torch.autograd.gradcheck(run, operands, fast_mode=True)
+
+
+@pytest.mark.parametrize("kind", random_forms.RECURRENT)
+def test_gradients_over_several_chunks_are_those_of_the_reference(kind: str) -> None:
+    form = random_forms.RECURRENT[kind](150)
+    direction = torch.randn_like(form.v)
+    gradients = []
+    for backend in ("chunked", "reference"):
+        operands = leaves(form.q, form.k, form.v, form.log_decay)
+        q, k, v, log_decay = operands
+        outputs, state = kernels.forward(replace(form, q=q, k=k, v=v, log_decay=log_decay), backend=backend)
+        assert state is not None
+        gradients.append(torch.autograd.grad((outputs * direction).sum() + state.sum(), operands))
+    for got, expected in zip(*gradients, strict=True):
+        assert relative_error(got, expected) < 1e-10
+
+
+@pytest.mark.parametrize("kind", ["softmax", "softmax with everything"])
+def test_softmax_is_differentiable_in_every_operand(kind: str) -> None:
+    form = random_forms.ALL[kind](TIME)
+    assert isinstance(form, Softmax)
+
+    def run(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return kernels.forward(replace(form, q=q, k=k, v=v))[0]
+
+    assert torch.autograd.gradcheck(run, leaves(form.q, form.k, form.v), fast_mode=True)
+
+    def weights(q: Tensor, k: Tensor) -> Tensor:
+        return kernels.pattern(replace(form, q=q, k=k))
+
+    assert torch.autograd.gradcheck(weights, leaves(form.q, form.k), fast_mode=True)
+
+
+def test_sinks_are_differentiable() -> None:
+    form = random_forms.softmax_with_everything(TIME)
+    assert form.sinks is not None and form.bias is not None
+
+    def run(sinks: Tensor, bias: Tensor) -> Tensor:
+        return kernels.forward(replace(form, sinks=sinks, bias=bias))[0]
+
+    assert torch.autograd.gradcheck(run, leaves(form.sinks, form.bias), fast_mode=True)
+
+
+@pytest.mark.parametrize("kind", random_forms.RECURRENT)
+def test_strong_decays_leave_no_nan_in_the_gradients(kind: str) -> None:
+    form = random_forms.RECURRENT[kind](150, torch.float32, mean=50.0)
+    operands = leaves(form.q, form.k, form.v, form.log_decay)
+    q, k, v, log_decay = operands
+    outputs = kernels.forward(replace(form, q=q, k=k, v=v, log_decay=log_decay), backend="chunked")[0]
+    for gradient in torch.autograd.grad(outputs.square().sum(), operands):
+        assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("kind", random_forms.RECURRENT)
+@pytest.mark.parametrize("read", [kernels.row_sum, kernels.row_energy, kernels.dense], ids=lambda read: read.__name__)
+def test_what_is_read_from_the_matrix_is_differentiable(kind: str, read: Callable[..., Tensor]) -> None:
+    form = random_forms.RECURRENT[kind](TIME)
+
+    def run(q: Tensor, k: Tensor, log_decay: Tensor) -> Tensor:
+        return read(replace(form, q=q, k=k, log_decay=log_decay))
+
+    assert torch.autograd.gradcheck(run, leaves(form.q, form.k, form.log_decay), fast_mode=True)
