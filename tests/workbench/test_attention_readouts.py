@@ -143,7 +143,7 @@ def test_bad_requests_get_one_sentence() -> None:
         found.pairs([3, TIME], [0, 0])
     with pytest.raises(InputError, match=r"^2 queries and 3 keys do not pair up\.$"):
         found.pairs([1, 2], [0, 0, 0])
-    with pytest.raises(InputError, match=r"^key lists 3 sequences, the batch has 2\.$"):
+    with pytest.raises(InputError, match=r"^query lists 3 sequences, the batch has 2\.$"):
         found.pairs(torch.zeros(3, 1, dtype=torch.long), torch.zeros(3, 1, dtype=torch.long))
     with pytest.raises(InputError, match=r"^A row is a position or a list of positions"):
         found.dense(rows=torch.tensor([0.5]))

@@ -136,7 +136,7 @@ class ImplicitAttention:
         """``"mass"`` for softmax, ``"energy"`` for recurrent forms."""
         return "mass" if isinstance(self.form.core, Softmax) else "energy"
 
-    def apply(self, values: Float[Tensor, "batch source heads value"]) -> Float[Tensor, "batch time heads value"]:
+    def apply(self, values: Float[Tensor, "batch source groups value"]) -> Float[Tensor, "batch time heads value"]:
         """The matrix times other values, laid out like the recorded ones; `constant` is not added."""
         expected = self._value_shape()
         if tuple(values.shape[:3]) != expected[:3] or (self.unit == "channel" and values.shape[3] != expected[3]):

@@ -32,7 +32,7 @@ class Operator(ABC):
     source: int
 
     @abstractmethod
-    def apply(self, values: Float[Tensor, "batch source heads value"]) -> Float[Tensor, "batch time heads value"]:
+    def apply(self, values: Float[Tensor, "batch source groups value"]) -> Float[Tensor, "batch time heads value"]:
         """The linear part applied to values."""
 
     @property
@@ -115,7 +115,7 @@ class CoreOperator(Operator):
     def batch(self) -> int:
         return self.core.q.shape[0]
 
-    def apply(self, values: Float[Tensor, "batch source heads value"]) -> Float[Tensor, "batch time heads value"]:
+    def apply(self, values: Float[Tensor, "batch source groups value"]) -> Float[Tensor, "batch time heads value"]:
         return kernels.forward(replace(self.core, v=values))[0]
 
     @property
@@ -194,7 +194,7 @@ class MixerOperator(Operator):
     def distance(self) -> Float[Tensor, "time source"]:
         return self.core.distance()
 
-    def apply(self, values: Float[Tensor, "batch source heads value"]) -> Float[Tensor, "batch time heads value"]:
+    def apply(self, values: Float[Tensor, "batch source groups value"]) -> Float[Tensor, "batch time heads value"]:
         """Convolve, scale, run the core, add the skip, gate."""
         if self.form.conv is not None:
             taps = self.form.conv.shape[-1]
@@ -205,7 +205,7 @@ class MixerOperator(Operator):
         return self._after_convolution(values)
 
     def _after_convolution(
-        self, convolved: Float[Tensor, "batch source heads value"]
+        self, convolved: Float[Tensor, "batch source groups value"]
     ) -> Float[Tensor, "batch time heads value"]:
         values = convolved if self.form.source is None else convolved * self.form.source
         out = self.core.apply(values)
