@@ -111,7 +111,8 @@ class Attention(nn.Module):
                 k, v = torch.cat([cache["key"], k], 2), torch.cat([cache["value"], v], 2)
             cache["key"], cache["value"] = k, v
         mixed = self.attend(q, k, v, _mask(attention_mask, time, k.shape[2], q.device), self.scale)
-        return self.o_proj(mixed.transpose(1, 2).reshape(batch, time, width))
+        output: Tensor = self.o_proj(mixed.transpose(1, 2).reshape(batch, time, width))
+        return output
 
 
 def _mask(

@@ -13,7 +13,9 @@ class ZooConfig:
     """A decoder-only language model whose members differ in the mixer alone.
 
     ``mixer`` names an entry of ``workbench.zoo.registry``; ``mixer_options`` are that mixer's own numbers (heads,
-    state size, initialisation). ``context`` is the length in tokens the model was trained at.
+    state size, initialisation). ``context`` is the length in tokens the model was trained at. Four fields only say
+    where training starts: ``initializer_range`` and ``embedding_range`` are the standard deviations of projections
+    and embedding, ``embedding_mean`` is the embedding's mean and ``final_norm`` the weight of the last norm.
     """
 
     mixer: str
@@ -23,7 +25,9 @@ class ZooConfig:
     d_mlp: int = 352
     norm_eps: float = 1e-5
     initializer_range: float = 0.02
+    embedding_range: float = 0.02
     embedding_mean: float = 0.02
+    final_norm: float = 1.0
     context: int = 256
     bos_token_id: int = 0
     mixer_options: dict[str, Any] = field(default_factory=dict)

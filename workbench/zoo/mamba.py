@@ -58,10 +58,11 @@ class Mamba(nn.Module):
         for linear in (self.in_proj, self.x_proj, self.out_proj):
             nn.init.kaiming_uniform_(linear.weight, a=math.sqrt(5))
         nn.init.kaiming_uniform_(self.conv1d.weight, a=math.sqrt(5))
-        nn.init.zeros_(self.conv1d.bias)
+        if self.conv1d.bias is not None:
+            nn.init.zeros_(self.conv1d.bias)
         scheme = self.options.get("initialisation", "reference")
         if scheme == "mimetic":
-            self.A_log -= math.log(self.options.get("slow_decay", 100.0))
+            self.A_log.sub_(math.log(self.options.get("slow_decay", 100.0)))
             source, read = self.x_proj.weight[self.dt_rank :].split(self.state_size)
             read.copy_(source)
             self.conv1d.weight.mul_(0.3)
@@ -92,7 +93,8 @@ class Mamba(nn.Module):
         if cache is not None:
             cache["state"] = state
         y = (y + x * self.D) * F.silu(gate)
-        return self.out_proj(y.to(hidden_states.dtype))
+        output: Tensor = self.out_proj(y.to(hidden_states.dtype))
+        return output
 
 
 def padding(

@@ -74,10 +74,11 @@ class Mamba2(nn.Module):
         for linear in (self.in_proj, self.out_proj):
             nn.init.kaiming_uniform_(linear.weight, a=math.sqrt(5))
         nn.init.kaiming_uniform_(self.conv1d.weight, a=math.sqrt(5))
-        nn.init.zeros_(self.conv1d.bias)
+        if self.conv1d.bias is not None:
+            nn.init.zeros_(self.conv1d.bias)
         scheme = self.options.get("initialisation", "reference")
         if scheme == "mimetic":
-            self.A_log -= math.log(self.options.get("slow_decay", 100.0))
+            self.A_log.sub_(math.log(self.options.get("slow_decay", 100.0)))
             start = 2 * self.d_inner
             source, read = self.in_proj.weight[start : start + 2 * self.state_size].split(self.state_size)
             read.copy_(source)
@@ -114,4 +115,5 @@ class Mamba2(nn.Module):
         if cache is not None:
             cache["state"] = state
         y = y + x * self.D.float()[:, None]
-        return self.out_proj(self.norm(y.reshape(batch, time, self.d_inner), gate).to(hidden_states.dtype))
+        output: Tensor = self.out_proj(self.norm(y.reshape(batch, time, self.d_inner), gate).to(hidden_states.dtype))
+        return output

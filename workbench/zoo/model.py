@@ -44,7 +44,8 @@ class MLP(nn.Module):
         self.down_proj = nn.Linear(config.d_mlp, config.d_model, bias=False)
 
     def forward(self, x: Float[Tensor, "batch time model"]) -> Float[Tensor, "batch time model"]:
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        output: Tensor = self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        return output
 
 
 class Block(nn.Module):
@@ -65,7 +66,8 @@ class Block(nn.Module):
         cache: LayerCache | None = None,
     ) -> Float[Tensor, "batch time model"]:
         x = x + self.mixer(self.norm1(x), attention_mask=attention_mask, position_ids=position_ids, cache=cache)
-        return x + self.mlp(self.norm2(x))
+        output: Tensor = x + self.mlp(self.norm2(x))
+        return output
 
 
 class ZooModel(nn.Module):
@@ -83,25 +85,27 @@ class ZooModel(nn.Module):
 
     @torch.no_grad()
     def initialise(self) -> None:
-        """Normal weights of ``initializer_range``, outputs into the residual stream scaled down as in GPT-2.
+        """Normal weights as the config says, outputs into the residual stream scaled down as in GPT-2.
 
         A mixer with an initialisation of its own (``initialise``) then applies it.
         """
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
-                nn.init.normal_(module.weight, std=self.config.initializer_range)
+                shared = module.weight is self.embed.weight
+                std = self.config.embedding_range if shared else self.config.initializer_range
+                nn.init.normal_(module.weight, std=std)
         # Tokens share a direction from the start. Without biases it is the only constant a query or a key can be
         # made of, and a head that looks at a position whatever the token needs one; softmax does not see it in
         # the tied unembedding, where it moves all logits alike.
         self.embed.weight += self.config.embedding_mean
-        for block in self.blocks:
-            own = getattr(block.mixer, "initialise", None)
-            if own is not None:
+        self.norm.weight.fill_(self.config.final_norm)
+        for name, module in self.named_modules():
+            own = getattr(module, "initialise", None)
+            if name.endswith(".mixer") and own is not None:
                 own()
-            for name in ("o_proj", "out_proj"):
-                if hasattr(block.mixer, name):
-                    getattr(block.mixer, name).weight /= (2 * self.config.n_layers) ** 0.5
-            block.mlp.down_proj.weight /= (2 * self.config.n_layers) ** 0.5
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Linear) and name.endswith(("o_proj", "out_proj", "down_proj")):
+                module.weight /= (2 * self.config.n_layers) ** 0.5
 
     def forward(
         self,

@@ -54,6 +54,17 @@ def misses(member: str, report: dict[str, Any]) -> list[str]:
     return found
 
 
+def _commands(member: str, report: dict[str, Any]) -> list[str]:
+    """The training commands that give this member, one for each total of steps it was trained under."""
+    parts = report["parts"]
+    ends = [part["from"] for part in parts[1:]] + [None]
+    return [
+        f"python -m workbench.zoo.recipe.train --member {member} --out runs/{member}"
+        f" --steps {part['steps']}" + ("" if end is None else f" --stop-after {end}")
+        for part, end in zip(parts, ends, strict=True)
+    ]
+
+
 def write_card(member: str, report: dict[str, Any]) -> str:
     """The card as Markdown."""
     options = report["config"]["mixer_options"]
@@ -66,6 +77,7 @@ def write_card(member: str, report: dict[str, Any]) -> str:
         f"* {source.what}; {source.licence}; SHA-256 of the archive `{source.sha256}`" for source in SOURCES
     )
     differences = "\n".join(f"* {line.format(**options)}" for line in [*DIFFERENCES[member], SHARED_DIFFERENCE])
+    commands = "\n".join(_commands(member, report))
     samples = "\n\n".join("> " + sample.replace("\n", "\n> ") for sample in report["samples"])
     return f"""# {TITLES[member]}: a member of the zoo
 
@@ -95,8 +107,7 @@ Misses: {" ".join(missed)} One seed ({settings["seed"]}) was trained.
 ## How it was trained
 
 ```
-python -m workbench.zoo.recipe.train --member {member} --out runs/{member} \
---steps {settings["steps"]} --seed {settings["seed"]}
+{commands}
 python -m workbench.zoo.recipe.ship --runs runs --member {member}
 ```
 

@@ -86,7 +86,7 @@ def text_loss(
             nats += F.cross_entropy(scores[skip : len(row) - 1].float(), targets, reduction="sum").item()
             tokens += len(targets)
             # A byte-level token is written with one character a byte, which decoding cut text would not preserve.
-            size += sum(len(tokenizer.id_to_token(token)) for token in targets.tolist())
+            size += sum(len(tokenizer.id_to_token(token) or "") for token in targets.tolist())
     return nats / tokens, nats / math.log(2) / size
 
 

@@ -23,7 +23,8 @@ def orthogonalise(matrices: Float[Tensor, "batch rows columns"], steps: int = 5)
     for _ in range(steps):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.mT if tall else x).to(matrices.dtype)
+    nearest: Tensor = (x.mT if tall else x).to(matrices.dtype)
+    return nearest
 
 
 class Muon(torch.optim.Optimizer):
@@ -33,7 +34,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(list(parameters), {"lr": lr, "momentum": momentum, "decay": decay})
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # no closure
         """One update. Matrices of one shape are orthogonalised together, which is faster than one by one."""
         for group in self.param_groups:
             shapes: dict[torch.Size, list[Tensor]] = defaultdict(list)

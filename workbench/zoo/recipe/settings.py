@@ -8,17 +8,19 @@ from typing import Any
 
 from workbench.zoo.recipe.mixture import Schedule, rows_of
 
+MIMETIC = {"initialisation": "mimetic", "dt_min": 0.2, "dt_max": 1.0, "slow_decay": 300.0}
+
+# What a member's ``ZooConfig`` has of its own.
 MEMBERS: dict[str, dict[str, Any]] = {
-    "attention": {"n_heads": 4, "initialisation": "previous-token"},
-    "mamba": {"state_size": 64, "initialisation": "mimetic", "dt_min": 0.2, "dt_max": 1.0, "slow_decay": 300.0},
-    "mamba2": {
-        "state_size": 128,
-        "head_dim": 64,
-        "initialisation": "mimetic",
-        "dt_min": 0.2,
-        "dt_max": 1.0,
-        "slow_decay": 300.0,
+    "attention": {
+        # With the others' embedding of 0.02, AdamW turned all tokens into one direction before copying could begin.
+        "embedding_range": 0.5,
+        "embedding_mean": 0.5,
+        "final_norm": 0.04,
+        "mixer_options": {"n_heads": 4, "initialisation": "previous-token"},
     },
+    "mamba": {"mixer_options": {"state_size": 64, **MIMETIC}},
+    "mamba2": {"mixer_options": {"state_size": 128, "head_dim": 64, **MIMETIC}},
 }
 
 

@@ -42,6 +42,7 @@ def ship(member: str, run: Path, held_out: list[str], weights: Path, dtype: torc
         "dtype": str(dtype).removeprefix("torch."),
         "steps": steps,
         "tokens": settings.tokens_seen(steps),
+        "parts": json.loads((run / "parts.json").read_text()),
         "minutes": sum(line["seconds"] for line in log) / 60,
         "last_loss": log[-1]["loss"],
         "last_loss_steps": log[-1]["step"] - (log[-2]["step"] if len(log) > 1 else 0),

@@ -1,6 +1,7 @@
 """Train one member: ``python -m workbench.zoo.recipe.train --member mamba --out runs/mamba``.
 
-Started again with the same ``--out``, a run goes on from its newest checkpoint as if it had not stopped.
+Started again with the same ``--out``, a run goes on from its newest checkpoint as if it had not stopped; with
+another ``--steps``, on the schedule of that total.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def build_model(member: str, settings: Settings) -> ZooModel:
             mixer=member,
             vocab_size=settings.vocab_size,
             context=settings.context,
-            mixer_options=MEMBERS[member],
+            **MEMBERS[member],
         )
     )
 
@@ -76,6 +77,16 @@ def train_step(
     return loss.item()
 
 
+def record_part(out: Path, step: int, settings: Settings) -> None:
+    """Note in ``parts.json`` from which step on which total of steps applied: a run may be resumed with another."""
+    path = out / "parts.json"
+    parts = json.loads(path.read_text()) if path.exists() else []
+    parts = [part for part in parts if part["from"] < step]
+    if not parts or parts[-1]["steps"] != settings.steps:
+        parts.append({"from": step, "steps": settings.steps})
+    path.write_text(json.dumps(parts) + "\n")
+
+
 def train(
     member: str,
     settings: Settings,
@@ -94,6 +105,7 @@ def train(
     step = load_checkpoint(out, model, optimisers)
     (out / "config.json").write_text(model.config.to_json())
     (out / "settings.json").write_text(settings.to_json())
+    record_part(out, step, settings)
     data.tokenizer.save(str(out / "tokenizer.json"))
     mixture = Mixture(data.text, settings.vocab_size, model.config.bos_token_id, settings.schedule, settings.seed)
     last = settings.steps if stop_after is None else min(stop_after, settings.steps)
