@@ -43,7 +43,7 @@ def ship(member: str, run: Path, held_out: list[str], weights: Path, dtype: torc
         "steps": steps,
         "tokens": settings.tokens_seen(steps),
         "parts": json.loads((run / "parts.json").read_text()),
-        "minutes": sum(line["seconds"] for line in log) / 60,
+        "minutes": _minutes(log, steps),
         "last_loss": log[-1]["loss"],
         "last_loss_steps": log[-1]["step"] - (log[-2]["step"] if len(log) > 1 else 0),
         "config": json.loads(model.config.to_json()),
@@ -52,6 +52,13 @@ def ship(member: str, run: Path, held_out: list[str], weights: Path, dtype: torc
     (target / "evaluation.json").write_text(json.dumps(report, indent=2) + "\n")
     (target / "README.md").write_text(write_card(member, report))
     return report
+
+
+def _minutes(log: list[dict[str, Any]], steps: int) -> float:
+    """Training time, scaled up for steps without a line of their own (a run stopped before it wrote one)."""
+    starts = [0] + [line["step"] for line in log[:-1]]
+    logged = sum(min(line["step"] - start, log[0]["step"]) for start, line in zip(starts, log, strict=True))
+    return float(sum(line["seconds"] for line in log)) / 60 * steps / logged
 
 
 def main() -> None:
