@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import combinations, pairwise, product
 from typing import Any, Literal, TypeAlias, get_args
 
 import torch
@@ -114,12 +115,17 @@ def as_sites(sites: SiteLike | Iterable[SiteLike]) -> list[Site]:
     """
     several = [sites] if isinstance(sites, Site | str) else list(sites)
     parsed = [site if isinstance(site, Site) else Site.parse(site) for site in several]
-    seen: list[Site] = []
+    by_layer: dict[int, list[Site]] = {}
     for site in parsed:
-        for other in seen:
-            if _overlap(site, other):
-                raise InputError(f"{site} overlaps {other}; each place is ablated once.")
-        seen.append(site)
+        by_layer.setdefault(site.layer, []).append(site)
+    for beside in by_layer.values():
+        # A layer may have thousands of channels, and sorted ranges overlap only where neighbours do.
+        heads = sorted(site for site in beside if site.part == "heads")
+        others = [site for site in beside if site.part != "heads"]
+        candidates = [*pairwise(heads), *combinations(others, 2), *product(others, heads[:1])]
+        for one, other in candidates:
+            if _overlap(one, other):
+                raise InputError(f"{other} overlaps {one}; each place is ablated once.")
     return parsed
 
 

@@ -76,7 +76,16 @@ def test_a_layer_is_its_mixer_and_its_mlp_where_it_has_one() -> None:
 
 
 @pytest.mark.parametrize(
-    "sites", [["L1H1", "L1H0:3"], ["L1", "L1.mlp"], ["L1.mixer", "L1H0"], ["L0H0", "L0H0"], ["L2", "L2H5"]]
+    "sites",
+    [
+        ["L1H1", "L1H0:3"],
+        ["L1", "L1.mlp"],
+        ["L1.mixer", "L1H0"],
+        ["L0H0", "L0H0"],
+        ["L2", "L2H5"],
+        ["L3H4", "L3.mlp", "L3H9", "L3H2:5"],
+        ["L1H0", "L1H7", "L1.mlp", "L1.mixer"],
+    ],
 )
 def test_places_named_twice_are_refused(sites: list[str]) -> None:
     with pytest.raises(InputError, match="overlaps"):
