@@ -19,7 +19,11 @@ def model(request: pytest.FixtureRequest) -> ZooModel:
         request.param, vocab_size=60, d_model=32, n_layers=2, d_mlp=48, initializer_range=0.2,
         mixer_options=MIXERS[request.param],
     )  # fmt: skip
-    return ZooModel(config).eval()
+    model = ZooModel(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():  # biases start at zero and would hide what they do
+            parameter += 0.1 * torch.randn_like(parameter)
+    return model
 
 
 @torch.no_grad()

@@ -58,7 +58,8 @@ def _minutes(log: list[dict[str, Any]], steps: int) -> float:
     """Training time, scaled up for steps without a line of their own (a run stopped before it wrote one)."""
     starts = [0] + [line["step"] for line in log[:-1]]
     logged = sum(min(line["step"] - start, log[0]["step"]) for start, line in zip(starts, log, strict=True))
-    return float(sum(line["seconds"] for line in log)) / 60 * steps / logged
+    minutes: float = sum(line["seconds"] for line in log) / 60
+    return minutes * steps / logged
 
 
 def main() -> None:
