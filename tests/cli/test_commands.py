@@ -103,7 +103,7 @@ def test_attention_shows_every_head_of_a_small_softmax_layer(run, gpt2, tmp_path
     model = wb.load(gpt2)
     _, cache = model.run_with_cache(text, names_filter="blocks.1.mixer.hook_pattern")
     weights = np.array([matrix["weights"] for matrix in found["matrices"]])
-    np.testing.assert_allclose(weights, cache["blocks.1.mixer.hook_pattern"][0].numpy(), atol=1e-6)
+    np.testing.assert_allclose(weights, cache["blocks.1.mixer.hook_pattern"][0].detach().numpy(), atol=1e-6)
     assert found["layer"] == 1 and found["check"] < 1e-5
     assert found["tokens"] == model.to_str_tokens(text)
     strongest = found["matrices"][0]["links"][0]
@@ -120,7 +120,7 @@ def test_attention_of_one_head(run, gpt2, tmp_path):
 def test_a_hostile_text_comes_out_inert(run, gpt2, tmp_path):
     text = "the</script><script>alert(1)</script>\"'`<img src=x onerror=alert(2)>"
     files = [tmp_path / "hostile.html", tmp_path / "tame.html"]
-    for file, shown in zip(files, (text, "x" * len(text)), strict=True):
+    for file, shown in zip(files, (text, "the cat"), strict=True):
         assert run("attention", gpt2, "--text", shown, "--layer", 0, "--out", file).exit_code == 0
     page = Dom(files[0].read_text())
     assert len(page.named("script")) == len(Dom(files[1].read_text()).named("script")) == 3

@@ -26,7 +26,10 @@ def member_lines(findings: Findings) -> tuple[str, str]:
         f"parameters. On {BLOCK} random tokens repeated, the second copy is predicted with accuracy "
         f"{base['accuracy_second']:.2f} and a loss of {base['loss_second']:.2f} nats."
     )
-    after = f"A v equals the layers' own outputs to {worst:.0e} (largest relative error of all layers, both scopes)."
+    after = (
+        "Implicit attention times values reproduces the output of every layer, in both scopes, with a relative error "
+        f"of at most {worst:.0e}."
+    )
     return before, after
 
 
@@ -57,8 +60,8 @@ def page(found: Mapping[str, Findings], repeat: Mapping[str, str]) -> Page:
                 "without random others",
             ),
             [_summary_row(findings) for findings in found.values()],
-            f"Copies: accuracy on the second copy of {BLOCK} random tokens, 1 is perfect; then without the best eighth "
-            "of the heads, and without as many random others of the same layers.",
+            f"Copies: accuracy on the second copy of {BLOCK} random tokens, 1 is perfect; then without the best "
+            "sixteenth of the heads, and without as many random others of the same layers.",
             frozenset({1, 2, 4, 5, 6}),
         ),
         Paragraph(
@@ -97,7 +100,8 @@ def _member(findings: Findings) -> list[Block]:
             _columns(findings),
             [_cells(each, "; ") for each in findings.kinds],
             "Scores with 95 % intervals; the null is the 95 % quantile of the same score at positions nearby that mean "
-            "nothing. Accuracy and loss are those of the second copy.",
+            "nothing. Accuracy and loss are those of the second copy. Random others lie in the same layers and are none of "
+            "the best heads of another kind.",
             frozenset({2, 3}),
         ),
         Heading(f"Where {best['site']}, the best induction {findings.unit}, reads", 3),
@@ -174,7 +178,7 @@ def _lead(found: Mapping[str, Findings]) -> str:
             f"{name} {by['baseline']['accuracy_second']:.0%} → {by['top']['accuracy_second']:.0%} "
             f"(random others: {by['random']['accuracy_second']:.0%})"
         )
-    return f"Copy accuracy before and after ablating the best eighth of the induction heads: {'; '.join(parts)}."
+    return f"Copy accuracy before and after ablating the best induction heads (a sixteenth of all): {'; '.join(parts)}."
 
 
 def _by_condition(finding: Finding) -> dict[str, dict[str, Any]]:

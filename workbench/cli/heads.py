@@ -66,13 +66,6 @@ def heads(
         lead = f"{above} of {len(table)} heads read {definition.reads} more than their null distribution explains."
         blocks = sections.scores(table, kind, unit_name(opened), top)
         asked = f"{seeds} seeds from {seed}, {batch} sequences each, blocks of {block}"
-        write_page(
-            html_file,
-            Page(
-                f"{kind.replace('_', ' ').capitalize()} heads of {opened.cfg.model_name}",
-                lead,
-                blocks,
-                facts(Tokens=asked),
-            ),
-        )
+        title = f"{kind.replace('_', '-').capitalize()} heads of {opened.cfg.model_name}"
+        write_page(html_file, Page(title, lead, blocks, facts(Tokens=asked)))
         output.wrote(html_file)

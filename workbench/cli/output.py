@@ -12,8 +12,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from workbench.report.files import check_writable, write_atomically
-
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -34,6 +32,8 @@ class Output:
     def __init__(self, json_file: Path | None = None, html_file: Path | None = None) -> None:
         for file in (json_file, html_file):
             if file is not None and file != STDOUT:
+                from workbench.report import check_writable
+
                 check_writable(file)
         self.json_file = json_file
         self.console = _console(stderr=json_file == STDOUT)
@@ -62,6 +62,8 @@ class Output:
         if self.json_file == STDOUT:
             sys.stdout.write(text + "\n")
         else:
+            from workbench.report import write_atomically
+
             write_atomically(self.json_file, text + "\n")
             self.wrote(self.json_file)
 

@@ -23,8 +23,8 @@ SIGNED: list[list[object]] = [
     [0.5, "rgba(213,94,0,0)"],
     [1.0, "rgba(213,94,0,1)"],
 ]
-# Viridis (van der Walt and Smith, 2015), whose zero end fades into the page: yellow is turned towards a light page, purple
-# towards a dark one.
+# Viridis (van der Walt and Smith, 2015), whose zero end fades into the page: yellow is turned towards a light page,
+# purple towards a dark one.
 _VIRIDIS = (
     "68,1,84",
     "71,44,122",

@@ -29,7 +29,7 @@ def score_map(
     512: the picture then shows how many channels do it, and hovering names the channel.
 
     Args:
-        scores: one array ``[heads]`` a layer; layers may differ in their number of heads, NaN where a head has no score.
+        scores: one array ``[heads]`` a layer; layers may differ in their number of heads, NaN for no score.
         marked: heads to mark with a dot, for example those above the null distribution.
         name: what the score is, for the colour bar.
         unit: what a head is called on the axis ("head" or "channel").
@@ -93,6 +93,7 @@ def score_map(
         coloraxis=colours,
         xaxis={
             "title": across,
+            "range": [-0.5, columns - 0.5],
             "tick0": 0,
             "dtick": max(1, -(-columns // 16)),
             "showgrid": False,
