@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import pad
 
 from workbench.kernels.blocking import blocks
 from workbench.kernels.diagonal_decay.chunked import backwards, factor, summed
@@ -69,11 +70,12 @@ def _rows(form: DiagonalDecay, query: Int[Tensor, "batch queries"]) -> Float[Ten
         # Masked before the exponential: for a query before the border the difference is positive.
         later = q * factor((reached - border).masked_fill(outside, 0), form.rate, dtype)
         parts.append((later @ k.mT).masked_fill(outside, 0))
-    result = torch.cat(parts, dim=-1)
     own = query[..., None] // BLOCK * BLOCK + torch.arange(BLOCK, device=query.device)
-    own = own.clamp(max=time - 1)
-    values = pairs(form, query[..., None].expand_as(own).flatten(1), own.flatten(1)).unflatten(2, own.shape[1:])
-    return result.scatter(-1, own[:, None].expand_as(values), values)
+    listed = own.clamp(max=time - 1).flatten(1)
+    values = pairs(form, query[..., None].expand_as(own).flatten(1), listed).unflatten(2, own.shape[1:])
+    # Padded to whole blocks and cut after the scatter: a place written twice would be differentiated twice.
+    result = pad(torch.cat(parts, dim=-1), (0, -time % BLOCK))
+    return result.scatter(-1, own[:, None].expand_as(values), values)[..., :time]
 
 
 def columns(form: DiagonalDecay, key: Int[Tensor, "#batch keys"]) -> Float[Tensor, "batch heads time keys"]:

@@ -119,4 +119,4 @@ def test_positions_and_heads_out_of_range_are_named(form: kernels.Form, backend:
     with pytest.raises(ValueError, match="heads must be between 0 and 5"):
         kernels.rows(form, inside, heads=[6], backend=backend)
     with pytest.raises(ValueError, match="pair up one by one"):
-        kernels.pairs(form, inside, torch.tensor([1, 2]), backend=backend)
+        kernels.pairs(form, inside, torch.tensor([[1], [2]]), backend=backend)
