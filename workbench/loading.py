@@ -47,17 +47,16 @@ def load(
     """
     wanted = _dtype(dtype)
     name = type(source).__name__ if isinstance(source, nn.Module) else str(source)
+    if revision is not None and (isinstance(source, nn.Module) or name.startswith("zoo:") or Path(name).exists()):
+        raise InputError(f"A revision belongs to a hub id; {name} has none.")
     if isinstance(source, HookedModel):
         raise LoadError("This is a HookedModel already; use it as it is.")
     if isinstance(source, nn.Module):
         module, found = source, None
-    elif str(source).startswith("zoo:"):
-        module, found = _from_zoo(str(source).removeprefix("zoo:"))
+    elif name.startswith("zoo:"):
+        module, found = _from_zoo(name.removeprefix("zoo:"))
     else:
         module, found = _from_files(source, wanted, revision, trust_pickle)
-        revision = None
-    if revision is not None:
-        raise InputError(f"A revision belongs to a hub id; {name} has none.")
     if wanted is not None or device is not None:
         module = module.to(device=device, dtype=wanted)
     return wrap(module, found if tokenizer is None else tokenizer, model_name=name, check=check)

@@ -149,7 +149,9 @@ def test_every_hook_point_can_be_read_and_changes_the_logits_when_edited(case: s
         name = f"blocks.1.{tail}"
         looked = model.run_with_hooks(batch(), fwd_hooks=[(name, lambda tensor, hook: None)])
         assert torch.equal(looked, clean), name
-        edited = model.run_with_hooks(batch(), fwd_hooks=[(name, lambda tensor, hook: tensor + torch.randn_like(tensor))])
+        edited = model.run_with_hooks(
+            batch(), fwd_hooks=[(name, lambda tensor, hook: tensor + torch.randn_like(tensor))]
+        )
         assert (edited - clean).abs().max() > 1e-3, name
     for name in ("hook_embed", "ln_final.hook_normalized", "hook_logits"):
         edited = model.run_with_hooks(batch(), fwd_hooks=[(name, lambda tensor, hook: tensor * 2 + 1)])

@@ -245,14 +245,14 @@ def _block_layout(block: nn.Module, mixer: nn.Module, layer: int, trace: _Trace)
     others = [part for part in [*after[1:], *before] if part.written.numel() == x.numel() and not _same_tensor(part)]
     delta = y.float() - x.float()
     for mixed in chain:
-        if mixed.written.numel() == x.numel() and _close(mixed.written, delta):
+        if mixed.written.numel() == x.numel() and _close(mixed.written, delta, x.dtype):
             return BlockLayout(block, adapter, Site(mixed.module, output=True))
     for mixed, write in itertools.product(chain, others):
         if write is mixed or mixed.written.shape != x.shape:
             continue
-        if _close(mixed.written.float() + write.written.float().view(x.shape), delta):
+        if _close(mixed.written.float() + write.written.float().view(x.shape), delta, x.dtype):
             middle = x.float() + mixed.written.float()
-            sequential = any(_close(part.read, middle) for part in after[1:])
+            sequential = any(_close(part.read, middle, x.dtype) for part in after[1:])
             pre, post = _mlp_inside(trace, write, x)
             return BlockLayout(
                 block, adapter, Site(mixed.module, output=True), sequential, pre, post, _site(write, x, output=True)
@@ -330,10 +330,10 @@ def _written(output: Any) -> Tensor | None:
     return first if isinstance(first, Tensor) else None
 
 
-def _close(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors agree up to rounding; the noise that tells parts apart is of order one."""
+def _close(a: Tensor, b: Tensor, dtype: torch.dtype | None = None) -> bool:
+    """Whether two tensors agree up to the rounding of `dtype` (theirs, if None); noise that differs is of order one."""
     if a.numel() != b.numel():
         return False
-    rounding = max(torch.finfo(t.dtype).eps for t in (a, b) if t.is_floating_point())
+    rounding = torch.finfo(dtype or torch.promote_types(a.dtype, torch.bfloat16)).eps
     a, b = a.float().flatten(), b.float().flatten()
     return bool((a - b).abs().max() <= max(8 * rounding, 1e-4) * b.abs().max().clamp(min=1e-6))
