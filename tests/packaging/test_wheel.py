@@ -9,14 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from .tree import LEFT_BEHIND, ROOMS, ROOT, files
+from .tree import LEFT_BEHIND, PROJECT, ROOMS, ROOT, files
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # Built from a copy: setuptools keeps a build folder in the source and ships whatever an earlier build left there.
     source = tmp_path_factory.mktemp("source")
-    for name in ("pyproject.toml", "setup.py", "LICENSE"):
+    named = [PROJECT["project"]["readme"]] if "readme" in PROJECT["project"] else []
+    for name in ("pyproject.toml", "setup.py", "LICENSE", *named):
         shutil.copy(ROOT / name, source)
     for folder in ROOMS.values():
         shutil.copytree(folder, source / folder.name, ignore=shutil.ignore_patterns(*LEFT_BEHIND))
