@@ -60,6 +60,8 @@ def pattern(form: Softmax) -> Float[Tensor, "batch heads time source"]:
     logits = scores(form)
     if logits.shape[-1] == 0:
         return logits
+    if form.mask is None and form.bias is None and form.sinks is None and logits.shape[-2] <= logits.shape[-1]:
+        return torch.softmax(logits, dim=-1)  # every row may look somewhere, and this is twice as fast
     # The maximum only scales numerator and denominator alike; its lower bound keeps empty rows free of NaN.
     top = logits.detach().amax(-1, keepdim=True).clamp(min=torch.finfo(logits.dtype).min)
     if form.sinks is None:
