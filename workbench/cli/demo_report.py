@@ -39,7 +39,7 @@ def member_table(findings: Findings) -> TerminalTable:
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False)
-    for column in _columns(findings):
+    for column in COLUMNS:
         table.add_column(column, justify="left" if column in ("kind", "best") else "right")
     for finding in findings.kinds:
         table.add_row(*_cells(finding, "\n"))
@@ -60,8 +60,8 @@ def page(found: Mapping[str, Findings], repeat: Mapping[str, str]) -> Page:
                 "without random others",
             ),
             [_summary_row(findings) for findings in found.values()],
-            f"Copies: accuracy on the second copy of {BLOCK} random tokens, 1 is perfect; then without the best "
-            "sixteenth of the heads, and without as many random others of the same layers.",
+            f"Copies: accuracy on the second copy of {BLOCK} random tokens, 1 is perfect; then without the "
+            "induction heads that were found, and without as many random others.",
             frozenset({1, 2, 4, 5, 6}),
         ),
         Paragraph(
@@ -93,15 +93,18 @@ def _member(findings: Findings) -> list[Block]:
     finding = findings.induction
     best = finding.table.iloc[0]
     before, after = member_lines(findings)
+    what = f"the best {finding.ablated} of {len(finding.table)} {findings.unit}s"
     blocks: list[Block] = [
         Heading(str(findings.model["model"])),
         Paragraph(before),
         Table(
-            _columns(findings),
+            COLUMNS,
             [_cells(each, "; ") for each in findings.kinds],
-            "Scores with 95 % intervals; the null is the 95 % quantile of the same score at positions nearby that mean "
-            "nothing. Accuracy and loss are those of the second copy. Random others lie in the same layers and are none of "
-            "the best heads of another kind.",
+            "Score of the best head with its 95 % interval; the null is the 95 % quantile of the same score at nearby "
+            "positions that mean nothing. Found are heads clearly above it that score at least half of the best. Accuracy "
+            "and loss are those of the second copy, without all that were found and without as many random others: of "
+            "the same layers where there are enough, and clearly of no other kind. Where none was found, the best "
+            "sixteenth was ablated.",
             frozenset({2, 3}),
         ),
         Heading(f"Where {best['site']}, the best induction {findings.unit}, reads", 3),
@@ -111,7 +114,7 @@ def _member(findings: Findings) -> list[Block]:
             f"the layer's output with a relative error of {findings.picture_check:.0e}."
         ),
         Heading("What the best induction heads do", 3),
-        *sections.ablation(finding.ablation, f"the best {finding.k} of {len(finding.table)} {findings.unit}s"),
+        *sections.ablation(finding.ablation, what, finding.notes),
         Paragraph(sections.verdict(finding.ablation)),
     ]
     for each in findings.kinds:
@@ -131,9 +134,7 @@ def _member(findings: Findings) -> list[Block]:
     return blocks
 
 
-def _columns(findings: Findings) -> list[str]:
-    k = findings.induction.k
-    return ["kind", "best", "score", "null", f"without the best {k}", f"without {k} random others"]
+COLUMNS = ("kind", "best", "score", "null", "without those", "without random others")
 
 
 def _cells(finding: Finding, separator: str) -> list[str]:
@@ -141,8 +142,9 @@ def _cells(finding: Finding, separator: str) -> list[str]:
     by = _by_condition(finding)
     top, random = by["top"], by["random"]
     first = best[0]
+    how_many = f"{finding.found or 'none'} found"
     return [
-        finding.kind.replace("_token", ""),
+        f"{finding.kind.replace('_token', '')}{separator}{how_many}",
         separator.join(str(row["site"]) for row in best),
         f"{first['score']:.3f}{separator}{first['low']:.3f}–{first['high']:.3f}",
         f"{first['null']:.3f}",
@@ -178,7 +180,7 @@ def _lead(found: Mapping[str, Findings]) -> str:
             f"{name} {by['baseline']['accuracy_second']:.0%} → {by['top']['accuracy_second']:.0%} "
             f"(random others: {by['random']['accuracy_second']:.0%})"
         )
-    return f"Copy accuracy before and after ablating the best induction heads (a sixteenth of all): {'; '.join(parts)}."
+    return f"Copy accuracy before and after ablating the induction heads that were found: {'; '.join(parts)}."
 
 
 def _by_condition(finding: Finding) -> dict[str, dict[str, Any]]:

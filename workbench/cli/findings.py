@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -39,20 +40,35 @@ QUICK = Effort(seeds=1, batch=4, sequences=8, draws=5)
 
 @dataclass(frozen=True)
 class Finding:
-    """One kind of head in one model: all scores, and what the best `k` do when they are ablated."""
+    """One kind of head in one model.
+
+    Attributes:
+        table: scores of all heads, best first.
+        found: how many are clearly of the kind (`clear_heads`).
+        ablation: what the model loses without those (without the best sixteenth, where none is), against random others.
+        notes: what there is to know about the random sets.
+    """
 
     kind: str
     table: pd.DataFrame
-    k: int
+    found: int
     ablation: pd.DataFrame
+    notes: list[str]
+
+    @property
+    def ablated(self) -> int:
+        """How many heads were ablated."""
+        return self.found or max(1, len(self.table) // 16)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values; the scores of the best 50 heads."""
         return {
             "kind": self.kind,
-            "k": self.k,
+            "found": self.found,
+            "ablated": self.ablated,
             "heads": records(self.table.head(50)),
             "ablation": records(self.ablation),
+            "notes": self.notes,
         }
 
 
@@ -81,8 +97,8 @@ class Findings:
 def investigate(model: HookedModel, effort: Effort, seed: int, output: Output, step: Callable[[str], None]) -> Findings:
     """Check, find, ablate, draw. `step` is told what is about to be done, `STEPS` times.
 
-    A sixteenth of the heads is ablated, so that a model of 16 heads and one of 1024 channels lose the same share. No
-    random set holds one of the best heads of another kind: what copies is made of several kinds.
+    All heads that are clearly of a kind are ablated together, because they stand in for each other. No random set holds
+    one that is clearly of another kind, because copying is made of several kinds.
     """
     import torch
 
@@ -97,21 +113,24 @@ def investigate(model: HookedModel, effort: Effort, seed: int, output: Output, s
         step(f"looking for {kind.replace('_', '-')} heads")
         seeds = range(seed, seed + effort.seeds)
         tables[kind] = find_heads(model, kind, seeds=seeds, batch=effort.batch, block=BLOCK)
+    found = {kind: clear_heads(table) for kind, table in tables.items()}
     kinds = []
     for kind, table in tables.items():
         step(f"ablating {kind.replace('_', '-')} heads")
-        k = max(1, len(table) // 16)
-        ablation = ablate_top_k(
-            model,
-            table,
-            k,
-            draws=effort.draws,
-            seed=seed + 1000,
-            batch=effort.sequences,
-            block=BLOCK,
-            exclude=sorted({site for other in KINDS if other != kind for site in _found(tables[other], k)}),
-        )
-        kinds.append(Finding(kind, table, k, ablation))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            ablation = ablate_top_k(
+                model,
+                table,
+                len(found[kind]) or max(1, len(table) // 16),
+                draws=effort.draws,
+                seed=seed + 1000,
+                batch=effort.sequences,
+                block=BLOCK,
+                exclude=sorted({site for other in KINDS if other != kind for site in found[other]} - {*found[kind]}),
+            )
+        notes = [str(warning.message) for warning in caught]
+        kinds.append(Finding(kind, table, len(found[kind]), ablation, notes))
     step("drawing")
     best = kinds[0].table.iloc[0]
     tokens = model.to_tokens(TEXT)
@@ -130,10 +149,16 @@ def investigate(model: HookedModel, effort: Effort, seed: int, output: Output, s
     )
 
 
-def _found(table: pd.DataFrame, k: int) -> list[str]:
-    """The best `k` heads, as far as their whole interval lies above the null."""
-    best = table.head(k)
-    return [str(site) for site in best["site"][best["low"] > best["null"]]]
+def clear_heads(table: pd.DataFrame) -> list[str]:
+    """Sites of the heads that are clearly of the kind, best first.
+
+    Their whole interval lies above the null, and their score is at least half of the best one and at least 0.1: a head
+    that gives less than a tenth of what it reads to the defining token may beat its null and still do something else.
+    At most a quarter of the model, so that there are others to compare with.
+    """
+    best = table.head(len(table) // 4)
+    clear = (best["low"] > best["null"]) & (best["score"] >= max(0.1, float(table["score"].iloc[0]) / 2))
+    return [str(site) for site in best["site"][clear]]
 
 
 STEPS = 2 + 2 * len(KINDS)
