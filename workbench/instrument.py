@@ -8,6 +8,7 @@ installed as long as the model is wrapped).
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -90,18 +91,18 @@ def _place_residual(block: BlockLayout, resid_pre: HookPoint, mixer_out: HookPoi
     when the MLP's norm reads it, so an edit of what the norm reads would miss half of its effect. The point is
     therefore fired on ``input + mixer_out`` where the mixer writes, and an edit is given back as a change of that.
     """
-    entered: list[Tensor] = []
+    entered: dict[int, Tensor] = {}  # by thread: a run may be paused halfway while another one passes here
 
     def at_input(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         tensor = resid_pre(_first(args, kwargs))
         if middle.active:
-            entered[:] = [tensor]
+            entered[threading.get_ident()] = tensor
         return _with_first(args, kwargs, tensor)
 
     def at_output(module: nn.Module, args: Any, output: Any) -> Any:
         tensor = mixer_out(output[0] if isinstance(output, tuple) else output)
         if middle.active:
-            stream = entered.pop()
+            stream = entered.pop(threading.get_ident())
             total = stream + tensor
             version = None if total.is_inference() else total._version
             edited = middle(total)
@@ -156,16 +157,16 @@ def _shared(place: Callable[[], Callable[[], None]]) -> Callable[[], Callable[[]
 def _placed(name: str, axes: tuple[str, ...], site: Site, block: nn.Module | None = None) -> HookPoint:
     """A hook point on what a module reads or writes; `block` tells a flattened site its batch and time."""
     point = HookPoint(name, axes)
-    shape: list[tuple[int, int]] = []
+    shapes: dict[int, tuple[int, int]] = {}  # by thread, as in _place_residual
 
     def fired(tensor: Tensor) -> Tensor:
         if not site.flattened:
             return point(tensor)
-        return point(tensor.view(*shape[-1], tensor.shape[-1])).reshape(tensor.shape)
+        return point(tensor.view(*shapes[threading.get_ident()], tensor.shape[-1])).reshape(tensor.shape)
 
     def at_block(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         batch, time = _first(args, kwargs).shape[:2]
-        shape[:] = [(batch, time)]
+        shapes[threading.get_ident()] = (batch, time)
 
     def at_input(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return _with_first(args, kwargs, fired(_first(args, kwargs)))

@@ -339,8 +339,7 @@ class HookedModel(nn.Module):
                 for layer in wanted:
 
                     def record(form: MixerForm, layer: int = layer) -> None:
-                        emit((layer, form))
-                        if layer == wanted[-1]:
+                        if emit((layer, form)) and layer == wanted[-1]:
                             raise _Stopped
 
                     stack.enter_context(self.adapters[layer].recorded_by(record))

@@ -23,10 +23,12 @@ class _Abandoned(BaseException):
 
 
 @contextmanager
-def paused(run: Callable[[Callable[[T], None]], None]) -> Iterator[Iterator[T]]:
+def paused(run: Callable[[Callable[[T], bool]], None]) -> Iterator[Iterator[T]]:
     """Iterate over the values that ``run(emit)`` passes to `emit`; leaving the ``with`` block ends `run` early.
 
     The thread has the caller's gradient mode and context variables. An error inside `run` is raised at the caller.
+    Called from any other thread, `emit` does nothing and returns False: the caller may run, between two values, what
+    `run` itself runs.
     """
     values: queue.Queue[tuple[str, Any]] = queue.Queue(maxsize=1)
     resume: queue.Queue[bool] = queue.Queue(maxsize=1)
@@ -34,11 +36,14 @@ def paused(run: Callable[[Callable[[T], None]], None]) -> Iterator[Iterator[T]]:
     inference = torch.is_inference_mode_enabled()
     context = contextvars.copy_context()
 
-    def emit(value: T) -> None:
+    def emit(value: T) -> bool:
+        if threading.current_thread() is not thread:
+            return False
         values.put(("value", value))
         del value  # the caller is the only one who holds it while this thread waits
         if not resume.get():
             raise _Abandoned
+        return True
 
     def work() -> None:
         try:
