@@ -9,7 +9,10 @@ BLOCK_ELEMENTS = 2**23
 
 
 def blocks(length: int, elements_each: int, budget: int = BLOCK_ELEMENTS) -> Iterator[slice]:
-    """Cut ``range(length)`` into slices whose temporaries, at `elements_each` an item, fit the budget."""
+    """Cut ``range(length)`` into slices whose temporaries, at `elements_each` an item, fit the budget.
+
+    Nothing to cut is one empty slice, so that a result assembled from the parts still has its shape.
+    """
     step = max(1, budget // max(1, elements_each))
-    for start in range(0, length, step):
+    for start in range(0, max(1, length), step):
         yield slice(start, min(start + step, length))

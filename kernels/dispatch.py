@@ -241,6 +241,8 @@ def _distance(matrix: Tensor) -> Tensor:
 
 def _positions(positions: Positions, length: int, name: str) -> Int[Tensor, "#batch positions"]:
     positions = torch.atleast_2d(positions)
-    if positions.numel() and (int(positions.min()) < 0 or int(positions.max()) >= length):
-        raise ValueError(f"{name} positions must be between 0 and {length - 1}, got {positions.tolist()}")
+    if positions.numel():
+        low, high = int(positions.min()), int(positions.max())
+        if low < 0 or high >= length:
+            raise ValueError(f"{name} positions must be between 0 and {length - 1}, got {low if low < 0 else high}")
     return positions

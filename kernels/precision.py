@@ -16,10 +16,9 @@ from torch import Tensor
 # differences of running sums into NaN.
 LOWEST_LOG_DECAY = -1000.0
 
-
-# Where an exponential is not a normal number any more (below -87 in float32), a CPU takes ten to thirty times as long for
-# it, and longer again for each product with it; most decays over long distances are there. The margin of 8 leaves room
-# for a factor. What is lost is an error of at most exp(-79) where the truth is smaller still.
+# Where an exponential is not a normal number any more (below -87 in float32), a CPU takes ten to thirty times as long
+# for it, and longer again for each product with it; most decays over long distances are there. The margin of 8 leaves
+# room for a factor. What is lost is an error of at most exp(-79) where the truth is smaller still.
 _LOWEST_EXPONENT = {dtype: math.log(torch.finfo(dtype).tiny) + 8 for dtype in (torch.float32, torch.float64)}
 
 

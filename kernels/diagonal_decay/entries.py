@@ -44,11 +44,10 @@ def rows(form: DiagonalDecay, query: Int[Tensor, "#batch queries"]) -> Float[Ten
     Sources are read a block at a time, anchored at the block's end, so that one exponential a query and block replaces
     one a query and source. The block that holds the query itself is computed pair by pair.
     """
-    batch, time, heads = form.v.shape[:3]
+    batch, _, heads, _ = form.v.shape
     query = query.expand(batch, -1)
-    parts = [_rows(form, query[:, span]) for span in blocks(query.shape[1], batch * heads * (form.k.shape[-1] + BLOCK))]
-    dtype = compute_dtype(form.q, form.k, form.log_decay, form.rate, form.write)
-    return torch.cat(parts, dim=2) if parts else form.q.new_zeros(batch, heads, 0, time, dtype=dtype)
+    spans = blocks(query.shape[1], batch * heads * (form.k.shape[-1] + BLOCK))
+    return torch.cat([_rows(form, query[:, span]) for span in spans], dim=2)
 
 
 def _rows(form: DiagonalDecay, query: Int[Tensor, "batch queries"]) -> Float[Tensor, "batch heads queries source"]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from workbench.kernels.forms import ScalarDecay
 from workbench.kernels.grouping import spread
-from workbench.kernels.precision import compute_dtype, running_sum
+from workbench.kernels.precision import compute_dtype, decay_factor, running_sum
 
 CHUNK = 64
 
@@ -49,10 +49,10 @@ def chunks(form: ScalarDecay, dtype: torch.dtype, length: int = CHUNK) -> Iterat
         total = running_sum(form.log_decay[:, span].transpose(1, 2), dim=-1)
         steps = total.shape[-1]
         future = torch.ones(steps, steps, dtype=torch.bool, device=q.device).triu(1)
-        # Masked before the exponential: above the diagonal the difference is positive and could overflow.
-        between = (total[..., :, None] - total[..., None, :]).to(dtype).masked_fill(future, -torch.inf).exp()
-        matrix = spread(q @ k.mT, heads, dim=1) * between
-        until_end = (total[..., -1:] - total).to(dtype).exp()
+        # Masked before the exponential, too: above the diagonal the difference is positive and could overflow.
+        between = (total[..., :, None] - total[..., None, :]).to(dtype).masked_fill(future, 0)
+        matrix = spread(q @ k.mT, heads, dim=1) * decay_factor(between).masked_fill(future, 0)
+        until_end = decay_factor((total[..., -1:] - total).to(dtype))
         if form.write is not None:
             write = form.write[:, span].to(dtype).transpose(1, 2)
             matrix = matrix * write[..., None, :]
@@ -62,9 +62,9 @@ def chunks(form: ScalarDecay, dtype: torch.dtype, length: int = CHUNK) -> Iterat
             q=spread(q, heads, dim=1),
             k=spread(k, heads, dim=1),
             matrix=matrix,
-            since_start=total.to(dtype).exp(),
+            since_start=decay_factor(total.to(dtype)),
             until_end=until_end,
-            total=total[..., -1].to(dtype).exp(),
+            total=decay_factor(total[..., -1].to(dtype)),
         )
 
 

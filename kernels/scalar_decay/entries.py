@@ -9,7 +9,7 @@ from torch import Tensor
 from workbench.kernels.blocking import blocks
 from workbench.kernels.forms import ScalarDecay
 from workbench.kernels.grouping import spread
-from workbench.kernels.precision import compute_dtype, running_sum
+from workbench.kernels.precision import compute_dtype, decay_factor, running_sum
 
 
 def _operands(form: ScalarDecay) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -32,8 +32,9 @@ def pairs(
     for span in blocks(query.shape[1], batch * (form.heads + q.shape[2] * q.shape[3])):
         t, s = query[:, span], key[:, span]
         product = spread((q[sequence, t] * k[sequence, s]).sum(-1), form.heads, dim=2)
-        between = (total[sequence, t] - total[sequence, s]).masked_fill((s > t)[..., None], -torch.inf)
-        parts.append(product * between.to(q.dtype).exp() * write[sequence, s])
+        future = (s > t)[..., None]
+        between = (total[sequence, t] - total[sequence, s]).masked_fill(future, 0)
+        parts.append((product * decay_factor(between.to(q.dtype)) * write[sequence, s]).masked_fill(future, 0))
     return torch.cat(parts, dim=1).transpose(1, 2)
 
 
@@ -52,8 +53,9 @@ def _cross(
         t = query[:, span]
         product = spread(q[sequence, t].transpose(1, 2) @ keys, form.heads, dim=1)
         between = total[sequence, t].transpose(1, 2)[..., None] - sources[:, :, None]
-        between = between.masked_fill((key[:, None] > t[..., None])[:, None], -torch.inf)
-        parts.append(product * between.to(q.dtype).exp() * weight[:, :, None])
+        future = (key[:, None] > t[..., None])[:, None]
+        decay = decay_factor(between.masked_fill(future, 0).to(q.dtype))
+        parts.append((product * decay * weight[:, :, None]).masked_fill(future, 0))
     return torch.cat(parts, dim=2)
 
 

@@ -32,34 +32,35 @@ def column_sum(form: ScalarDecay) -> Float[Tensor, "batch time heads"]:
 
 def row_energy(form: ScalarDecay) -> Float[Tensor, "batch time heads"]:
     """``sum_s A[t, s]^2``."""
-    return _energies(form)[0]
+    return _energies(form, distance=False)
 
 
 def energy_distance(form: ScalarDecay) -> Float[Tensor, "batch time heads"]:
     """``sum_s A[t, s]^2 (t - s)``, in tokens."""
-    return _energies(form)[1]
+    return _energies(form, distance=True)
 
 
-def _energies(form: ScalarDecay) -> tuple[Tensor, Tensor]:
+def _energies(form: ScalarDecay, distance: bool) -> Float[Tensor, "batch time heads"]:
     dtype = compute_dtype(form.q, form.k, form.log_decay, form.write)
     batch, _, heads, _ = form.v.shape
     width = form.k.shape[-1]
     # `near` sums k k' over all sources before the chunk, `far` the same times their distance from its first step.
     near = form.q.new_zeros(batch, heads, width, width, dtype=dtype)
     far = torch.zeros_like(near)
-    energies, distances = [], []
+    results = []
     for chunk in chunks(form, dtype):
         step = torch.arange(chunk.q.shape[2], device=near.device, dtype=dtype)
+        length = float(len(step))
         squares = chunk.matrix.square()
         squared_decay = chunk.since_start.square()
         carried = ((chunk.q @ near) * chunk.q).sum(-1) * squared_decay
-        carried_far = ((chunk.q @ far) * chunk.q).sum(-1) * squared_decay
-        energies.append(squares.sum(-1) + carried)
-        inside = (squares * (step[:, None] - step)).sum(-1)
-        distances.append(inside + carried_far + step * carried)
         keys = chunk.k * chunk.until_end[..., None]
-        length = float(len(step))
         decay = chunk.total.square()[..., None, None]
-        far = decay * (far + length * near) + (keys * (length - step)[:, None]).mT @ keys
+        if distance:
+            carried_far = ((chunk.q @ far) * chunk.q).sum(-1) * squared_decay
+            results.append((squares * (step[:, None] - step)).sum(-1) + carried_far + step * carried)
+            far = decay * (far + length * near) + (keys * (length - step)[:, None]).mT @ keys
+        else:
+            results.append(squares.sum(-1) + carried)
         near = decay * near + keys.mT @ keys
-    return torch.cat(energies, dim=2).transpose(1, 2), torch.cat(distances, dim=2).transpose(1, 2)
+    return torch.cat(results, dim=2).transpose(1, 2)

@@ -8,7 +8,6 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from workbench.kernels.forms import Softmax
-from workbench.kernels.grouping import spread
 from workbench.kernels.softmax.pattern import apply_pattern, pattern_blocks
 
 
@@ -17,15 +16,15 @@ def forward(form: Softmax) -> tuple[Float[Tensor, "batch time heads value"], Non
     if form.softcap is None and form.sinks is None:
         return _fused(form), None
     outputs = [apply_pattern(weights, form.v[:, : weights.shape[-1]]) for _, weights in pattern_blocks(form)]
-    if not outputs:
-        return form.v.new_zeros(form.q.shape[0], 0, form.heads, form.v.shape[-1]), None
     return torch.cat(outputs, dim=1), None
 
 
 def _fused(form: Softmax) -> Float[Tensor, "batch time heads value"]:
     time, source = form.q.shape[1], form.k.shape[1]
-    q = form.q.transpose(1, 2)
-    k, v = (spread(x.transpose(1, 2), form.heads, dim=1) for x in (form.k, form.v))
+    heads, groups = form.heads, form.k.shape[2]
+    if heads % groups:
+        raise ValueError(f"{heads} heads cannot share {groups} groups: the groups must divide the heads")
+    q, k, v = (x.transpose(1, 2) for x in (form.q, form.k, form.v))
     mask: Tensor | None = form.mask
     causal = mask is None and form.bias is None and time == source
     if not causal:
@@ -33,6 +32,7 @@ def _fused(form: Softmax) -> Float[Tensor, "batch time heads value"]:
             mask = torch.ones(time, source, dtype=torch.bool, device=q.device).tril(source - time)
         if form.bias is not None:
             mask = form.bias.to(q.dtype).masked_fill(~mask, -torch.inf)
-    # Fused attention wants one dtype; a bias or v in float64 beside float32 queries is the caller's mistake.
-    attended = scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, scale=form.scale)
+    attended = scaled_dot_product_attention(
+        q, k, v, attn_mask=mask, is_causal=causal, scale=form.scale, enable_gqa=groups != heads
+    )
     return attended.transpose(1, 2)

@@ -36,7 +36,10 @@ def take_queries(form: Softmax, query: Int[Tensor, "#batch queries"]) -> Softmax
 
 
 def scores(form: Softmax) -> Float[Tensor, "batch heads time source"]:
-    """Scores before the softmax, -inf where a query may not look, without copying shared keys per head."""
+    """Scores before the softmax, without copying shared keys per head; the lowest finite number where it may not look.
+
+    Not -inf: a row without any finite score would have no softmax, and exponentials of -inf are slow on a CPU.
+    """
     dtype = compute_dtype(form.q, form.k, form.v, form.bias)
     batch, time, heads, key = form.q.shape
     source, groups = form.k.shape[1:3]
@@ -45,14 +48,15 @@ def scores(form: Softmax) -> Float[Tensor, "batch heads time source"]:
     q = form.q.to(dtype).transpose(1, 2).reshape(batch, groups, -1, key)
     k = form.k.to(dtype).permute(0, 2, 3, 1)
     result = (form.scale * (q @ k)).view(batch, heads, time, source)
+    lowest = torch.finfo(dtype).min
     if form.softcap is not None:
         result = form.softcap * torch.tanh(result / form.softcap)
     if form.bias is not None:
-        result = result + form.bias.to(dtype)
+        result = (result + form.bias.to(dtype)).clamp(min=lowest)  # a bias of -inf is a mask, too
     mask = form.mask
     if mask is None:
         mask = torch.ones(time, source, dtype=torch.bool, device=result.device).tril(source - time)
-    return result.masked_fill(~mask, -torch.inf)
+    return result.masked_fill(~mask, lowest)
 
 
 def pattern(form: Softmax) -> Float[Tensor, "batch heads time source"]:
@@ -60,20 +64,15 @@ def pattern(form: Softmax) -> Float[Tensor, "batch heads time source"]:
     logits = scores(form)
     if logits.shape[-1] == 0:
         return logits
-    if form.mask is None and form.bias is None and form.sinks is None and logits.shape[-2] <= logits.shape[-1]:
-        return torch.softmax(logits, dim=-1)  # every row may look somewhere, and this is twice as fast
-    # The maximum only scales numerator and denominator alike; its lower bound keeps empty rows free of NaN.
-    top = logits.detach().amax(-1, keepdim=True).clamp(min=torch.finfo(logits.dtype).min)
     if form.sinks is None:
-        weights = (logits - top).exp()
-        total = weights.sum(-1, keepdim=True)
+        weights = torch.softmax(logits, dim=-1)
     else:
-        sinks = form.sinks.to(logits.dtype)[:, None, None]
-        top = torch.maximum(top, sinks.detach())
-        weights = (logits - top).exp()
-        total = weights.sum(-1, keepdim=True) + (sinks - top).exp()
-    # A row that may look somewhere has a total of at least 1: its largest weight.
-    return weights / total.clamp(min=torch.finfo(logits.dtype).tiny)
+        sinks = form.sinks.to(logits.dtype)[:, None, None].expand(*logits.shape[:-1], 1)
+        weights = torch.softmax(torch.cat([logits, sinks], dim=-1), dim=-1)[..., :-1]
+    if form.mask is None and form.bias is None and logits.shape[-2] <= logits.shape[-1]:
+        return weights  # every query may look at least at itself
+    closed = logits.detach().amax(-1, keepdim=True) <= torch.finfo(logits.dtype).min
+    return weights.masked_fill(closed, 0)
 
 
 def pattern_blocks(

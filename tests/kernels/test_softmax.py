@@ -79,6 +79,22 @@ def test_pattern_and_outputs_follow_the_definition(variant: str, backend: kernel
     assert relative_error(kernels.forward(form, backend=backend)[0], outputs) < 1e-12
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("variant", ["mask", "mask and bias", "everything"])
+def test_a_padded_query_gives_zero_and_no_nan_to_any_gradient(variant: str, dtype: torch.dtype) -> None:
+    # torch picks another fused kernel in each precision.
+    form = variants()[variant]
+    assert form.mask is not None
+    leaves = {name: getattr(form, name).to(dtype).requires_grad_() for name in ("q", "k", "v")}
+    padded = replace(form, **leaves, bias=None if form.bias is None else form.bias.to(dtype))
+    outputs = kernels.forward(padded)[0]
+    closed = ~form.mask.any(-1).expand(2, 6, 7).transpose(1, 2)
+    assert closed.any()
+    assert (outputs[closed] == 0).all()
+    for gradient in torch.autograd.grad(outputs.float().square().sum(), list(leaves.values())):
+        assert torch.isfinite(gradient).all()
+
+
 @pytest.mark.parametrize("backend", ["reference", "chunked"])
 def test_scores_far_beyond_exp_neither_overflow_nor_vanish(backend: kernels.Backend) -> None:
     form = random_forms.softmax(20, torch.float32)
