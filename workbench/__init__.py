@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     # What a type checker sees; PUBLIC is what runs. A test holds the two equal.
     from workbench import app as app
+    from workbench import errors as errors
     from workbench import kernels as kernels
     from workbench import probes as probes
     from workbench import saes as saes
@@ -28,6 +29,7 @@ PUBLIC = {
     "HookedModel": "workbench.model",
     "ImplicitAttention": "workbench.attention",
     "app": "workbench.app",
+    "errors": "workbench.errors",
     "kernels": "workbench.kernels",
     "load": "workbench.loading",
     "probes": "workbench.probes",
