@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 import torch
 
 from workbench.errors import InputError
 from workbench.interventions import Ablate, Reference, Site
+from workbench.model import HookedModel
 from workbench.probes.heads.table import sites_of, top_heads
 from workbench.tasks import Interval, TaskScores, repeated_random_tokens, score_model
 
@@ -20,7 +21,7 @@ LABELS = ("first", "second")
 
 
 def ablate_top_k(
-    model: Any,
+    model: HookedModel,
     table: pd.DataFrame,
     k: int,
     *,
@@ -38,8 +39,9 @@ def ablate_top_k(
     """Ablate the top `k` heads of a table, and `k` random heads of the same layers, on repeated random tokens.
 
     Each random set has as many heads in every layer as the top `k` have, none of them among the top `k`. Where a layer
-    has too few others, the rest comes from the nearest layers that have some, and a warning says so. The tokens are
-    drawn with another seed than the finder's default ones: what is confirmed is not what was selected on.
+    has too few others, the rest comes from the nearest layers that have some, and a warning says so; so it does where
+    fewer than `draws` different sets exist. The tokens are drawn with another seed than the finder's default ones: what
+    is confirmed is not what was selected on.
 
     Args:
         model: the hooked model that the table was made of.
@@ -90,17 +92,19 @@ def ablate_top_k(
     rows = [
         {"condition": "baseline", "heads": "none", **_over_sequences(baseline, level)},
         {"condition": "top", "heads": " ".join(map(str, top)), **_over_sequences(at_top, level)},
-        {"condition": "random", "heads": f"{draws} draws of {k}", **_over_draws(at_random, level)},
+        {"condition": "random", "heads": f"{len(sets)} draws of {k}", **_over_draws(at_random, level)},
     ]
     result = pd.DataFrame(rows)
     worst = float(at_top.per_sequence("loss", "second").mean())
     as_bad = sum(float(scores.per_sequence("loss", "second").mean()) >= worst for scores in at_random)
-    result["p_loss_second"] = [float("nan"), (1 + as_bad) / (1 + draws), float("nan")]
+    result["p_loss_second"] = [float("nan"), (1 + as_bad) / (1 + len(sets)), float("nan")]
     return result
 
 
 def random_sets(top: Sequence[Site], others: Sequence[Site], draws: int, seed: int) -> list[list[Site]]:
-    """Sets of other sites, each with as many in every layer as `top` has.
+    """Different sets of other sites, each with as many in every layer as `top` has.
+
+    There are fewer than `draws`, and a warning, where no more exist.
 
     Raises:
         InputError: fewer others than `top` has sites.
@@ -111,15 +115,23 @@ def random_sets(top: Sequence[Site], others: Sequence[Site], draws: int, seed: i
     for site in others:
         pool.setdefault(site.layer, []).append(site)
     needed = _layers_to_draw_from(Counter(site.layer for site in top), {k: len(v) for k, v in pool.items()})
+    possible = math.prod(math.comb(len(pool[layer]), count) for layer, count in needed.items())
+    if possible < draws:
+        warnings.warn(
+            f"Only {possible} random set{'s' if possible > 1 else ''} of {len(top)} can be drawn beside the top ones, "
+            f"not {draws}; take a smaller k.",
+            stacklevel=3,
+        )
     generator = torch.Generator().manual_seed(seed)
-    sets = []
-    for _ in range(draws):
+    # Repeated sets would make the interval over draws look narrower than it is.
+    sets: dict[tuple[Site, ...], None] = {}
+    while len(sets) < min(draws, possible):
         chosen: list[Site] = []
         for layer, count in sorted(needed.items()):
             order = torch.randperm(len(pool[layer]), generator=generator)[:count]
-            chosen += [pool[layer][i] for i in order.tolist()]
-        sets.append(chosen)
-    return sets
+            chosen += [pool[layer][i] for i in sorted(order.tolist())]
+        sets[tuple(chosen)] = None
+    return [list(chosen) for chosen in sets]
 
 
 def _layers_to_draw_from(wanted: Counter[int], available: dict[int, int]) -> Counter[int]:
@@ -164,7 +176,7 @@ def _columns(intervals: dict[tuple[str, str], Interval]) -> dict[str, float]:
     return row
 
 
-def _progress(sets: list[list[Site]], show: bool) -> Any:
+def _progress(sets: list[list[Site]], show: bool) -> Iterable[list[Site]]:
     if not show:
         return sets
     from rich.progress import track

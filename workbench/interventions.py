@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import combinations, pairwise, product
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from workbench.errors import InputError
 from workbench.hooks import HookFunction, HookPoint
+from workbench.model import HookedModel
 
 Part: TypeAlias = Literal["heads", "mixer", "mlp", "layer"]
 Method: TypeAlias = Literal["zero", "mean", "resample"]
@@ -80,7 +81,7 @@ class Site:
             return f"L{self.layer}H{self.start}" + ("" if self.stop == self.start + 1 else f":{self.stop}")
         return f"L{self.layer}" + ("" if self.part == "layer" else f".{self.part}")
 
-    def hook_names(self, model: Any) -> list[str]:
+    def hook_names(self, model: HookedModel) -> list[str]:
         """Canonical names of the hooks at which `model` is ablated (in softmax models, head outputs are `hook_z`).
 
         Raises:
@@ -153,7 +154,7 @@ class Reference:
     @classmethod
     def record(
         cls,
-        model: Any,
+        model: HookedModel,
         tokens: Int[Tensor, "batch time"],
         sites: SiteLike | Iterable[SiteLike],
         attention_mask: Int[Tensor, "batch time"] | Bool[Tensor, "batch time"] | None = None,
@@ -236,7 +237,7 @@ class Ablate:
         self.seed = seed
 
     def hooks(
-        self, model: Any, tokens: Tensor | None = None, attention_mask: Tensor | None = None
+        self, model: HookedModel, tokens: Tensor | None = None, attention_mask: Tensor | None = None
     ) -> list[tuple[str, HookFunction]]:
         """Hooks for ``model.run_with_hooks(tokens, fwd_hooks=...)`` or ``with model.hooks(fwd_hooks=...)``.
 
@@ -263,12 +264,14 @@ class Ablate:
         return [(name, self._edit(name, chosen, recorded)) for name, chosen in heads.items()]
 
     @contextmanager
-    def applied(self, model: Any, tokens: Tensor | None = None, attention_mask: Tensor | None = None) -> Iterator[None]:
+    def applied(
+        self, model: HookedModel, tokens: Tensor | None = None, attention_mask: Tensor | None = None
+    ) -> Iterator[None]:
         """``with ablate.applied(model, tokens): model(tokens)``; see `hooks` for the arguments."""
         with model.hooks(fwd_hooks=self.hooks(model, tokens, attention_mask)):
             yield
 
-    def _reference(self, model: Any, tokens: Tensor | None, attention_mask: Tensor | None) -> Reference:
+    def _reference(self, model: HookedModel, tokens: Tensor | None, attention_mask: Tensor | None) -> Reference:
         if isinstance(self.reference, Reference):
             return self.reference
         if self.reference is not None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from workbench.attention.implicit import Scope
 from workbench.errors import InputError
 from workbench.interventions import Site
+from workbench.model import HookedModel
 from workbench.probes.heads.kinds import DefiningPairs, get_kind
 from workbench.probes.heads.null import is_causal, null_quantile, p_value, rival_shifts
 from workbench.probes.heads.shares import Shares
@@ -23,7 +24,7 @@ _ELEMENTS_AT_ONCE = 2**22
 
 
 def find_heads(
-    model: Any,
+    model: HookedModel,
     kind: str,
     *,
     seeds: Sequence[int] = (0, 1, 2),
@@ -99,12 +100,13 @@ def find_heads(
     scores: dict[int, list[Tensor]] = {layer: [] for layer in wanted}
     rivals: dict[int, list[Tensor]] = {layer: [] for layer in wanted}
     normalised: dict[int, str] = {}
+    seen: Scope = "core" if scope == "core" else "mixer"
     tasks = [repeated_random_tokens(model, block, batch=batch, seed=seed, bos=bos) for seed in seeds]
     for task in _progress(tasks, progress, f"looking for {kind} heads"):
         pairs = definition.pairs(task)
         shifts = rival_shifts(pairs, null_draws)
         with torch.no_grad():
-            for layer, attention in model.implicit_attentions(task.tokens, layers=wanted, scope=scope):
+            for layer, attention in model.implicit_attentions(task.tokens, layers=wanted, scope=seen):
                 normalised[layer] = normalise or attention.default_normalise
                 shares = Shares(attention, model.adapters[layer].n_heads // group, normalised[layer])
                 at_source, elsewhere = _averages(shares, pairs, shifts)
@@ -158,7 +160,7 @@ def _statistics(
     return {"score": score, "low": low, "high": high, "null": null, "excess": score - null, "p": p_value(score, rivals)}
 
 
-def _layers(model: Any, layers: Sequence[int] | None) -> list[int]:
+def _layers(model: HookedModel, layers: Sequence[int] | None) -> list[int]:
     """The layers to look at, ascending, each once."""
     count = len(model.adapters)
     if layers is None:

@@ -36,7 +36,7 @@ def test_random_sets_match_the_top_set_layer_by_layer() -> None:
     top = sites("L0H0", "L0H1", "L2H0")
     others = sites(*(f"L{layer}H{head}" for layer in range(4) for head in range(2, 8)))
     drawn = random_sets(top, others, draws=40, seed=0)
-    assert len({tuple(chosen) for chosen in drawn}) > 20
+    assert len({tuple(chosen) for chosen in drawn}) == 40
     for chosen in drawn:
         assert Counter(site.layer for site in chosen) == {0: 2, 2: 1}
         assert len(set(chosen)) == 3 and set(chosen) <= set(others)
@@ -45,23 +45,32 @@ def test_random_sets_match_the_top_set_layer_by_layer() -> None:
     assert drawn != random_sets(top, others, draws=40, seed=1)
 
 
+def test_random_sets_differ_and_are_fewer_where_no_more_exist() -> None:
+    top = sites("L0H0", "L0H1")
+    others = sites("L0H2", "L0H3", "L0H4")
+    with pytest.warns(UserWarning, match="Only 3 random sets of 2 can be drawn beside the top ones, not 20"):
+        drawn = random_sets(top, others, draws=20, seed=0)
+    assert sorted(map(sorted, drawn)) == [sites("L0H2", "L0H3"), sites("L0H2", "L0H4"), sites("L0H3", "L0H4")]
+
+
 def test_a_layer_with_too_few_others_borrows_from_the_nearest_and_says_so() -> None:
     top = sites("L1H0", "L1H1", "L1H2", "L2H0")
     others = sites("L1H3", "L2H1", "L2H2", "L4H0", "L4H1")
     with pytest.warns(UserWarning, match="1 for layer 1 from layer 2, 1 for layer 1 from layer 4"):
-        drawn = random_sets(top, others, draws=5, seed=0)
+        drawn = random_sets(top, others, draws=2, seed=0)
     for chosen in drawn:
         assert Counter(site.layer for site in chosen) == {1: 1, 2: 2, 4: 1}
     with pytest.raises(InputError, match="Only 2 other heads"):
         random_sets(top, others[:2], draws=1, seed=0)
 
 
+@torch.no_grad()
 def test_rows_hold_what_running_the_model_under_the_ablation_gives() -> None:
     model = llama()
     table = find_heads(model, "induction", block=8, batch=2, seeds=(0,))
-    result = ablate_top_k(model, table, 2, method="mean", block=8, batch=3, draws=2, seed=5).set_index("condition")
+    result = ablate_top_k(model, table, 1, method="mean", block=8, batch=3, draws=2, seed=5).set_index("condition")
     tokens = repeated_random_tokens(model, 8, batch=3, seed=5).tokens
-    top = list(table.site[:2])
+    top = list(table.site[:1])
     assert result.loc["top", "heads"] == " ".join(top)
     for condition, hooks in (("baseline", []), ("top", Ablate(top, "mean").hooks(model, tokens))):
         # The second copy's first token is left out, so losses 8..14 of 15 remain; the first copy has losses 0..6.
@@ -81,7 +90,8 @@ def test_heads_of_other_kinds_can_be_kept_out_of_the_random_sets(monkeypatch: py
     monkeypatch.setattr(Ablate, "hooks", lambda self, *a: ablated.extend(map(str, self.sites)) or plain(self, *a))
     layer = int(table.layer[0])
     kept = [f"L{layer}H{head}" for head in range(4) if f"L{layer}H{head}" != table.site[0]]
-    ablate_top_k(model, table, 1, block=8, batch=2, draws=12, exclude=kept[1:])
+    with pytest.warns(UserWarning, match="Only 1 random set of 1"):
+        ablate_top_k(model, table, 1, block=8, batch=2, draws=12, exclude=kept[1:])
     assert set(ablated) == {table.site[0], kept[0]}
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -17,6 +16,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from workbench.errors import InputError
+from workbench.hooks import HookFunction, NamesFilter
+from workbench.model import HookedModel
 from workbench.tasks.base import Task
 from workbench.tasks.intervals import Interval, bootstrap_mean
 
@@ -74,7 +75,11 @@ def score_logits(logits: Float[Tensor, "batch time vocabulary"], task: Task) -> 
 
 
 def score_model(
-    model: Any, task: Task, *, fwd_hooks: Sequence[tuple[Any, Any]] = (), batch_size: int | None = None
+    model: HookedModel,
+    task: Task,
+    *,
+    fwd_hooks: Sequence[tuple[NamesFilter, HookFunction]] = (),
+    batch_size: int | None = None,
 ) -> TaskScores:
     """Run a hooked model on a task, under `fwd_hooks` if any, and score it. Nothing is kept for a backward pass.
 
