@@ -24,8 +24,9 @@ def pattern(form: Softmax) -> Float[Tensor, "batch heads time source"]:
     if form.bias is not None:
         scores = scores + form.bias.to(dtype)
     causal = torch.ones(time, source, dtype=torch.bool, device=q.device).tril(source - time)
-    allowed = (causal if form.mask is None else form.mask).expand_as(scores)
-    scores = scores.masked_fill(~allowed, -torch.inf)
+    allowed = (causal if form.mask is None else form.mask) & (scores > -torch.inf)
+    # The lowest finite number instead of -inf: it keeps the gradient of a row that may look nowhere free of NaN.
+    scores = scores.masked_fill(~allowed, torch.finfo(dtype).min)
     if form.sinks is not None:
         sinks = form.sinks.to(dtype)[None, :, None, None].expand(*scores.shape[:3], 1)
         scores = torch.cat([scores, sinks], dim=-1)

@@ -42,6 +42,14 @@ def test_chunked_outputs_are_those_of_the_reference_in_float64(kind: str, time: 
 
 
 @pytest.mark.parametrize("kind", RECURRENT)
+def test_what_is_hardly_forgotten_crosses_many_chunks(kind: str) -> None:
+    form = RECURRENT[kind](300, mean=0.005)
+    expected, _ = kernels.forward(form, backend="reference")
+    assert relative_error(kernels.forward(form, backend="chunked")[0], expected) < 1e-10
+    assert relative_error(kernels.dense(form), kernels.dense(form, backend="reference")) < 1e-10
+
+
+@pytest.mark.parametrize("kind", RECURRENT)
 def test_a_run_cut_in_two_continues_from_the_state(kind: str) -> None:
     form = RECURRENT[kind](100)
     whole, last = kernels.forward(form, backend="reference")

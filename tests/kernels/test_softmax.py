@@ -79,6 +79,15 @@ def test_pattern_and_outputs_follow_the_definition(variant: str, backend: kernel
     assert relative_error(kernels.forward(form, backend=backend)[0], outputs) < 1e-12
 
 
+@pytest.mark.parametrize("backend", ["reference", "chunked"])
+def test_a_bias_of_minus_infinity_is_a_mask(backend: kernels.Backend) -> None:
+    form = variants()["mask"]
+    assert form.mask is not None
+    biased = replace(form, mask=None, bias=torch.zeros(form.mask.shape).double().masked_fill(~form.mask, -torch.inf))
+    for read in (kernels.pattern, lambda given, backend: kernels.forward(given, backend=backend)[0]):
+        assert relative_error(read(biased, backend=backend), read(form, backend=backend)) < 1e-12
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("variant", ["mask", "mask and bias", "everything"])
 def test_a_padded_query_gives_zero_and_no_nan_to_any_gradient(variant: str, dtype: torch.dtype) -> None:

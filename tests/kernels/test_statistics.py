@@ -39,6 +39,11 @@ def test_statistics_are_those_of_the_matrix(kind: str, time: int) -> None:
     check(ALL[kind](time), 1e-10)
 
 
+@pytest.mark.parametrize("kind", random_forms.RECURRENT)
+def test_statistics_remember_over_many_chunks(kind: str) -> None:
+    check(random_forms.RECURRENT[kind](200, mean=0.005), 1e-10)
+
+
 @pytest.mark.parametrize("kind", ALL)
 def test_statistics_hold_in_float32(kind: str) -> None:
     check(ALL[kind](130, torch.float32), 1e-5)
