@@ -101,10 +101,10 @@ def _member(findings: Findings) -> list[Block]:
             COLUMNS,
             [_cells(each, "; ") for each in findings.kinds],
             "Score of the best head with its 95 % interval; the null is the 95 % quantile of the same score at nearby "
-            "positions that mean nothing. Found are heads clearly above it that score at least half of the best. Accuracy "
-            "and loss are those of the second copy, without all that were found and without as many random others: of "
-            "the same layers where there are enough, and clearly of no other kind. Where none was found, the best "
-            "sixteenth was ablated.",
+            "positions that mean nothing. Found are heads clearly above it that score at least half of the best. "
+            "Accuracy and loss are those of the second copy, without all that were found and without as many random "
+            "others: of the same layers where there are enough, and clearly of no other kind. Where none was found, "
+            "the best sixteenth was ablated.",
             frozenset({2, 3}),
         ),
         Heading(f"Where {best['site']}, the best induction {findings.unit}, reads", 3),
