@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from benchmarks import ROOT
+from benchmarks.races.registry import all_races
 from benchmarks.records import Row, Setting
 from benchmarks.table import render
 
@@ -41,9 +42,10 @@ def kept(name: str, folder: Path, setting: Setting) -> Row | None:
 
 
 def rows(folder: Path) -> list[Row]:
-    """Every row in a folder, by name."""
-    found = (load(path.stem, folder) for path in sorted(folder.glob("*.json")))
-    return [row for row in found if row is not None]
+    """Every row in a folder, in the order of the races; rows of races that are gone come last."""
+    order = {race.name: number for number, race in enumerate(all_races())}
+    names = sorted((path.stem for path in folder.glob("*.json")), key=lambda name: (order.get(name, len(order)), name))
+    return [row for row in (load(name, folder) for name in names) if row is not None]
 
 
 def _write(path: Path, text: str) -> None:

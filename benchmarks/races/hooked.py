@@ -41,7 +41,7 @@ SUBJECTS = (
         tokens=lambda: models.tokens(128, 49_000),
         hooked=transformer_lens_models.hooked_llama,
         bridged=lambda stock: transformer_lens_models.bridged_llama(stock, models.smollm2_folder()),
-        budget=50.0,
+        budget=30.0,
         memory=True,
     ),
     Subject(
@@ -52,7 +52,7 @@ SUBJECTS = (
         tokens=lambda: models.tokens(64, models.GPT2_VOCABULARY),
         hooked=transformer_lens_models.hooked_gpt2,
         bridged=transformer_lens_models.bridged_gpt2,
-        budget=12.0,
+        budget=8.0,
         memory=False,  # a megabyte
     ),
 )
@@ -78,6 +78,7 @@ def _forward(subject: Subject) -> Race:
             Contestant(BRIDGE, "`TransformerBridge(tokens)`", lambda: _lens(subject, subject.bridged)),
         ),
         budget=subject.budget,
+        warm_up=1,
         compare=((OURS, SDPA), (OURS, HOOKED), (OURS, BRIDGE)),
         targets=(
             Target(side=OURS, quantity="ratio", at_most=1.05),
@@ -123,6 +124,7 @@ def _cached(subject: Subject) -> Race:
             ),
         ),
         budget=subject.budget,
+        warm_up=1,
         compare=tuple((ours, theirs) for ours in (OURS, OURS_PATTERNS) for theirs in (HOOKED, BRIDGE)),
         targets=(
             Target(side=OURS, quantity="ratio", at_most=1.15),

@@ -34,7 +34,7 @@ def _imports() -> Race:
             Contestant(code, f"`python -c '{code}'`", partial(_python, code), answer=None)
             for code in (IMPORT_TORCH, IMPORT, IMPORT_LOAD, IMPORT_LENS)
         ),
-        budget=25.0,
+        budget=15.0,
         least=4,
         warm_up=1,
         targets=(

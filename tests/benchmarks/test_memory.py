@@ -12,7 +12,10 @@ import sys
 import numpy as np
 from benchmarks.memory import peak_extra_mb
 
+calls = []
+
 def call():
+    calls.append(1)
     {body}
 
 print(peak_extra_mb(call))
@@ -35,6 +38,10 @@ def measured(body: str) -> float:
         ("return np.ones(25_000_000)", 200),  # what is returned counts
         ("np.ones(25_000_000); np.ones(12_500_000)", 200),  # what was freed counts at its highest, and once
         ("a = np.ones(25_000_000); b = np.ones(12_500_000); return a + 0, b", 500),
+        (
+            "np.ones(50_000_000 if len(calls) == 1 else 12_500_000)",
+            100,
+        ),  # and what loading held at its highest does not
         ("return None", 0),
     ],
 )

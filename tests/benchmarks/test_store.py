@@ -88,6 +88,17 @@ def test_an_interrupted_write_leaves_the_old_row_and_no_litter(tmp_path: Path, m
     assert sorted(path.name for path in tmp_path.iterdir()) == ["some-row.json", "table.md"]
 
 
+def test_rows_come_in_the_order_of_the_races(tmp_path: Path) -> None:
+    for name in ("a-race-that-is-gone", "demo", "cached-gpt2", "forward-smollm2"):
+        store.save(row(name), tmp_path)
+    assert [each.name for each in store.rows(tmp_path)] == [
+        "forward-smollm2",
+        "cached-gpt2",
+        "demo",
+        "a-race-that-is-gone",
+    ]
+
+
 def test_the_table_holds_every_row_with_its_command_and_verdicts(tmp_path: Path) -> None:
     store.save(row(), tmp_path)
     store.save(row("another-row", ratio=1.2), tmp_path)
