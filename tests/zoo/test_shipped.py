@@ -1,0 +1,79 @@
+"""What is shipped is what its card says."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from workbench.zoo import available, directory, load
+from workbench.zoo.recipe.card import write_card
+from workbench.zoo.recipe.evaluate import copy_accuracy
+
+
+@pytest.fixture(params=available())
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_three_members_are_shipped() -> None:
+    assert available() == ["attention", "mamba", "mamba2"]
+
+
+def test_copy_accuracy_is_what_the_evaluation_says(name: str) -> None:
+    report = json.loads((directory(name) / "evaluation.json").read_text())
+    model, _ = load(name)
+    for length in (8, 32):
+        # Another seed and fewer sequences than the card's: four standard errors of a share over 16 sequences.
+        stated = report["copy"][str(length)]
+        noise = 4 * (stated * (1 - stated) / 16) ** 0.5 + 0.02
+        assert abs(copy_accuracy(model, length, sequences=16, seed=5) - stated) < noise
+
+
+def test_a_model_that_lost_its_last_mixer_would_not_pass(name: str) -> None:
+    # The previous test can fail: the same measurement tells a damaged model from a whole one.
+    report = json.loads((directory(name) / "evaluation.json").read_text())
+    model, _ = load(name)
+    for block in model.blocks:
+        torch.nn.init.zeros_((block.mixer.o_proj if name == "attention" else block.mixer.out_proj).weight)
+    assert copy_accuracy(model, 8, sequences=16, seed=5) < report["copy"]["8"] - 0.3
+
+
+def test_the_card_is_the_one_written_from_the_evaluation(name: str) -> None:
+    report = json.loads((directory(name) / "evaluation.json").read_text())
+    assert (directory(name) / "README.md").read_text() == write_card(name, report)
+
+
+STARTS = ("embedding_range", "embedding_mean", "final_norm")  # where training starts, which the cards declare
+
+
+def test_members_share_everything_but_the_mixer_and_the_start() -> None:
+    configs = [json.loads((directory(n) / "config.json").read_text()) for n in available()]
+    reports = [json.loads((directory(n) / "evaluation.json").read_text()) for n in available()]
+    tokenizers = {(directory(n) / "tokenizer.json").read_text() for n in available()}
+    own = {"mixer", "mixer_options", *STARTS}
+    shared = [{key: value for key, value in config.items() if key not in own} for config in configs]
+    assert all(config == shared[0] for config in shared)
+    assert all(report["settings"] == reports[0]["settings"] for report in reports)
+    assert {report["steps"] for report in reports} == {reports[0]["settings"]["steps"]}
+    assert len(tokenizers) == 1
+
+
+def test_a_member_predicts_english_better_than_chance(name: str) -> None:
+    model, tokenizer = load(name)
+    ids = torch.tensor([[0, *tokenizer.encode("To the Senate and House of Representatives of the United States").ids]])
+    with torch.no_grad():
+        logits = model(ids).logits[0, :-1]
+    assert torch.nn.functional.cross_entropy(logits, ids[0, 1:]) < 4.0  # chance is ln 2048 = 7.6
+
+
+def test_loading_needs_no_transformers() -> None:
+    code = (
+        "import sys; sys.modules['transformers'] = None\n"
+        "from workbench.zoo import available, load\n"
+        "[load(name) for name in available()]"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=dict(os.environ), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
