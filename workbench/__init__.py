@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     from workbench import kernels as kernels
     from workbench import probes as probes
     from workbench import saes as saes
+    from workbench import tasks as tasks
     from workbench.attention import ImplicitAttention as ImplicitAttention
     from workbench.cache import ActivationCache as ActivationCache
     from workbench.hooks import HookPoint as HookPoint
+    from workbench.interventions import Ablate as Ablate
+    from workbench.interventions import Site as Site
     from workbench.loading import load as load
     from workbench.model import HookedModel as HookedModel
 
@@ -24,16 +27,19 @@ __version__ = "0.1.0.dev0"
 
 # Public name -> the module that defines it. A name equal to the last part of its module is the module itself.
 PUBLIC = {
+    "Ablate": "workbench.interventions",
     "ActivationCache": "workbench.cache",
     "HookPoint": "workbench.hooks",
     "HookedModel": "workbench.model",
     "ImplicitAttention": "workbench.attention",
+    "Site": "workbench.interventions",
     "app": "workbench.app",
     "errors": "workbench.errors",
     "kernels": "workbench.kernels",
     "load": "workbench.loading",
     "probes": "workbench.probes",
     "saes": "workbench.saes",
+    "tasks": "workbench.tasks",
 }
 
 
