@@ -102,13 +102,8 @@ class Tokens:
         tokenizer = self.needed()
         return [str(tokenizer.decode([token])) for token in tokens.tolist()]
 
-    def checked(
-        self,
-        tokens: Int[Tensor, "batch time"],
-        attention_mask: Tensor | None,
-        new: int = 0,
-    ) -> None:
-        """Refuse tokens that the model cannot take; `new` more tokens are going to follow.
+    def checked(self, tokens: Tensor, attention_mask: Tensor | None, new: int = 0) -> None:
+        """Refuse tokens ``[batch, time]`` that the model cannot take; `new` more tokens are going to follow.
 
         Raises:
             InputError: not integers, empty, outside the vocabulary, longer than the positions, or a mask of another
