@@ -85,7 +85,10 @@ def build(directory: Path | None = None, compiler: str | None = None) -> Path:
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The compiled library, or None (with one line on stderr) where it cannot be built or loaded."""
+    """The compiled library, or None (with one line on stderr) where it cannot be built or loaded.
+
+    ``WORKBENCH_NO_CPP=1`` in the environment asks for None.
+    """
     if os.environ.get("WORKBENCH_NO_CPP"):
         return None
     try:
