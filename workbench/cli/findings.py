@@ -29,7 +29,7 @@ TEXT = (
 class Effort:
     """How much is averaged: seeds and sequences for scores, sequences and random sets for ablations."""
 
-    seeds: int = 3
+    seeds: int = 2
     batch: int = 4
     sequences: int = 16
     draws: int = 20
