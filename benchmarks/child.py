@@ -48,7 +48,7 @@ def _send(channel: TextIO, **message: Any) -> None:
 def _memory(race: Any, side: str) -> float:
     from benchmarks.memory import peak_extra_mb
 
-    return peak_extra_mb(race.contestant(side).build())
+    return peak_extra_mb(race.contestant(side).build(), race.warm_up)
 
 
 def _time(race: Any, on_round: Callable[[int, int], None]) -> dict[str, Any]:

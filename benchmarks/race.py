@@ -43,6 +43,7 @@ class Race:
         compare: pairs of sides, neither of them the baseline, whose ratio is reported too.
         oracle: computes what every answer should be; `error_against` says how.
         computed: what is calculated and not measured.
+        warm_up: untimed runs before the timed ones, and before the one whose memory is measured.
         memory: whether peak memory is measured as well, each side in a process of its own (a few seconds a side).
     """
 
