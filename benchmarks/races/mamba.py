@@ -51,7 +51,7 @@ def _induction() -> Race:
         contestants=(
             Contestant(
                 OURS,
-                "`workbench.probes.find_heads(model, 'induction')`, whole mixer, one sequence, 40 rival positions a channel",
+                "`workbench.probes.find_heads(model, 'induction')`, scope mixer, one sequence, 40 rival positions",
                 _find,
                 answer=None,
             ),
