@@ -91,15 +91,12 @@ def dense(
 ) -> Float[Tensor, "batch chosen rows source"]:
     """The matrix A of the chosen heads (all) and rows (all). It is as large as it sounds; ask for a tile."""
     form = select_heads(form, heads)
-    if _reference(backend, form):
-        whole = _reference_dense(form)
-        return whole if rows is None else whole[:, :, rows] if isinstance(rows, slice) else _take_rows(whole, rows)
-    time = form.q.shape[1]
     if rows is None:
         rows = slice(None)
     if isinstance(rows, slice):
-        rows = torch.arange(*rows.indices(time), device=form.q.device)
-    return _rows(form, _positions(rows, time, "rows"))
+        rows = torch.arange(*rows.indices(form.q.shape[1]))
+    query = _positions(rows, form.q, "rows")
+    return _take_rows(_reference_dense(form), query) if _reference(backend, form) else _rows(form, query)
 
 
 def pairs(
@@ -114,8 +111,8 @@ def pairs(
     if query.shape != key.shape:
         raise ValueError(f"query and key pair up one by one, but their shapes are {[*query.shape]} and {[*key.shape]}")
     form = select_heads(form, heads)
-    query = _positions(query, form.q.shape[1], "query")
-    key = _positions(key, form.k.shape[1], "key")
+    query = _positions(query, form.q, "query")
+    key = _positions(key, form.k, "key")
     if _reference(backend, form):
         picked = _take_rows(_reference_dense(form), query)
         return picked.gather(-1, key[:, None, :, None].expand(*picked.shape[:3], 1))[..., 0]
@@ -131,7 +128,7 @@ def rows(
 ) -> Float[Tensor, "batch chosen positions source"]:
     """Whole rows of A: what each listed query reads."""
     form = select_heads(form, heads)
-    query = _positions(query, form.q.shape[1], "query")
+    query = _positions(query, form.q, "query")
     return _take_rows(_reference_dense(form), query) if _reference(backend, form) else _rows(form, query)
 
 
@@ -140,7 +137,7 @@ def columns(
 ) -> Float[Tensor, "batch chosen time positions"]:
     """Whole columns of A: who reads each listed source."""
     form = select_heads(form, heads)
-    key = _positions(key, form.k.shape[1], "key")
+    key = _positions(key, form.k, "key")
     if _reference(backend, form):
         return _take_rows(_reference_dense(form).mT, key).mT
     if isinstance(form, Softmax):
@@ -239,10 +236,12 @@ def _distance(matrix: Tensor) -> Tensor:
     return queries[:, None] - torch.arange(source, device=matrix.device)
 
 
-def _positions(positions: Positions, length: int, name: str) -> Int[Tensor, "#batch positions"]:
-    positions = torch.atleast_2d(positions)
+def _positions(positions: Positions, along: Tensor, name: str) -> Int[Tensor, "#batch positions"]:
+    """The positions on the operand's device, with a batch dimension, once they are known to lie inside its time."""
+    length = along.shape[1]
     if positions.numel():
         low, high = int(positions.min()), int(positions.max())
         if low < 0 or high >= length:
             raise ValueError(f"{name} positions must be between 0 and {length - 1}, got {low if low < 0 else high}")
-    return positions
+    positions = positions.to(along.device)
+    return positions if positions.ndim == 2 else positions[None]

@@ -83,9 +83,13 @@ def test_pattern_and_outputs_follow_the_definition(variant: str, backend: kernel
 def test_a_bias_of_minus_infinity_is_a_mask(backend: kernels.Backend) -> None:
     form = variants()["mask"]
     assert form.mask is not None
-    biased = replace(form, mask=None, bias=torch.zeros(form.mask.shape).double().masked_fill(~form.mask, -torch.inf))
-    for read in (kernels.pattern, lambda given, backend: kernels.forward(given, backend=backend)[0]):
-        assert relative_error(read(biased, backend=backend), read(form, backend=backend)) < 1e-12
+    bias = torch.zeros(form.mask.shape).double().masked_fill(~form.mask, -torch.inf)
+    q = form.q.clone().requires_grad_()
+    biased = replace(form, q=q, mask=torch.ones_like(form.mask), bias=bias)
+    assert relative_error(kernels.forward(biased, backend=backend)[0], kernels.forward(form)[0]) < 1e-12
+    got = kernels.pattern(biased, backend=backend)
+    assert relative_error(got, kernels.pattern(form)) < 1e-12
+    assert torch.isfinite(torch.autograd.grad(got.square().sum(), q)[0]).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
