@@ -69,7 +69,7 @@ def ablation(result: pd.DataFrame, what: str, notes: Sequence[str] = ()) -> list
     ]
     caption = (
         f"Ablated: {what}. Whiskers are 95 % intervals: over sequences for what is measured once, over the random sets "
-        "for random others, which have as many heads in the same layers."
+        "for random others, which are as many, in the same layers where there are enough."
     )
     return [
         Plot(ablation_bars(bars), caption, "wide"),
