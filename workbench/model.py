@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -23,6 +23,7 @@ from workbench.hooks import HookFunction, HookPoints, NamesFilter
 from workbench.instrument import Instrument
 from workbench.loss import next_token_loss
 from workbench.stock import StockCall, StockOutput, positions
+from workbench.stopping import Stopped, stopping
 from workbench.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -33,14 +34,6 @@ ReturnType: TypeAlias = Literal["logits", "loss", "both"] | None
 Hooks: TypeAlias = "Iterable[tuple[NamesFilter, HookFunction]]"
 
 _hooked: weakref.WeakSet[nn.Module] = weakref.WeakSet()
-
-
-class _Stopped(Exception):
-    """Ends a forward pass early; never leaves this module."""
-
-    def __init__(self, residual: Tensor | None = None) -> None:
-        super().__init__()
-        self.residual = residual
 
 
 class HookedModel(nn.Module):
@@ -275,11 +268,7 @@ class HookedModel(nn.Module):
         is_text = isinstance(input, str) or (isinstance(input, Sequence) and isinstance(input[0], str))
         if return_type == "tokens" or (return_type == "input" and not is_text):
             return out
-        kept = [
-            [int(t) for t, m in zip(row, ones, strict=True) if m]
-            for row, ones in zip(out, self._grown(mask, out), strict=True)
-        ]
-        texts = [self.tokens.tokenizer.decode(row, skip_special_tokens=True) for row in kept]
+        texts = self.tokens.texts(out, mask)
         return texts[0] if isinstance(input, str) else texts
 
     # Implicit attention.
@@ -310,7 +299,7 @@ class HookedModel(nn.Module):
 
         def record(form: MixerForm) -> None:
             recorded.append(form)
-            raise _Stopped
+            raise Stopped
 
         tokens, mask = self._prepared(input, attention_mask)
         with adapter.recorded_by(record):
@@ -340,7 +329,7 @@ class HookedModel(nn.Module):
 
                     def record(form: MixerForm, layer: int = layer) -> None:
                         if emit((layer, form)) and layer == wanted[-1]:
-                            raise _Stopped
+                            raise Stopped
 
                     stack.enter_context(self.adapters[layer].recorded_by(record))
                 self._run(tokens, mask, None)
@@ -368,35 +357,12 @@ class HookedModel(nn.Module):
 
     def _run(self, tokens: Tensor, mask: Tensor | None, stop_at_layer: int | None) -> tuple[Tensor, Tensor | None]:
         """Logits, or the residual stream where the run was stopped (logits are then empty)."""
-        with self._stopping(stop_at_layer):
+        with stopping([block.block for block in self.layout.blocks], stop_at_layer):
             try:
                 position_ids = None if mask is None else positions(mask)
                 return self.step(tokens, mask, position_ids, None, False).logits, None
-            except _Stopped as stopped:
+            except Stopped as stopped:
                 return tokens.new_empty(0), stopped.residual
-
-    def _stopping(self, stop_at_layer: int | None) -> AbstractContextManager[Any]:
-        stack = ExitStack()
-        if stop_at_layer is None:
-            return stack
-        layers = self.cfg.n_layers
-        if not -layers <= stop_at_layer <= layers:
-            raise InputError(f"stop_at_layer is {stop_at_layer}; it must be between 0 and {layers}.")
-        stop = stop_at_layer + layers if stop_at_layer < 0 else stop_at_layer
-
-        def at_input(module: nn.Module, args: Any, kwargs: Any) -> None:
-            raise _Stopped(args[0] if args else kwargs["hidden_states"])
-
-        def at_output(module: nn.Module, args: Any, output: Any) -> None:
-            raise _Stopped(output[0] if isinstance(output, tuple) else output)
-
-        if stop == 0:
-            block = self.layout.blocks[0].block
-            handle = block.register_forward_pre_hook(at_input, with_kwargs=True, prepend=True)
-        else:
-            handle = self.layout.blocks[stop - 1].block.register_forward_hook(at_output)
-        stack.callback(handle.remove)
-        return stack
 
     def _prepared(
         self, input: ModelInput, attention_mask: Tensor | None, prepend_bos: bool | None = None, new: int = 0
@@ -419,9 +385,3 @@ class HookedModel(nn.Module):
         if attention_mask is None or bool(attention_mask.all()):
             return tokens, None
         return tokens, attention_mask.to(self.cfg.device).long()
-
-    def _grown(self, mask: Tensor | None, tokens: Int[Tensor, "batch total"]) -> Int[Tensor, "batch total"]:
-        grown = torch.ones_like(tokens)
-        if mask is not None:
-            grown[:, : mask.shape[1]] = mask
-        return grown

@@ -97,6 +97,17 @@ class Tokens:
             return [str(tokenizer.decode(row.tolist())) for row in ids]
         return str(tokenizer.decode(ids.reshape(-1).tolist()))
 
+    def texts(self, tokens: Int[Tensor, "batch total"], prompt_mask: Int[Tensor, "batch time"] | None) -> list[str]:
+        """Text of prompts and their continuations, without special tokens and without the prompts' padding."""
+        real = torch.ones_like(tokens, dtype=torch.bool)
+        if prompt_mask is not None:
+            real[:, : prompt_mask.shape[1]] = prompt_mask.bool()
+        tokenizer = self.needed()
+        return [
+            str(tokenizer.decode(row[kept].tolist(), skip_special_tokens=True))
+            for row, kept in zip(tokens, real, strict=True)
+        ]
+
     def pieces(self, tokens: Int[Tensor, " time"]) -> list[str]:
         """Each token of one row as text of its own."""
         tokenizer = self.needed()
