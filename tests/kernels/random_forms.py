@@ -106,6 +106,7 @@ def relative_error(got: Tensor, expected: Tensor) -> float:
     assert got.shape == expected.shape
     if expected.numel() == 0:
         return 0.0
-    scale = expected.abs().max().double()
-    worst = (got.double() - expected.double()).abs().max()
+    got, expected = got.detach().double(), expected.detach().double()
+    scale = expected.abs().max()
+    worst = (got - expected).abs().max()
     return float(worst if scale == 0 else worst / scale)
