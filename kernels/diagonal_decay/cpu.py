@@ -15,8 +15,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -131,7 +133,7 @@ def selective_scan(
         rate, b, c, initial_state = (
             torch.nn.functional.pad(t, (0, padded - states)) for t in (rate, b, c, initial_state)
         )
-    y, final = _FusedScan.apply(x, dt, rate, b, c, initial_state)
+    y, final = _FusedScan.apply(x, dt, rate, b, c, initial_state)  # type: ignore[no-untyped-call]  # torch's own
     return y, final[..., :states]
 
 
@@ -156,24 +158,26 @@ class _FusedScan(torch.autograd.Function):
     """Binds ``scan.cpp``. Keeps the states at chunk starts for the backward pass, which recomputes the others."""
 
     @staticmethod
-    def forward(ctx, x, dt, rate, b, c, initial_state):
+    def forward(
+        ctx: Any, x: Tensor, dt: Tensor, rate: Tensor, b: Tensor, c: Tensor, initial_state: Tensor
+    ) -> tuple[Tensor, Tensor]:
         x, dt, rate, b, c = (t.contiguous() for t in (x, dt, rate, b, c))
         batch, time, channels = x.shape
-        chunk = library().scan_chunk()
+        chunk = _built().scan_chunk()
         y = torch.empty_like(x)
         state = initial_state.clone(memory_format=torch.contiguous_format)
         starts = None
         if any(ctx.needs_input_grad):
             starts = x.new_empty(batch, -(-time // chunk), channels, rate.shape[1])
         sizes = _sizes(x, rate)
-        _call(library().scan_forward, sizes, x, dt, rate, b, c, y, state, starts)
+        _call(_built().scan_forward, sizes, x, dt, rate, b, c, y, state, starts)
         ctx.save_for_backward(x, dt, rate, b, c, starts)
         ctx.sizes = sizes
         return y, state
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, grad_y, grad_final):
+    def backward(ctx: Any, grad_y: Tensor, grad_final: Tensor) -> tuple[Tensor, ...]:
         x, dt, rate, b, c, starts = ctx.saved_tensors
         batch, time, channels, _, spans, _ = ctx.sizes
         states = rate.shape[1]
@@ -182,10 +186,17 @@ class _FusedScan(torch.autograd.Function):
         grad_b, grad_c = x.new_zeros(batch, spans, time, states), x.new_zeros(batch, spans, time, states)
         grad_state = grad_final.clone(memory_format=torch.contiguous_format)
         _call(
-            library().scan_backward, ctx.sizes, x, dt, rate, b, c, starts, grad_y.contiguous(), grad_state,
+            _built().scan_backward, ctx.sizes, x, dt, rate, b, c, starts, grad_y.contiguous(), grad_state,
             grad_x, grad_dt, grad_rate, grad_b, grad_c,
         )  # fmt: skip
         return grad_x, grad_dt, grad_rate.sum(0), grad_b.sum(1), grad_c.sum(1), grad_state
+
+
+def _built() -> ctypes.CDLL:
+    """The compiled library, in code that runs only where there is one."""
+    found = library()
+    assert found is not None
+    return found
 
 
 def _sizes(x: Tensor, rate: Tensor) -> tuple[int, int, int, int, int, int]:
@@ -195,6 +206,6 @@ def _sizes(x: Tensor, rate: Tensor) -> tuple[int, int, int, int, int, int]:
     return x.shape[0], x.shape[1], x.shape[2], rate.shape[1] // LANES, spans, threads
 
 
-def _call(function, sizes: tuple[int, ...], *tensors: Tensor | None) -> None:
+def _call(function: Callable[..., int], sizes: tuple[int, ...], *tensors: Tensor | None) -> None:
     if function(*sizes, *(None if t is None else t.data_ptr() for t in tensors)):
         raise ValueError(f"the fused scan was not compiled for a state of {sizes[3] * LANES}")

@@ -212,7 +212,8 @@ class RecurrentAdapter(MixerAdapter):
 
     def _heads(self, flat: Float[Tensor, "batch time channels"]) -> Float[Tensor, "batch time heads value"]:
         inner = self.n_heads * self.d_value
-        return flat[..., :inner].unflatten(-1, (self.n_heads, self.d_value))
+        split: Tensor = flat[..., :inner].unflatten(-1, (self.n_heads, self.d_value))
+        return split
 
     def _hooked(self, form: RecurrentForm) -> RecurrentForm:
         """Show the form's operands to the hooks and put their edits in."""
@@ -234,11 +235,14 @@ class RecurrentAdapter(MixerAdapter):
     ) -> tuple[Float[Tensor, "batch time heads value"], Float[Tensor, "batch heads key value"]]:
         point = self.points["hook_state"]
         if not point.active:
-            return kernels.forward(form, start, backend=self.backend)
+            z, final = kernels.forward(form, start, backend=self.backend)
+            assert final is not None  # only softmax has no state
+            return z, final
 
         def show(step: int, state: Tensor) -> Tensor:
             point.step = step
-            return point(state)
+            shown: Tensor = point(state)
+            return shown
 
         try:
             return kernels.iterate(form, start, on_state=show)

@@ -57,7 +57,7 @@ def ship(member: str, run: Path, held_out: list[str], weights: Path, dtype: torc
 def _minutes(log: list[dict[str, Any]], steps: int) -> float:
     """Training time, scaled up for steps without a line of their own (a run stopped before it wrote one)."""
     starts = [0] + [line["step"] for line in log[:-1]]
-    logged = sum(min(line["step"] - start, log[0]["step"]) for start, line in zip(starts, log, strict=True))
+    logged: int = sum(min(line["step"] - start, log[0]["step"]) for start, line in zip(starts, log, strict=True))
     minutes: float = sum(line["seconds"] for line in log) / 60
     return minutes * steps / logged
 
