@@ -7,6 +7,9 @@ from typer.testing import CliRunner, Result
 
 from workbench.cli import app
 
+# A vocabulary can hold anything, and a page shows one token an element: as a whole it must be inert.
+HOSTILE_TOKENS = ["<script>alert(1)</script>", "</script>", "<img src=x onerror=alert(2)>"]
+
 Run = Callable[..., Result]
 
 
@@ -36,7 +39,7 @@ def refused(run: Run) -> Callable[..., str]:
 
 @pytest.fixture(scope="session")
 def gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with a random GPT-2 of 2 layers and a byte-level tokenizer."""
+    """A directory with a random GPT-2 of 2 layers and a byte-level tokenizer, `HOSTILE_TOKENS` included."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
@@ -45,13 +48,14 @@ def gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pieces.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     pieces.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=300,
+        vocab_size=290,
         special_tokens=["<|endoftext|>"],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     pieces.train_from_iterator(["the cat sat on the mat. the cat sat."] * 3, trainer)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=pieces, eos_token="<|endoftext|>")
+    tokenizer.add_tokens(HOSTILE_TOKENS)
     config = GPT2Config(vocab_size=300, n_positions=64, n_embd=32, n_layer=2, n_head=4, bos_token_id=0, eos_token_id=0)
     GPT2LMHeadModel(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

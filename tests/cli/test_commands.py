@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import workbench as wb
+from tests.cli.conftest import HOSTILE_TOKENS
 from tests.workbench.test_report import Dom
 from workbench.probes.heads import find_heads
 from workbench.tasks import repeated_random_tokens, score_model
@@ -118,7 +119,7 @@ def test_attention_of_one_head(run, gpt2, tmp_path):
 
 
 def test_a_hostile_text_comes_out_inert(run, gpt2, tmp_path):
-    text = "the</script><script>alert(1)</script>\"'`<img src=x onerror=alert(2)>"
+    text = "the " + "".join(HOSTILE_TOKENS) + "\"'`"
     files = [tmp_path / "hostile.html", tmp_path / "tame.html"]
     for file, shown in zip(files, (text, "the cat"), strict=True):
         assert run("attention", gpt2, "--text", shown, "--layer", 0, "--out", file).exit_code == 0
@@ -126,6 +127,7 @@ def test_a_hostile_text_comes_out_inert(run, gpt2, tmp_path):
     assert len(page.named("script")) == len(Dom(files[1].read_text()).named("script")) == 3
     assert {attributes["src"][:22] for attributes in page.named("img")} == {"data:image/png;base64,"}
     assert "".join(page.text["bdi"]).replace("·", " ") == text
+    assert "<script>alert(1)</script>" in page.text["bdi"]
 
 
 def test_channels_of_mamba_are_summed_up_and_the_strongest_shown(tmp_path, run, mamba, gpt2):
