@@ -56,7 +56,7 @@ def page(found: Mapping[str, Findings], repeat: Mapping[str, str]) -> Page:
                 "copies",
                 "best induction head",
                 "score",
-                "without the best",
+                "without those found",
                 "without random others",
             ),
             [_summary_row(findings) for findings in found.values()],
