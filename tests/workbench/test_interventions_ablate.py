@@ -213,13 +213,21 @@ def test_padding_does_not_count_towards_the_mean() -> None:
 
 
 @torch.no_grad()
-def test_a_mean_can_be_put_in_while_generating() -> None:
-    hooked, tokens = pair("mamba")[1], tokens_of(2)
-    ablate = Ablate("L1H0:16", "mean", tokens)
-    with ablate.applied(hooked):
-        stepped = hooked.generate(tokens, max_new_tokens=3)
-        whole = hooked(stepped[:, :-1])
-    assert torch.equal(whole[:, -3:].argmax(-1), stepped[:, -3:])
+def test_a_mean_is_put_in_at_every_step_of_a_generation() -> None:
+    stock, hooked = pair("mamba")
+    tokens = tokens_of(2)
+    mean = read_by(stock, STOCK["mamba"][1], tokens).mean((0, 1))
+    seen: list[Tensor] = []
+
+    def keep(tensor: Tensor, hook: object) -> None:
+        seen.append(tensor.flatten(2).clone())
+
+    recorder = [("blocks.1.mixer.hook_head_out", keep)]
+    with Ablate("L1H0:16", "mean", tokens).applied(hooked), hooked.hooks(fwd_hooks=recorder):
+        hooked.generate(tokens, max_new_tokens=3)
+    assert [written.shape[1] for written in seen] == [6, 1, 1]
+    for written in seen:
+        torch.testing.assert_close(written, mean.expand_as(written), rtol=1e-4, atol=1e-6)
 
 
 def test_gradients_pass_beside_an_ablated_head_and_not_through_it() -> None:
