@@ -27,13 +27,13 @@ def find_heads(
     model: HookedModel,
     kind: str,
     *,
-    seeds: Sequence[int] = (0, 1, 2),
+    seeds: Sequence[int] | int = (0, 1, 2),
     batch: int = 4,
     block: int = 50,
     bos: bool | int | None = None,
     normalise: str | None = None,
     scope: str = "mixer",
-    layers: Sequence[int] | None = None,
+    layers: Sequence[int] | int | None = None,
     group: int = 1,
     null_draws: int = 20,
     null_level: float = 0.95,
@@ -56,7 +56,7 @@ def find_heads(
     Args:
         model: a hooked model.
         kind: one of `kinds()`: ``"induction"``, ``"previous_token"``, ``"duplicate_token"``.
-        seeds: one batch of sequences for each; intervals are over all of them.
+        seeds: one batch of sequences for each; intervals are over all of them. A number is one seed.
         batch: sequences a seed.
         block: random tokens, all different, before they repeat.
         bos: token to put in front of every sequence: an id, True for the model's own, None for none.
@@ -80,8 +80,12 @@ def find_heads(
         InputError: an unknown kind or option, a layer out of range, a group that does not divide the heads.
     """
     definition = get_kind(kind)
+    seeds = [seeds] if isinstance(seeds, int) else seeds
+    layers = [layers] if isinstance(layers, int) else layers
     if not seeds:
         raise InputError("seeds is empty; at least one is needed.")
+    if block < 2:
+        raise InputError(f"block is {block}; a block of one token repeats itself at once, so at least 2 are needed.")
     for option, value, choices in (
         ("normalise", normalise, ("mass", "energy", None)),
         ("scope", scope, ("core", "mixer")),

@@ -30,11 +30,18 @@ def test_one_row_a_head_of_the_layers_asked_for_best_first() -> None:
     assert set(table.normalise) == {"energy"}
 
 
+def test_one_seed_and_one_layer_may_be_plain_numbers() -> None:
+    plain = find_heads(mamba(), "induction", block=8, batch=2, seeds=3, layers=1)
+    listed = find_heads(mamba(), "induction", block=8, batch=2, seeds=[3], layers=[1])
+    pd.testing.assert_frame_equal(plain, listed)
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
         ({"kind": "inducton"}, "'inducton'; there is: induction"),
         ({"seeds": ()}, "seeds is empty"),
+        ({"block": 1}, "at least 2 are needed"),
         ({"layers": [0, 3]}, "no layer 3; the model has layers 0..2"),
         ({"layers": []}, "layers is empty"),
         ({"normalise": "softmax"}, "there is: mass, energy"),

@@ -133,6 +133,11 @@ def test_units_are_heads_in_the_core_and_channels_in_the_mixer() -> None:
     )
 
 
+def test_one_head_may_be_a_plain_number() -> None:
+    found = attention("mamba2", "core")
+    torch.testing.assert_close(found.dense(3, rows=4), found.dense([3], rows=[4]))
+
+
 def test_bad_requests_get_one_sentence() -> None:
     found = attention("mamba2", "core")
     with pytest.raises(InputError, match=r"^heads go from 0 to 5, and at least one is needed; got \[6\]\.$"):

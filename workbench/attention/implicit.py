@@ -17,6 +17,7 @@ from workbench.forms import MixerForm, Softmax
 Scope: TypeAlias = Literal["core", "mixer"]
 Normalise: TypeAlias = Literal["mass", "energy"]
 Positions: TypeAlias = Tensor | Sequence[int] | int
+Heads: TypeAlias = Sequence[int] | int | None
 
 
 class ImplicitAttention:
@@ -72,19 +73,17 @@ class ImplicitAttention:
         """(batch, units, time, source): the shape that the whole matrix would have."""
         return self._operator.batch, self.units, self._operator.time, self._operator.source
 
-    def dense(
-        self, heads: Sequence[int] | None = None, rows: slice | Positions | None = None
-    ) -> Float[Tensor, "b u r s"]:
+    def dense(self, heads: Heads = None, rows: slice | Positions | None = None) -> Float[Tensor, "b u r s"]:
         """A tile of the matrix, ``[batch, units, rows, source]``; everything where nothing is restricted.
 
         Args:
-            heads: unit numbers (see `units`), None for all.
+            heads: a unit number or several (see `units`), None for all.
             rows: destinations, as a slice or a list of positions; None for all.
         """
         chosen = rows if isinstance(rows, slice) or rows is None else self._positions(rows, "row", self.shape[2])
         return self._operator.dense(self._units(heads), chosen)
 
-    def pairs(self, query: Positions, key: Positions, heads: Sequence[int] | None = None) -> Float[Tensor, "b u p"]:
+    def pairs(self, query: Positions, key: Positions, heads: Heads = None) -> Float[Tensor, "b u p"]:
         """``A[query[p], key[p]]``, ``[batch, units, pairs]``; 0 where the key comes after the query.
 
         `query` and `key` are ``[pairs]``, or ``[batch, pairs]`` for other places in each sequence.
@@ -97,11 +96,11 @@ class ImplicitAttention:
             destinations, sources = torch.broadcast_tensors(destinations, sources)
         return self._operator.pairs(destinations, sources, self._units(heads))
 
-    def rows(self, query: Positions, heads: Sequence[int] | None = None) -> Float[Tensor, "b u r s"]:
+    def rows(self, query: Positions, heads: Heads = None) -> Float[Tensor, "b u r s"]:
         """Whole rows: what the listed destinations read, ``[batch, units, queries, source]``."""
         return self._operator.dense(self._units(heads), self._listed(query, "query", self.shape[2]))
 
-    def columns(self, key: Positions, heads: Sequence[int] | None = None) -> Float[Tensor, "b u t c"]:
+    def columns(self, key: Positions, heads: Heads = None) -> Float[Tensor, "b u t c"]:
         """Whole columns: who reads the listed sources, ``[batch, units, time, keys]``."""
         return self._operator.columns(self._listed(key, "key", self.shape[3]), self._units(heads))
 
@@ -179,10 +178,10 @@ class ImplicitAttention:
             seed=seed,
         )
 
-    def _units(self, heads: Sequence[int] | None) -> list[int] | None:
+    def _units(self, heads: Heads) -> list[int] | None:
         if heads is None:
             return None
-        chosen = [int(head) for head in heads]
+        chosen = [int(head) for head in ([heads] if isinstance(heads, int) else heads)]
         if not chosen or not all(-self.units <= head < self.units for head in chosen):
             raise InputError(f"{self.unit}s go from 0 to {self.units - 1}, and at least one is needed; got {chosen}.")
         return [head % self.units for head in chosen]

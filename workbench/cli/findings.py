@@ -43,7 +43,7 @@ class Finding:
     """One kind of head in one model.
 
     Attributes:
-        table: scores of all heads, best first.
+        table: scores of all heads: those that are clearly of the kind, then the others, each best first.
         found: how many are clearly of the kind (`clear_heads`).
         ablation: what the model loses without those (without the best sixteenth, where none is), against random others.
         notes: what there is to know about the random sets.
@@ -112,7 +112,7 @@ def investigate(model: HookedModel, effort: Effort, seed: int, output: Output, s
     for kind in KINDS:
         step(f"looking for {kind.replace('_', '-')} heads")
         seeds = range(seed, seed + effort.seeds)
-        tables[kind] = find_heads(model, kind, seeds=seeds, batch=effort.batch, block=BLOCK)
+        tables[kind] = clear_first(find_heads(model, kind, seeds=seeds, batch=effort.batch, block=BLOCK))
     found = {kind: clear_heads(table) for kind, table in tables.items()}
     kinds = []
     for kind, table in tables.items():
@@ -121,8 +121,9 @@ def investigate(model: HookedModel, effort: Effort, seed: int, output: Output, s
             warnings.simplefilter("always", UserWarning)
             ablation = ablate_top_k(
                 model,
-                table,
+                table.assign(place=range(len(table), 0, -1)),
                 len(found[kind]) or max(1, len(table) // 16),
+                by="place",
                 draws=effort.draws,
                 seed=seed + 1000,
                 batch=effort.sequences,
@@ -156,9 +157,14 @@ def clear_heads(table: pd.DataFrame) -> list[str]:
     that gives less than a tenth of what it reads to the defining token may beat its null and still do something else.
     At most a quarter of the model, so that there are others to compare with.
     """
-    best = table.head(len(table) // 4)
-    clear = (best["low"] > best["null"]) & (best["score"] >= max(0.1, float(table["score"].iloc[0]) / 2))
-    return [str(site) for site in best["site"][clear]]
+    clear = (table["low"] > table["null"]) & (table["score"] >= max(0.1, float(table["score"].max()) / 2))
+    return [str(site) for site in table["site"][clear]][: len(table) // 4]
+
+
+def clear_first(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with the heads that are clearly of the kind in front: a high score may lie below its own null."""
+    clear = table["site"].astype(str).isin(clear_heads(table))
+    return table.sort_index(key=lambda index: ~clear[index], kind="stable", ignore_index=True)
 
 
 STEPS = 2 + 2 * len(KINDS)
