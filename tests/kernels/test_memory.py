@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+from tests.peak_memory import printed_numbers
 
 # In a process of its own, so that its peak is its own. The layer has mamba-130m's shapes at T = 2048; one matrix
 # would take 26 GB, one tensor of [T, heads, state] 201 MB.
 MEASURED = """
-import resource
 import torch
 from workbench import kernels
 
@@ -21,9 +18,6 @@ form = kernels.DiagonalDecay(
     log_decay=-dt[..., None], rate=torch.arange(1.0, state + 1).expand(heads, state), write=dt,
 )
 tiny = kernels.DiagonalDecay(form.q[:, :2], form.k[:, :2], form.v[:, :2], form.log_decay[:, :2], form.rate)
-
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if {apple} else 1024)
 
 @torch.no_grad()
 def score(form, query, key):
@@ -41,12 +35,7 @@ print(peak() - before)
 
 
 def test_scoring_every_channel_of_a_mamba_layer_takes_less_than_a_gigabyte() -> None:
-    script = MEASURED.replace("{apple}", str(sys.platform == "darwin"))
-    run = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
-    assert run.returncode == 0, run.stderr
-    extra = int(run.stdout)
+    (extra,) = printed_numbers(MEASURED)
     assert extra < 1e9, f"{extra / 1e6:.0f} MB"
     # The results alone take 19 MB: a measurement below that would have measured nothing.
     assert extra > 19e6

@@ -68,7 +68,7 @@ def test_energy_shares_are_those_of_the_dense_pattern() -> None:
         pattern = cache[f"blocks.{row.layer}.mixer.hook_pattern"][:, row.head]
         share = pattern.square() / pattern.square().sum(-1, keepdim=True)
         expected = torch.stack([share[:, t, t - block + 1] for t in range(block, 2 * block)]).mean()
-        assert row.score == pytest.approx(float(expected), abs=1e-5)
+        assert row.score == pytest.approx(float(expected.detach()), abs=1e-5)
 
 
 def test_scores_of_several_seeds_are_the_mean_over_all_sequences() -> None:
