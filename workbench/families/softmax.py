@@ -33,7 +33,8 @@ class SoftmaxAdapter(MixerAdapter):
 
     Hook points: ``hook_q [B,T,H,K]``, ``hook_k [B,S,G,K]`` and ``hook_v [B,S,G,V]`` after rotary embedding, with
     grouped key-value heads kept as groups; S is T, except while generating with a cache, where it counts the cached
-    tokens too. ``hook_pattern [B,H,T,S]`` on request: an edited pattern is the one applied. ``hook_z [B,T,H,V]``.
+    tokens too (an edit counts in the call under way and is not kept in the cache). ``hook_pattern [B,H,T,S]`` on
+    request: an edited pattern is the one applied. ``hook_z [B,T,H,V]``.
     """
 
     recurrent: ClassVar[bool] = False
@@ -71,9 +72,9 @@ class SoftmaxAdapter(MixerAdapter):
         if self._q.active:
             q = self._q(q.transpose(1, 2)).transpose(1, 2)
         if self._k.active:
-            k = self._k(k.transpose(1, 2)).transpose(1, 2)
+            k = self._k(k.transpose(1, 2).clone()).transpose(1, 2)  # a cache owns k and v: an edit must not stay in it
         if self._v.active:
-            v = self._v(v.transpose(1, 2)).transpose(1, 2)
+            v = self._v(v.transpose(1, 2).clone()).transpose(1, 2)
         if fused is not None and not (self._pattern.active or self.recording):
             return self._z(fused(q, k, v))
         form = softmax_form(q, k, v, mask, scale, softcap, sinks, bias)
