@@ -149,6 +149,25 @@ class HookPoint:
             self.leave(function, backward)
 
 
+def _tail(name: str) -> str:
+    """A hook's name within its block; the whole name outside the blocks."""
+    return name.split(".", 2)[-1] if name.startswith("blocks.") else name
+
+
+def _pairs(hooks: Any, option: str) -> list[tuple[NamesFilter, HookFunction]]:
+    """Hooks as a list, checked: a mistake here would otherwise show as an error of unpacking, or deep in the run."""
+    pairs: list[tuple[NamesFilter, HookFunction]] = list(hooks)
+    for pair in pairs:
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise InputError(f"{option} takes a list of (name, function) pairs; {pair!r} is no such pair.")
+        names, function = pair
+        if not callable(function):
+            raise InputError(
+                f"The hook on {names!r} is of type {type(function).__name__}; a function (tensor, hook) is needed."
+            )
+    return pairs
+
+
 class HookPoints(Mapping[str, HookPoint]):
     """All hook points of a model, by canonical name, with aliases and filters resolved in one place."""
 
@@ -178,23 +197,25 @@ class HookPoints(Mapping[str, HookPoint]):
         """Canonical names that a filter asks for, in the order of the forward pass.
 
         None asks for every point that is not built on request. A string is an exact name, an alias, a glob
-        (``blocks.*.hook_resid_post``) or a dotted tail (``mixer.hook_out``: that hook in every layer). A list is the
-        union of its strings; a function is asked about each canonical name and each alias.
+        (``blocks.*.hook_resid_post``) or a dotted tail (``mixer.hook_out``: that hook in every layer). Tails and globs
+        mean canonical names; aliases count where no canonical name fits. A list is the union of its strings; a
+        function is asked about each canonical name.
 
         Raises:
-            HookNameError: a string, or the function as a whole, matches nothing.
+            HookNameError: a string, or the function as a whole, matches nothing; a list is empty; the tail of an alias
+                means different hooks of a block.
         """
         if names_filter is None:
             return [name for name, point in self._points.items() if not point.on_request]
         if callable(names_filter):
             chosen = {name for name in self._points if names_filter(name)}
-            chosen |= {name for alias, name in self._aliases.items() if names_filter(alias)}
             if not chosen:
                 raise HookNameError("names_filter accepts none of the model's hook names; model.hook_names lists them.")
         else:
-            chosen = set()
-            for pattern in [names_filter] if isinstance(names_filter, str) else names_filter:
-                chosen |= self._matching(pattern)
+            patterns = [names_filter] if isinstance(names_filter, str) else list(names_filter)
+            if not patterns:
+                raise HookNameError("An empty list of hook names asks for nothing; None asks for every hook point.")
+            chosen = set().union(*(self._matching(pattern) for pattern in patterns))
         return [name for name in self._points if name in chosen]
 
     def _matching(self, pattern: str) -> set[str]:
@@ -202,16 +223,35 @@ class HookPoints(Mapping[str, HookPoint]):
             return {pattern}
         if pattern in self._aliases:
             return {self._aliases[pattern]}
-        known = [(name, name) for name in self._points] + list(self._aliases.items())
-        found = {name for spelling, name in known if spelling.endswith(f".{pattern}")}
+        found = {name for name in self._points if name.endswith(f".{pattern}")}
+        if found:
+            # Where layers differ in kind, what is a name of its own in one is another name of a tensor in the next.
+            tails = {_tail(name) for name in found}
+            return found | {name for alias, name in self._aliases.items() if _tail(alias) in tails}
+        found = {name for alias, name in self._aliases.items() if alias.endswith(f".{pattern}")}
+        meant = {_tail(name): name for name in self._points if name in found}
+        if len(meant) > 1:
+            raise HookNameError(f"{pattern!r} may mean {' or '.join(meant)}; use one of these names.")
         if not found and any(mark in pattern for mark in "*?["):
-            found = {name for spelling, name in known if fnmatch.fnmatchcase(spelling, pattern)}
+            found = {name for name in self._points if fnmatch.fnmatchcase(name, pattern)}
+            found = found or {name for alias, name in self._aliases.items() if fnmatch.fnmatchcase(alias, pattern)}
         if not found:
-            raise HookNameError(self._no_match(pattern))
+            raise HookNameError(self._no_match(pattern, self._nearest_tails(pattern)))
         return found
 
-    def _no_match(self, name: str) -> str:
-        close = nearest(name, [*self._points, *self._aliases])
+    def _nearest_tails(self, pattern: str) -> list[str]:
+        """The nearest hooks to a name without a layer, each told once however many layers and spellings it has."""
+        if pattern.startswith("blocks."):
+            return []
+        hooks = {_tail(alias): _tail(name) for alias, name in self._aliases.items()}
+        hooks.update({_tail(name): _tail(name) for name in self._points})
+        told: dict[str, str] = {}
+        for spelling in nearest(pattern, hooks, count=12):
+            told.setdefault(hooks[spelling], spelling)
+        return list(told.values())[:3]
+
+    def _no_match(self, name: str, close: list[str] | None = None) -> str:
+        close = close or nearest(name, [*self._points, *self._aliases])
         hint = f"nearest: {', '.join(close)}" if close else "model.hook_names lists every name"
         return f"No hook point matches {name!r}; {hint}."
 
@@ -226,12 +266,13 @@ class HookPoints(Mapping[str, HookPoint]):
 
         Raises:
             HookNameError: at once, before anything runs, when a name matches nothing.
+            InputError: at once, when the hooks are no (name, function) pairs.
             HookNeverFiredError: at the end of a block that raised nothing else, when a hook never fired.
         """
         wanted: list[tuple[HookPoint, HookFunction, bool]] = [
             (self._points[name], function, backward)
             for hooks, backward in ((fwd_hooks, False), (bwd_hooks, True))
-            for names, function in hooks
+            for names, function in _pairs(hooks, "bwd_hooks" if backward else "fwd_hooks")
             for name in self.select(names)
         ]
         before = {point.name: point.fired for point, _, _ in wanted}

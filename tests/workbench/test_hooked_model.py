@@ -69,7 +69,7 @@ def test_what_is_built_on_request_is_recorded_only_when_asked_for(model: wb.Hook
     assert not any("pattern" in name for name in cache)
     with pytest.raises(HookNameError, match="not recorded in this run"):
         cache["pattern", 0]
-    _, cache = model.run_with_cache(batch(), lambda name: name.endswith("attn.hook_pattern"))
+    _, cache = model.run_with_cache(batch(), lambda name: name.endswith("mixer.hook_pattern"))
     assert len(cache) == LAYERS and cache["blocks.0.attn.hook_pattern"].shape == (2, 4, 11, 11)
 
 
