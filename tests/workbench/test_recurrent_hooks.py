@@ -72,6 +72,7 @@ def test_every_hook_fires_in_order_with_the_shape_of_the_contract(case: str) -> 
         "hook_v": per_head,
         "hook_log_decay": decay,
         "hook_write": (BATCH, TIME, heads),
+        "hook_pattern": (BATCH, heads, TIME, TIME),
         "hook_state": (BATCH, heads, key, value),
         "hook_z": per_head,
         "hook_gate": per_head,

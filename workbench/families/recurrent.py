@@ -25,10 +25,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from workbench import kernels
-from workbench.errors import UnsupportedFamilyError
+from workbench.errors import HookEditError, InputError, UnsupportedFamilyError
 from workbench.families.base import MixerAdapter
 from workbench.families.memory import Memory, NoMemory, TransformersMemory, ZooMemory
 from workbench.forms import DiagonalDecay, MixerForm, RecurrentForm
+
+LARGEST_PATTERN = 2**31  # numbers in a `hook_pattern`: 8 GiB in float32
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,9 @@ class RecurrentAdapter(MixerAdapter):
 
     The recurrence and everything around it run in float32 at least (half-precision models included) and in float64 for
     a float64 model, where transformers' own mixers keep casting parts to float32.
+
+    ``hook_pattern [B,H,T,T]``, on request, is the core's implicit attention. An edited pattern is the one applied,
+    ``z = pattern v`` plus what the state left by earlier calls brings; the state handed on stays the recurrence's own.
 
     Attributes:
         backend: the kernel backend of the recurrence, ``"auto"`` unless somebody wants a particular one.
@@ -101,6 +106,7 @@ class RecurrentAdapter(MixerAdapter):
         yield "hook_v", ("batch", "time", "head", "value"), False
         yield "hook_log_decay", self.log_decay_axes, self.log_decay_on_request
         yield "hook_write", ("batch", "time", "head"), False
+        yield "hook_pattern", ("batch", "head", "time", "source"), True
         yield "hook_state", ("batch", "head", "key", "value"), True
         yield "hook_z", ("batch", "time", "head", "value"), False
         yield "hook_gate", ("batch", "time", "head", "value"), False
@@ -145,7 +151,11 @@ class RecurrentAdapter(MixerAdapter):
             slope, active = slope * mask, active * mask
         form = self._hooked(self.core_form(active, projected.rest))
         start = None if memory.state is None else self.from_cache(memory.state).to(wide)
+        pattern = self._edited_pattern(form)
         z, final = self._recur(form, start)
+        if pattern is not None:
+            z = kernels.apply_pattern(pattern, form.v)
+            z = z if start is None else z + self._carried(form, start)
         carried_z = None if start is None or not self.recording else self._carried(form, start)
         memory.store(self.to_cache(final))  # transformers overwrites in place what `start` looks at
         z = self.points["hook_z"](z)
@@ -229,6 +239,31 @@ class RecurrentAdapter(MixerAdapter):
         if form.write is not None:
             form = replace(form, write=self.points["hook_write"](form.write))
         return form
+
+    def _edited_pattern(self, form: RecurrentForm) -> Float[Tensor, "batch heads time time"] | None:
+        """The pattern that is to replace the recurrence: an edited one, or one that a gradient is wanted of."""
+        point = self.points["hook_pattern"]
+        if not point.active:
+            return None
+        batch, time = form.v.shape[:2]
+        size = batch * self.n_heads * time * time
+        if size > LARGEST_PATTERN:
+            raise InputError(
+                f"{point.name} would hold {size} numbers [{batch}, {self.n_heads}, {time}, {time}], at most "
+                f"{LARGEST_PATTERN} are built at once; implicit_attention(...).dense(heads, rows) gives a part of them."
+            )
+        pattern = kernels.dense(form, backend=self.backend)
+        # Tensors made in inference mode have no version that tells of an edit in place.
+        before, version = (pattern.clone(), None) if pattern.is_inference() else (pattern, pattern._version)
+        shown = point(pattern)
+        changed = shown is not before and not torch.equal(shown, before)
+        changed = changed or (version is not None and pattern._version != version)
+        if changed and self.points["hook_state"].active:
+            raise HookEditError(
+                f"A hook changed {point.name} while another listens to hook_state, which is of the unchanged "
+                "recurrence; use one of the two at a time."
+            )
+        return shown if changed or (shown.requires_grad and not self.points["hook_state"].active) else None
 
     def _recur(
         self, form: RecurrentForm, start: Float[Tensor, "batch heads key value"] | None
