@@ -15,6 +15,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from workbench import aliases
+from workbench.errors import HookEditError
 from workbench.families.base import BlockLayout, Site
 from workbench.families.layouts import ModelLayout
 from workbench.families.softmax import IMPLEMENTATION, SoftmaxAdapter
@@ -89,12 +90,15 @@ def _place_residual(block: BlockLayout, resid_pre: HookPoint, mixer_out: HookPoi
 
     No module owns the stream between mixer and MLP: the block has already kept a reference to it for the second sum
     when the MLP's norm reads it, so an edit of what the norm reads would miss half of its effect. The point is
-    therefore fired on ``input + mixer_out`` where the mixer writes, and an edit is given back as a change of that.
+    therefore fired on ``input + mixer_out`` where the mixer writes, and an edit is put in by `_Replacement`.
     """
+    replacements: dict[int, _Replacement] = {}
     entered: dict[int, Tensor] = {}  # by thread: a run may be paused halfway while another one passes here
 
     def at_input(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        tensor = resid_pre(_first(args, kwargs))
+        tensor = _first(args, kwargs)
+        if resid_pre.active:
+            tensor = resid_pre(tensor.clone())
         if middle.active:
             entered[threading.get_ident()] = tensor
         return _with_first(args, kwargs, tensor)
@@ -102,13 +106,16 @@ def _place_residual(block: BlockLayout, resid_pre: HookPoint, mixer_out: HookPoi
     def at_output(module: nn.Module, args: Any, output: Any) -> Any:
         tensor = mixer_out(output[0] if isinstance(output, tuple) else output)
         if middle.active:
-            stream = entered.pop(threading.get_ident())
+            thread = threading.get_ident()
+            stream = entered.pop(thread)
             total = stream + tensor
             version = None if total.is_inference() else total._version
             edited = middle(total)
-            # A sum that nobody changed is left alone, so that looking does not move the logits by a rounding error.
-            if edited is not total or version is None or version != total._version:
-                tensor = edited - stream
+            changed = edited is not total or version is None or version != total._version
+            if changed or edited.requires_grad:  # a gradient asked for at the point has to pass through it
+                if thread in replacements:
+                    replacements[thread].remove()
+                replacements[thread] = _Replacement(block, stream, tensor, edited, middle.name, changed)
         return (tensor, *output[1:]) if isinstance(output, tuple) else tensor
 
     def place_input() -> Callable[[], None]:
@@ -127,10 +134,78 @@ def _place_residual(block: BlockLayout, resid_pre: HookPoint, mixer_out: HookPoi
         def release() -> None:
             for undo in releases:
                 undo()
+            while replacements:  # of runs that an error or a stop ended halfway
+                replacements.popitem()[1].remove()
 
         return release
 
     resid_pre.source, mixer_out.source, middle.source = shared_input, shared_output, place_middle
+
+
+class _Replacement:
+    """Another tensor in the place of the sum that a block makes of its input and its mixer's output, for one pass.
+
+    What reads the sum inside the block is told by the sum's numbers, bit for bit, and reads the other tensor; the
+    block's output becomes the other tensor plus what the MLP wrote. So nothing of the sum is left, not even a rounding
+    error of it, and an infinite stream can be replaced by a finite one.
+    """
+
+    def __init__(
+        self, block: BlockLayout, stream: Tensor, mixed: Tensor, edited: Tensor, name: str, must: bool
+    ) -> None:
+        """Take the place of ``stream + mixed``; `must`: whether `edited` is other numbers, not to be lost in silence."""
+        self._thread = threading.get_ident()
+        self._mixed, self._total, self._edited = mixed, (stream + mixed).detach(), edited
+        self._name, self._must = name, must
+        self._found = False
+        self._written: Tensor | None = None
+        mixer = set(block.adapter.module.modules()) | {block.block}
+        self._handles = [
+            part.register_forward_pre_hook(self._at_reader, with_kwargs=True)
+            for part in block.block.modules()
+            if part not in mixer
+        ]
+        if block.mlp_out is not None:  # after the listeners of hook_mlp_out, and before those of hook_resid_post
+            self._handles.append(block.mlp_out.module.register_forward_hook(self._at_mlp))
+        self._handles.append(block.block.register_forward_hook(self._at_end, prepend=True))
+
+    def remove(self) -> None:
+        """Leave the modules as they were."""
+        for handle in self._handles:
+            handle.remove()
+
+    def _at_reader(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        read: Any = args[0] if args else kwargs.get("hidden_states", next(iter(kwargs.values()), None))
+        if self._thread != threading.get_ident() or self._written is not None or not self._is_total(read):
+            return None
+        self._found = True
+        return _with_first(args, kwargs, self._edited.reshape(read.shape))
+
+    def _is_total(self, read: Any) -> bool:
+        if not isinstance(read, Tensor) or read.numel() != self._total.numel() or read.dtype != self._total.dtype:
+            return False
+        if read.data_ptr() == self._mixed.data_ptr():  # a dropout before the sum, whose numbers may be NaN alike
+            return False
+        read = read.detach().reshape(self._total.shape)
+        return bool(((read == self._total) | (read.isnan() & self._total.isnan())).all())
+
+    def _at_mlp(self, module: nn.Module, args: Any, output: Any) -> None:
+        if self._thread == threading.get_ident():
+            self._written = output[0] if isinstance(output, tuple) else output
+
+    def _at_end(self, module: nn.Module, args: Any, output: Any) -> Any:
+        if self._thread != threading.get_ident():
+            return None
+        self.remove()
+        if not self._found or self._written is None:
+            if self._must:
+                raise HookEditError(
+                    f"{self._name} cannot be edited in {type(module).__name__}: no module of it reads the sum of its "
+                    "input and its mixer's output as it is; edit mixer.hook_out or hook_resid_post."
+                )
+            return None
+        after = self._edited + self._written.reshape(self._edited.shape)
+        return (after, *output[1:]) if isinstance(output, tuple) else after
 
 
 def _shared(place: Callable[[], Callable[[], None]]) -> Callable[[], Callable[[], None]]:
@@ -169,7 +244,8 @@ def _placed(name: str, axes: tuple[str, ...], site: Site, block: nn.Module | Non
         shapes[threading.get_ident()] = (batch, time)
 
     def at_input(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return _with_first(args, kwargs, fired(_first(args, kwargs)))
+        # A copy: others may read the same tensor (an MLP in parallel), and an edit in place is not for them.
+        return _with_first(args, kwargs, fired(_first(args, kwargs).clone()))
 
     def at_output(module: nn.Module, args: Any, output: Any) -> Any:
         if isinstance(output, tuple):
