@@ -54,7 +54,11 @@ def check_safetensors(path: Path) -> None:
 
 
 def check_gguf(path: Path) -> None:
-    """Refuse a file that is missing, no GGUF, or a GGUF that ends too early; maps it without reading the weights."""
+    """Refuse a file that is missing, no GGUF, or a GGUF that ends too early; maps it without reading the weights.
+
+    Raises:
+        LoadError: says which, and names a version or a quantisation type that cannot be read.
+    """
     if not path.is_file():
         raise LoadError(f"There is no file {path}.")
     with path.open("rb") as file:
@@ -79,7 +83,7 @@ def _gguf_size(path: Path) -> int | None:
             header = _Header(data)
             version, tensors, fields = header.number("I"), header.number("Q"), header.number("Q")
             if version not in (2, 3):
-                return None
+                raise LoadError(f"{path} is GGUF of version {version}; versions 2 and 3 can be read.")
             alignment = 32
             for _ in range(fields):
                 key = header.string()
@@ -88,9 +92,15 @@ def _gguf_size(path: Path) -> int | None:
                     alignment = value
             ends = [0]
             for _ in range(tensors):
-                header.string()
+                name = header.string()
                 shape = [header.number("Q") for _ in range(header.number("I"))]
-                block, size = GGML_QUANT_SIZES[GGMLQuantizationType(header.number("I"))]
+                quantisation = header.number("I")
+                if quantisation not in set(GGMLQuantizationType):
+                    raise LoadError(
+                        f"{path} cannot be read: tensor {name.decode(errors='replace')} has quantisation type "
+                        f"{quantisation}, which this version of gguf does not know."
+                    )
+                block, size = GGML_QUANT_SIZES[GGMLQuantizationType(quantisation)]
                 ends.append(header.number("Q") + math.prod(shape) // block * size)
         except (struct.error, ValueError, KeyError, OverflowError):
             return None
@@ -102,6 +112,7 @@ class _Header:
 
     SCALARS = dict(enumerate("BbHhIif?")) | {10: "Q", 11: "q", 12: "d"}
     STRING, ARRAY = 8, 9
+    DEEPEST = 4  # arrays in arrays; real files nest none
 
     def __init__(self, data: mmap.mmap) -> None:
         self._data = data
@@ -120,8 +131,10 @@ class _Header:
         self.at += length
         return text
 
-    def value(self, kind: int) -> object:
-        """Read one value; only a number is worth returning."""
+    def value(self, kind: int, depth: int = 0) -> object:
+        """Read one value; only a number is worth returning. Arrays nested too deeply are a ValueError."""
+        if depth > self.DEEPEST:
+            raise ValueError("arrays are nested too deeply")
         if kind == self.STRING:
             return self.string()
         if kind != self.ARRAY:
@@ -131,7 +144,7 @@ class _Header:
             self.at += count * struct.calcsize(f"<{self.SCALARS[inner]}")
         else:
             for _ in range(count):
-                self.value(inner)
+                self.value(inner, depth + 1)
         return None
 
 
