@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from workbench.errors import FidelityError
+from workbench.errors import FidelityError, LoadError
 from workbench.families.layouts import find_blocks
 from workbench.model import HookedModel
 from workbench.stock import StockCall, positions
@@ -25,7 +25,9 @@ BATCH, TIME, PADDED = 2, 12, 4
 
 @dataclass(frozen=True)
 class StockRun:
-    """What the stock model made of a short random batch whose second row is padded on the left.
+    """What the stock model made of a short random batch.
+
+    Its second row is padded on the left, unless the stock model gives NaN there (eager attention in float64 does).
 
     Attributes:
         residuals: output of every block.
@@ -38,7 +40,11 @@ class StockRun:
 
 
 def stock_run(module: nn.Module, vocabulary: int, device: torch.device | str) -> StockRun:
-    """Run a module that is in evaluation mode and not hooked."""
+    """Run a module that is in evaluation mode and not hooked.
+
+    Raises:
+        LoadError: its logits are not finite even without padding.
+    """
     blocks, _ = find_blocks(module)
     residuals: list[Tensor] = []
 
@@ -55,9 +61,15 @@ def stock_run(module: nn.Module, vocabulary: int, device: torch.device | str) ->
     try:
         with torch.no_grad():
             logits = StockCall(module)(tokens, mask, positions(mask)).logits
+            if not torch.isfinite(logits[mask.bool()]).all():
+                residuals.clear()
+                mask = torch.ones_like(tokens)
+                logits = StockCall(module)(tokens).logits
     finally:
         for handle in handles:
             handle.remove()
+    if not torch.isfinite(logits).all():
+        raise LoadError(f"The stock {type(module).__name__} itself gives NaN or infinity on a short random batch.")
     return StockRun(tokens, mask, residuals, logits)
 
 

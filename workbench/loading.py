@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +45,13 @@ def load(
         trust_pickle: allow weights in pickle files, which can run code while they load.
 
     Raises:
-        LoadError: the source is missing, corrupt, incomplete or not trusted, or a weight is NaN.
+        LoadError: the source is missing, corrupt, incomplete or not trusted, or a weight is not finite.
         UnsupportedFamilyError: no adapter serves the model's token mixers.
         FidelityError: the hooked forward pass differs from the stock one.
     """
-    wanted = _dtype(dtype)
+    if not isinstance(source, str | Path | nn.Module) or not str(source).strip():
+        raise LoadError(f"{source!r} is no source of a model; use a hub id, a path, zoo:NAME, or a module.")
+    wanted, device = _dtype(dtype), _device(device)
     name = type(source).__name__ if isinstance(source, nn.Module) else str(source)
     if revision is not None and (isinstance(source, nn.Module) or name.startswith("zoo:") or Path(name).exists()):
         raise InputError(f"A revision belongs to a hub id; {name} has none.")
@@ -63,10 +69,19 @@ def load(
 
 
 def wrap(module: nn.Module, tokenizer: Any = None, model_name: str | None = None, check: bool = True) -> HookedModel:
-    """Hook a module in place, after looking for NaN in its weights; see `load` for `check` and the errors."""
+    """Hook a module in place, after looking for NaN and infinity in its weights; see `load` for the rest."""
+    what = model_name or type(module).__name__
+    if getattr(getattr(module, "config", None), "is_encoder_decoder", False):
+        raise UnsupportedFamilyError(
+            f"{what} is an encoder-decoder model; a decoder alone is needed, "
+            f"supported families: {', '.join(families.families())}."
+        )
     for name, parameter in module.named_parameters():
         if torch.isnan(parameter).any():
-            raise LoadError(f"The weights of {model_name or type(module).__name__} are broken: {name} contains NaN.")
+            raise LoadError(f"The weights of {what} are broken: {name} contains NaN.")
+        # Torch looks for no infinity in 8-bit types.
+        if parameter.element_size() > 1 and torch.isinf(parameter).any():
+            raise LoadError(f"The weights of {what} are broken: {name} contains infinity.")
     module.eval()
     if not check:
         return HookedModel(module, tokenizer, model_name)
@@ -87,6 +102,19 @@ def _dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
         return None
     if not isinstance(found, torch.dtype) or not found.is_floating_point:
         raise InputError(f"{dtype!r} is no floating-point type; use for example 'float32' or torch.bfloat16.")
+    return found
+
+
+def _device(device: torch.device | str | None) -> torch.device | None:
+    """A device that tensors can be made on. Raises InputError for any other."""
+    if device is None:
+        return None
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
+        usable = "'cpu', 'cuda'" if torch.cuda.is_available() else "'cpu'"
+        raise InputError(f"Device {str(device)!r} cannot be used here; use for example {usable}.") from error
     return found
 
 
@@ -135,14 +163,34 @@ def _pretrained(name: str, dtype: torch.dtype | None, with_tokenizer: bool, **op
     what = str(Path(name) / options["gguf_file"]) if "gguf_file" in options else name
     try:
         loader: Any = AutoModelForCausalLM
-        module, info = loader.from_pretrained(
-            name, dtype=dtype or "auto", output_loading_info=True, trust_remote_code=False, **options
-        )
+        with _without_report():
+            module, info = loader.from_pretrained(
+                name,
+                dtype=dtype or "auto",
+                output_loading_info=True,
+                trust_remote_code=False,
+                ignore_mismatched_sizes=True,
+                **options,
+            )
     except Exception as error:  # whatever three libraries raise for a bad checkpoint
         raise _explained(what, error, is_local="revision" not in options) from error
+    mismatched = sorted(info["mismatched_keys"])
+    if mismatched:
+        key, stored, needed = mismatched[0]
+        raise LoadError(
+            f"{what} does not fit its configuration: {key} is {list(stored)} in the file and {list(needed)} "
+            "in the model."
+        )
     missing = sorted(info["missing_keys"])
     if missing:
         raise LoadError(f"{what} lacks {len(missing)} of the model's weights, for example {missing[0]}.")
+    beyond = _beyond(module, info["unexpected_keys"])
+    if beyond:
+        warnings.warn(
+            f"{what} holds weights of layers that its configuration does not have, for example {beyond[0]}; "
+            "they are left out.",
+            stacklevel=4,
+        )
     if not with_tokenizer:
         return module, None
     options.pop("use_safetensors", None)
@@ -151,6 +199,33 @@ def _pretrained(name: str, dtype: torch.dtype | None, with_tokenizer: bool, **op
     except Exception as error:  # a model is useful without one; to_tokens says that it is missing
         warnings.warn(f"{what} was loaded without its tokenizer: {_sentence(error)}", stacklevel=4)
         return module, None
+
+
+@contextmanager
+def _without_report() -> Iterator[None]:
+    """Keep transformers from printing its table of keys; what matters in it becomes a sentence here."""
+    from transformers.utils import logging as told
+
+    before = told.get_verbosity()
+    told.set_verbosity(max(before, logging.ERROR))
+    try:
+        yield
+    finally:
+        told.set_verbosity(before)
+
+
+def _beyond(module: nn.Module, keys: Iterable[str]) -> list[str]:
+    """Keys of blocks past the last one of a list of blocks in the model."""
+    found = []
+    lists = [(name, len(part)) for name, part in module.named_modules() if isinstance(part, nn.ModuleList)]
+    for key in sorted(keys):
+        match = re.match(r"(.+?)\.(\d+)\.", key)
+        if match is None:
+            continue
+        counts = [count for name, count in lists if f".{name}".endswith(f".{match[1]}")]
+        if counts and int(match[2]) >= max(counts):
+            found.append(key)
+    return found
 
 
 def _explained(what: str, error: Exception, is_local: bool) -> LoadError:
