@@ -59,18 +59,22 @@ class ActivationCache(Mapping[str, Tensor]):
         """The canonical name of a key; a key that names no hook point comes back as it is spelled."""
         if isinstance(key, str):
             return self._points.aliases.get(key, key)
+        if not isinstance(key, tuple) or not 1 <= len(key) <= 3 or not isinstance(key[0], str):
+            raise InputError(f"{key!r} is no key; use a hook name, or a short name and a layer as in cache['z', 0].")
         short, layer, section = (*key, None, None)[:3]
         if layer is None:
             if short in ("embed", "pos_embed", "logits"):
                 return f"hook_{short}"
             return self._points.aliases.get(short, short)
+        if not hasattr(layer, "__index__"):
+            raise InputError(f"Layer {layer!r} is no whole number; use for example cache[{short!r}, 0].")
         if not -self.n_layers <= layer < self.n_layers:
             raise InputError(f"Layer {layer} is out of range: the model has layers 0 to {self.n_layers - 1}.")
         if section is not None and section not in SECTIONS:
             raise InputError(f"{section!r} is no part of a block; use 'attn', 'mixer' or 'mlp'.")
         place = SECTIONS[section] if section is not None else _section(short)
         tail = f"{place}.hook_{short}" if place else f"hook_{short}"
-        return self.name_of(f"blocks.{layer % self.n_layers}.{tail}")
+        return self.name_of(f"blocks.{int(layer) % self.n_layers}.{tail}")
 
     @property
     def nbytes(self) -> int:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from workbench.errors import InputError
 from workbench.hooks import HookFunction, HookPoint
-from workbench.model import HookedModel
+from workbench.model import HookedModel, ModelInput
 
 Part: TypeAlias = Literal["heads", "mixer", "mlp", "layer"]
 Method: TypeAlias = Literal["zero", "mean", "resample"]
@@ -99,10 +99,39 @@ class Site:
         mlp = f"{block}.hook_mlp_out"
         if self.part == "mlp" and mlp not in model.points:
             raise InputError(f"{self} names an MLP, and layer {self.layer} has none.")
+        if self.part == "layer":
+            self._check_removable(model)
         tails = {"mixer": ["mixer.hook_out"], "mlp": ["hook_mlp_out"], "layer": ["mixer.hook_out"]}[self.part]
         if self.part == "layer" and mlp in model.points:
             tails.append("hook_mlp_out")
         return [model.points[f"{block}.{tail}"].name for tail in tails]
+
+    def _check_removable(self, model: HookedModel) -> None:
+        """Refuse a block that is not the identity without its parts: there, no hook takes the whole layer away."""
+        if model.layout.blocks[self.layer].additive:
+            return
+        seen: list[Tensor] = []
+
+        def zero(tensor: Tensor, hook: HookPoint) -> Tensor:
+            return torch.zeros_like(tensor)
+
+        def keep(tensor: Tensor, hook: HookPoint) -> None:
+            seen.append(tensor.detach().clone())
+
+        block = f"blocks.{self.layer}"
+        parts = [part for part in (f"{block}.mixer.hook_out", f"{block}.hook_mlp_out") if part in model.points]
+        ends = [f"{block}.hook_resid_pre", f"{block}.hook_resid_post"]
+        tokens = torch.arange(min(4, model.cfg.d_vocab))[None]
+        hooks = [*((part, zero) for part in parts), *((end, keep) for end in ends)]
+        with torch.no_grad():
+            model.run_with_hooks(tokens, fwd_hooks=hooks, return_type=None)
+        before, after = seen
+        if not torch.allclose(after, before, rtol=1e-3, atol=1e-5):
+            raise InputError(
+                f"{self} cannot be taken away as a whole: without its mixer and MLP, block {self.layer} of "
+                f"{model.cfg.model_name} still changes the residual stream, as by a norm after the sum; "
+                f"ablate its parts, for example {self}.mixer."
+            )
 
 
 SiteLike: TypeAlias = "Site | str"
@@ -114,7 +143,12 @@ def as_sites(sites: SiteLike | Iterable[SiteLike]) -> list[Site]:
     Raises:
         InputError: a spelling is wrong, or the same head or part is named twice.
     """
+    if not isinstance(sites, Iterable | Site):
+        raise InputError(f"{sites!r} is no site; write L5H1, L5H0:64, L5.mixer, L5.mlp or L5.")
     several = [sites] if isinstance(sites, Site | str) else list(sites)
+    for site in several:
+        if not isinstance(site, Site | str):
+            raise InputError(f"{site!r} is no site; head 1 of layer 0 is written 'L0H1', or Site.heads(0, 1).")
     parsed = [site if isinstance(site, Site) else Site.parse(site) for site in several]
     by_layer: dict[int, list[Site]] = {}
     for site in parsed:
@@ -155,21 +189,21 @@ class Reference:
     def record(
         cls,
         model: HookedModel,
-        tokens: Int[Tensor, "batch time"],
+        tokens: ModelInput,
         sites: SiteLike | Iterable[SiteLike],
         attention_mask: Int[Tensor, "batch time"] | Bool[Tensor, "batch time"] | None = None,
     ) -> Reference:
-        """Run the model as it is and keep what passes at the sites."""
+        """Run the model as it is on texts or tokens and keep what passes at the sites, and the mask of padding."""
         values: dict[str, Tensor] = {}
 
         def keep(tensor: Tensor, hook: HookPoint) -> None:
             values[hook.name] = tensor.detach()
 
         names = sorted({name for site in as_sites(sites) for name in site.hook_names(model)})
-        options = {} if attention_mask is None else {"attention_mask": attention_mask}
+        ids, mask = model.prepared(tokens, attention_mask)
         with torch.no_grad():
-            model.run_with_hooks(tokens, fwd_hooks=[(name, keep) for name in names], return_type=None, **options)
-        return cls(values, None if attention_mask is None else attention_mask.bool())
+            model.run_with_hooks(ids, fwd_hooks=[(name, keep) for name in names], return_type=None, attention_mask=mask)
+        return cls(values, None if mask is None else mask.bool())
 
     def mean(self, name: str, per_position: bool) -> Float[Tensor, "one time_or_one ..."]:
         """Mean over sequences, and over positions too unless `per_position`; padding does not count."""
@@ -237,7 +271,7 @@ class Ablate:
         self.seed = seed
 
     def hooks(
-        self, model: HookedModel, tokens: Tensor | None = None, attention_mask: Tensor | None = None
+        self, model: HookedModel, tokens: ModelInput | None = None, attention_mask: Tensor | None = None
     ) -> list[tuple[str, HookFunction]]:
         """Hooks for ``model.run_with_hooks(tokens, fwd_hooks=...)`` or ``with model.hooks(fwd_hooks=...)``.
 
@@ -245,7 +279,7 @@ class Ablate:
 
         Args:
             model: a hooked model.
-            tokens: what will be run; needed for mean and resample ablation without a reference.
+            tokens: what will be run, texts or tokens; needed for mean and resample ablation without a reference.
             attention_mask: 1 or True where `tokens` are text, 0 where they are padding.
 
         Raises:
@@ -265,22 +299,23 @@ class Ablate:
 
     @contextmanager
     def applied(
-        self, model: HookedModel, tokens: Tensor | None = None, attention_mask: Tensor | None = None
+        self, model: HookedModel, tokens: ModelInput | None = None, attention_mask: Tensor | None = None
     ) -> Iterator[None]:
         """``with ablate.applied(model, tokens): model(tokens)``; see `hooks` for the arguments."""
         with model.hooks(fwd_hooks=self.hooks(model, tokens, attention_mask)):
             yield
 
-    def _reference(self, model: HookedModel, tokens: Tensor | None, attention_mask: Tensor | None) -> Reference:
+    def _reference(self, model: HookedModel, tokens: ModelInput | None, attention_mask: Tensor | None) -> Reference:
         if isinstance(self.reference, Reference):
             return self.reference
         if self.reference is not None:
             return Reference.record(model, self.reference, self.sites, self.reference_mask)
         if tokens is None:
             raise InputError(f"{self.method} ablation needs the tokens that will be run, or a reference.")
-        if self.method == "resample" and tokens.shape[0] == 1:
+        ids, mask = model.prepared(tokens, attention_mask)
+        if self.method == "resample" and ids.shape[0] == 1:
             raise InputError("One sequence cannot be resampled from itself; give several, or a reference.")
-        return Reference.record(model, tokens, self.sites, attention_mask)
+        return Reference.record(model, ids, self.sites, mask)
 
     def _edit(self, name: str, heads: list[int] | None, recorded: Reference | None) -> HookFunction:
         mean = recorded.mean(name, self.per_position) if recorded is not None and self.method == "mean" else None

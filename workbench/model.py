@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -13,7 +14,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from workbench.cache import ActivationCache, Recorder
-from workbench.config import describe
+from workbench.config import ModelConfig, describe
 from workbench.errors import InputError, LoadError
 from workbench.families.base import MixerAdapter
 from workbench.families.layouts import find_layout
@@ -24,12 +25,13 @@ from workbench.instrument import Instrument
 from workbench.loss import next_token_loss
 from workbench.stock import StockCall, StockOutput, positions
 from workbench.stopping import Stopped, stopping
-from workbench.tokens import Tokens
+from workbench.tokens import Tokens, as_integers, check_choice
 
 if TYPE_CHECKING:
     from workbench.attention import ImplicitAttention
 
 ModelInput: TypeAlias = "str | Sequence[str] | Sequence[int] | Tensor"
+Mask: TypeAlias = "Int[Tensor, 'batch time'] | Sequence[int] | Sequence[Sequence[int]] | None"
 ReturnType: TypeAlias = Literal["logits", "loss", "both"] | None
 Hooks: TypeAlias = "Iterable[tuple[NamesFilter, HookFunction]]"
 
@@ -44,7 +46,6 @@ class HookedModel(nn.Module):
 
     Attributes:
         wrapped: the stock module (hooked as long as this object is in use; see `unwrap`).
-        cfg: sizes and names.
         layout: where the parts are.
         points: every hook point by name, aliases included.
     """
@@ -65,11 +66,39 @@ class HookedModel(nn.Module):
         self.wrapped = module
         self._call = StockCall(module)
         self.layout = find_layout(module, self._call)
-        self.cfg = describe(module, self.layout, model_name or type(module).__name__)
+        self._cfg = describe(module, self.layout, model_name or type(module).__name__)
         self.tokens = Tokens(tokenizer, self.cfg.d_vocab, self.cfg.n_ctx, self.cfg.model_name)
         self._instrument = Instrument(module, self.layout)
         self.points: HookPoints = self._instrument.points
         _hooked.add(module)
+
+    def __repr__(self) -> str:
+        cfg = self.cfg
+        heads = cfg.n_heads if isinstance(cfg.n_heads, list) else [cfg.n_heads]
+        several = f"{min(heads)} to {max(heads)}" if len(heads) > 1 else str(heads[0])
+        return (
+            f"HookedModel({cfg.model_name}: {cfg.family}, {cfg.n_layers} layers, {several} heads, "
+            f"d_model {cfg.d_model}, {str(cfg.dtype).removeprefix('torch.')}, {cfg.device})"
+        )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> HookedModel:
+        """Refused: the hook points are functions that hold this very module's parts.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(
+            f"{self.cfg.model_name} cannot be copied while it is hooked; load it a second time, "
+            "or copy the module that unwrap() returns."
+        )
+
+    @property
+    def cfg(self) -> ModelConfig:
+        """Sizes and names; dtype and device are those of the weights as they are now."""
+        weight = self.layout.embed.weight
+        if (weight.dtype, weight.device) != (self._cfg.dtype, self._cfg.device):
+            self._cfg = replace(self._cfg, dtype=weight.dtype, device=weight.device)
+        return self._cfg
 
     @property
     def adapters(self) -> list[MixerAdapter]:
@@ -90,13 +119,6 @@ class HookedModel(nn.Module):
     def pad_id(self) -> int:
         """The token that fills short rows."""
         return self.tokens.pad_id
-
-    def to(self, *args: Any, **kwargs: Any) -> HookedModel:
-        """Move or cast the weights, as `torch.nn.Module.to`."""
-        super().to(*args, **kwargs)
-        weight = self.layout.embed.weight
-        self.cfg = replace(self.cfg, dtype=weight.dtype, device=weight.device)
-        return self
 
     def unwrap(self) -> nn.Module:
         """Take everything out again and return the stock module; this object is of no use afterwards."""
@@ -141,7 +163,7 @@ class HookedModel(nn.Module):
     def forward(
         self,
         input: ModelInput,
-        attention_mask: Int[Tensor, "batch time"] | None = None,
+        attention_mask: Mask = None,
         return_type: ReturnType = "logits",
         loss_per_token: bool = False,
         prepend_bos: bool | None = None,
@@ -158,9 +180,10 @@ class HookedModel(nn.Module):
             stop_at_layer: run only the blocks before this one and return the residual stream [B,T,D] there.
 
         Raises:
-            InputError: see `Tokens.checked` and `Tokens.encode`.
+            InputError: no such `return_type`; see `Tokens.checked` and `Tokens.encode` for the rest.
         """
-        tokens, mask = self._prepared(input, attention_mask, prepend_bos)
+        check_choice("return_type", return_type, ("logits", "loss", "both", None))
+        tokens, mask = self.prepared(input, attention_mask, prepend_bos)
         logits, residual = self._run(tokens, mask, stop_at_layer)
         if residual is not None:
             return residual
@@ -196,11 +219,29 @@ class HookedModel(nn.Module):
         with self.points.attached(fwd_hooks, bwd_hooks):
             yield self
 
-    def run_with_hooks(self, input: ModelInput, *, fwd_hooks: Hooks = (), bwd_hooks: Hooks = (), **kwargs: Any) -> Any:
+    def run_with_hooks(
+        self,
+        input: ModelInput,
+        *,
+        fwd_hooks: Hooks = (),
+        bwd_hooks: Hooks = (),
+        reset_hooks_end: bool = True,
+        clear_contexts: bool = False,
+        **kwargs: Any,
+    ) -> Any:
         """`forward` with hooks: ``(name or filter, fn)`` pairs, ``fn(tensor, hook)`` returning a tensor or None.
 
         Backward hooks ``fn(grad, hook)`` fire when the caller calls ``backward`` on something made of the result.
+
+        Args:
+            reset_hooks_end: TransformerLens' word; the hooks always go at the end, so only True is taken.
+            clear_contexts: TransformerLens' word; there are no contexts to clear, so either is taken.
+
+        Raises:
+            InputError: the hooks are to stay.
         """
+        if not reset_hooks_end:
+            raise InputError("Hooks do not outlast a run, so reset_hooks_end=False is not taken; use model.hooks(...).")
         with self.points.attached(fwd_hooks, bwd_hooks):
             return self(input, **kwargs)
 
@@ -208,10 +249,11 @@ class HookedModel(nn.Module):
         self,
         input: ModelInput,
         names_filter: NamesFilter = None,
-        attention_mask: Int[Tensor, "batch time"] | None = None,
+        attention_mask: Mask = None,
         return_type: ReturnType = "logits",
         stop_at_layer: int | None = None,
         device: torch.device | str | None = None,
+        remove_batch_dim: bool = False,
         **kwargs: Any,
     ) -> tuple[Any, ActivationCache]:
         """`forward`, and what the hook points showed.
@@ -219,8 +261,10 @@ class HookedModel(nn.Module):
         Args:
             names_filter: which points (see `HookPoints.select`); None means all that are not built on request.
             device: where the recorded tensors go; None leaves them where they are.
+            remove_batch_dim: record one sequence without its batch axis.
 
         Raises:
+            InputError: the batch axis is to go and there are several sequences.
             HookNameError: the filter matches nothing.
             HookNeverFiredError: a point that was asked for was not reached.
         """
@@ -230,13 +274,14 @@ class HookedModel(nn.Module):
             result = self(
                 input, attention_mask=attention_mask, return_type=return_type, stop_at_layer=stop_at_layer, **kwargs
             )
-        return result, recorder.cache(self.points, self.cfg.n_layers)
+        cache = recorder.cache(self.points, self.cfg.n_layers)
+        return result, cache.remove_batch_dim() if remove_batch_dim else cache
 
     def generate(
         self,
         input: ModelInput,
         max_new_tokens: int = 20,
-        attention_mask: Int[Tensor, "batch time"] | None = None,
+        attention_mask: Mask = None,
         temperature: float = 0.0,
         top_k: int | None = None,
         top_p: float | None = None,
@@ -261,7 +306,8 @@ class HookedModel(nn.Module):
         Raises:
             InputError: as `forward`; padding on the right; an option out of range.
         """
-        tokens, mask = self._prepared(input, attention_mask, prepend_bos, new=max_new_tokens)
+        check_choice("return_type", return_type, ("input", "tokens", "str"))
+        tokens, mask = self.prepared(input, attention_mask, prepend_bos, new=max_new_tokens)
         stop = self.tokens.eos_ids if stop_at_eos else set()
         use_cache = use_cache and self._call.cache_name is not None
         out = generate(self, tokens, mask, max_new_tokens, temperature, top_k, top_p, stop, seed, use_cache)
@@ -278,7 +324,7 @@ class HookedModel(nn.Module):
         input: ModelInput,
         layer: int,
         scope: Literal["core", "mixer"] = "core",
-        attention_mask: Int[Tensor, "batch time"] | None = None,
+        attention_mask: Mask = None,
     ) -> ImplicitAttention:
         """How one layer's tokens read each other on this input; the model runs only up to that layer.
 
@@ -290,9 +336,7 @@ class HookedModel(nn.Module):
         form = self.mixer_form(input, layer, attention_mask)
         return ImplicitAttention(form, scope=scope, layer=self.layer_index(layer))
 
-    def mixer_form(
-        self, input: ModelInput, layer: int, attention_mask: Int[Tensor, "batch time"] | None = None
-    ) -> MixerForm:
+    def mixer_form(self, input: ModelInput, layer: int, attention_mask: Mask = None) -> MixerForm:
         """What one layer's mixer did to this input; the model runs only up to that layer."""
         adapter = self.adapters[self.layer_index(layer)]
         recorded: list[MixerForm] = []
@@ -301,7 +345,7 @@ class HookedModel(nn.Module):
             recorded.append(form)
             raise Stopped
 
-        tokens, mask = self._prepared(input, attention_mask)
+        tokens, mask = self.prepared(input, attention_mask)
         with adapter.recorded_by(record):
             self._run(tokens, mask, None)
         return recorded[0]
@@ -311,7 +355,7 @@ class HookedModel(nn.Module):
         input: ModelInput,
         layers: Iterable[int] | None = None,
         scope: Literal["core", "mixer"] = "core",
-        attention_mask: Int[Tensor, "batch time"] | None = None,
+        attention_mask: Mask = None,
     ) -> Iterator[tuple[int, ImplicitAttention]]:
         """Yield ``(layer, implicit attention)`` one layer at a time, from one forward pass.
 
@@ -321,7 +365,7 @@ class HookedModel(nn.Module):
         from workbench.pausing import paused
 
         wanted = range(self.cfg.n_layers) if layers is None else sorted({self.layer_index(i) for i in layers})
-        tokens, mask = self._prepared(input, attention_mask)
+        tokens, mask = self.prepared(input, attention_mask)
 
         def forward(emit: Any) -> None:
             with ExitStack() as stack:
@@ -340,6 +384,7 @@ class HookedModel(nn.Module):
 
     def layer_index(self, layer: int) -> int:
         """A layer number from 0 on; negative numbers count from the end. Raises InputError when out of range."""
+        layer = _whole("layer", layer)
         if not -self.cfg.n_layers <= layer < self.cfg.n_layers:
             raise InputError(
                 f"Layer {layer} is out of range: {self.cfg.model_name} has layers 0 to {self.cfg.n_layers - 1}."
@@ -349,6 +394,7 @@ class HookedModel(nn.Module):
     def head_index(self, layer: int, head: int) -> int:
         """A head number from 0 on; negative numbers count from the end. Raises InputError when out of range."""
         heads = self.adapters[self.layer_index(layer)].n_heads
+        head = _whole("head", head)
         if not -heads <= head < heads:
             raise InputError(f"Head {head} is out of range: layer {layer} has heads 0 to {heads - 1}.")
         return head % heads
@@ -364,8 +410,8 @@ class HookedModel(nn.Module):
             except Stopped as stopped:
                 return tokens.new_empty(0), stopped.residual
 
-    def _prepared(
-        self, input: ModelInput, attention_mask: Tensor | None, prepend_bos: bool | None = None, new: int = 0
+    def prepared(
+        self, input: ModelInput, attention_mask: Any, prepend_bos: bool | None = None, new: int = 0
     ) -> tuple[Tensor, Tensor | None]:
         """Checked tokens and mask on the model's device; a mask of ones is dropped."""
         if self.wrapped not in _hooked:
@@ -375,9 +421,11 @@ class HookedModel(nn.Module):
                 raise InputError("An attention mask goes with tokens; texts get theirs from the tokenizer.")
             tokens, attention_mask = self.tokens.encode(input, prepend_bos)  # type: ignore[arg-type]
         else:
-            tokens = torch.as_tensor(input)
+            tokens = as_integers("Tokens", input)
         if tokens.dim() == 1:
             tokens = tokens[None]
+        if attention_mask is not None:
+            attention_mask = as_integers("An attention mask", attention_mask)
         if attention_mask is not None and attention_mask.dim() == 1:
             attention_mask = attention_mask[None]
         self.tokens.checked(tokens, attention_mask, new)
@@ -385,3 +433,10 @@ class HookedModel(nn.Module):
         if attention_mask is None or bool(attention_mask.all()):
             return tokens, None
         return tokens, attention_mask.to(self.cfg.device).long()
+
+
+def _whole(what: str, number: object) -> int:
+    try:
+        return operator.index(number)  # type: ignore[arg-type]
+    except TypeError:
+        raise InputError(f"{number!r} is no {what} number; {what}s are counted with whole numbers from 0.") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Literal
 
 import torch
@@ -10,6 +10,30 @@ from jaxtyping import Int
 from torch import Tensor
 
 from workbench.errors import InputError
+
+
+def check_choice(option: str, value: object, choices: Collection[object]) -> None:
+    """Refuse a value that is none of an option's. Raises InputError, which lists them."""
+    if not any(value is choice or value == choice for choice in choices):
+        raise InputError(f"{option} is {value!r}; it must be one of {', '.join(map(repr, choices))}.")
+
+
+def as_integers(what: str, values: Any) -> Tensor:
+    """Token ids or a mask as a tensor; `what` names them in the refusal.
+
+    Raises:
+        InputError: no tensor can be made of them.
+    """
+    if isinstance(values, Tensor):
+        return values
+    try:
+        if isinstance(values, bytes | bytearray):
+            raise TypeError
+        return torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"{what} cannot be made of this {type(values).__name__}; give a tensor or integers in rows of one length."
+        ) from error
 
 
 class Tokens:
@@ -64,8 +88,10 @@ class Tokens:
                 token; False adds no special token.
 
         Raises:
-            InputError: no tokenizer, no text, a text without a token, or no beginning-of-text token to prepend.
+            InputError: no tokenizer, no text, a text without a token, no beginning-of-text token to prepend, or no such
+                side.
         """
+        check_choice("padding_side", padding_side, ("left", "right"))
         tokenizer = self.needed()
         texts = [text] if isinstance(text, str) else list(text)
         if not texts:
@@ -120,12 +146,12 @@ class Tokens:
             InputError: not integers, empty, outside the vocabulary, longer than the positions, or a mask of another
                 shape or with an empty row.
         """
+        if tokens.numel() == 0:
+            raise InputError("There are no tokens: at least one sequence of at least one token is needed.")
         if tokens.dtype not in (torch.int64, torch.int32) or tokens.dim() != 2:
             raise InputError(
                 f"Tokens must be integers of shape [batch, time]; these are {tokens.dtype}, {list(tokens.shape)}."
             )
-        if tokens.numel() == 0:
-            raise InputError("There are no tokens: at least one sequence of at least one token is needed.")
         low, high = tokens.aminmax()
         if low < 0 or high >= self.d_vocab:
             wrong = int(low) if low < 0 else int(high)
