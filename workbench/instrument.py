@@ -153,7 +153,7 @@ class _Replacement:
     def __init__(
         self, block: BlockLayout, stream: Tensor, mixed: Tensor, edited: Tensor, name: str, must: bool
     ) -> None:
-        """Take the place of ``stream + mixed``; `must`: whether `edited` is other numbers, not to be lost in silence."""
+        """Take the place of ``stream + mixed``; `must`: whether `edited` is other numbers, not to be lost."""
         self._thread = threading.get_ident()
         self._mixed, self._total, self._edited = mixed, (stream + mixed).detach(), edited
         self._name, self._must = name, must
