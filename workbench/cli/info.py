@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from workbench.kernels.forms import Form
     from workbench.model import HookedModel
 
-CHECK_TOKENS = 64
+# More than one chunk of the recurrences, so that carrying a state from chunk to chunk is checked as well.
+CHECK_TOKENS = 160
 
 
 def info(
@@ -40,8 +41,12 @@ def info(
         for name, point in opened.points.items():
             asked = "  (on request)" if point.on_request else ""
             output.console.print(f"{name} \\[{', '.join(point.axes)}]{asked}", highlight=False, soft_wrap=True)
-    result = {**facts, "check_tokens": CHECK_TOKENS, "check": layers}
+    result = {**facts, "check_tokens": _length(opened), "check": layers}
     output.save({**result, "hook_names": opened.hook_names} if hooks else result)
+
+
+def _length(model: HookedModel) -> int:
+    return min(CHECK_TOKENS, model.cfg.n_ctx or CHECK_TOKENS)
 
 
 def check_layers(model: HookedModel, output: Output, seed: int = 0) -> list[dict[str, Any]]:
@@ -49,9 +54,8 @@ def check_layers(model: HookedModel, output: Output, seed: int = 0) -> list[dict
     import torch
     from rich.progress import track
 
-    length = min(CHECK_TOKENS, model.cfg.n_ctx or CHECK_TOKENS)
     generator = torch.Generator().manual_seed(seed)
-    tokens = torch.randint(model.cfg.d_vocab, (1, length), generator=generator)
+    tokens = torch.randint(model.cfg.d_vocab, (1, _length(model)), generator=generator)
     rows: list[dict[str, Any]] = []
     with torch.no_grad():
         core = track(
@@ -110,7 +114,7 @@ def _print(output: Output, model: HookedModel, facts: dict[str, Any], layers: li
         table.add_row(name, value)
     output.console.print(table, highlight=False)
     output.console.print(
-        f"\nImplicit attention: error of A v against the layer's own output, {CHECK_TOKENS} random tokens",
+        f"\nImplicit attention: error of A v against the layer's own output, {_length(model)} random tokens",
         highlight=False,
     )
     checks = Table()
