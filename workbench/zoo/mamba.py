@@ -13,6 +13,7 @@ from workbench.kernels.diagonal_decay.cpu import selective_scan
 from workbench.zoo.cache import LayerCache
 from workbench.zoo.config import ZooConfig
 from workbench.zoo.convolution import causal_convolution
+from workbench.zoo.initialisation import initialise_state_space
 from workbench.zoo.registry import register
 
 
@@ -55,20 +56,13 @@ class Mamba(nn.Module):
                 self.d_inner, self.options.get("dt_min", 1e-3), self.options.get("dt_max", 0.1)
             )
         )
-        for linear in (self.in_proj, self.x_proj, self.out_proj):
-            nn.init.kaiming_uniform_(linear.weight, a=math.sqrt(5))
-        nn.init.kaiming_uniform_(self.conv1d.weight, a=math.sqrt(5))
-        if self.conv1d.bias is not None:
-            nn.init.zeros_(self.conv1d.bias)
-        scheme = self.options.get("initialisation", "reference")
-        if scheme == "mimetic":
-            self.A_log.sub_(math.log(self.options.get("slow_decay", 100.0)))
-            source, read = self.x_proj.weight[self.dt_rank :].split(self.state_size)
-            read.copy_(source)
-            self.conv1d.weight.mul_(0.3)
-            self.conv1d.weight[:, 0, -1] += 1.0
-        elif scheme != "reference":
-            raise ValueError(f"initialisation {scheme!r} is neither 'reference' nor 'mimetic'")
+        initialise_state_space(
+            (self.in_proj, self.x_proj, self.out_proj),
+            self.conv1d,
+            self.A_log,
+            self.x_proj.weight[self.dt_rank :],
+            self.options,
+        )
 
     def forward(
         self,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -12,6 +10,7 @@ from torch.nn import functional as F
 from workbench.zoo.cache import LayerCache
 from workbench.zoo.config import ZooConfig
 from workbench.zoo.convolution import causal_convolution
+from workbench.zoo.initialisation import initialise_state_space
 from workbench.zoo.mamba import inverse_softplus_of_log_uniform, padding
 from workbench.zoo.registry import register
 from workbench.zoo.ssd import chunked_scalar_decay
@@ -71,21 +70,8 @@ class Mamba2(nn.Module):
                 self.n_heads, self.options.get("dt_min", 1e-3), self.options.get("dt_max", 0.1)
             )
         )
-        for linear in (self.in_proj, self.out_proj):
-            nn.init.kaiming_uniform_(linear.weight, a=math.sqrt(5))
-        nn.init.kaiming_uniform_(self.conv1d.weight, a=math.sqrt(5))
-        if self.conv1d.bias is not None:
-            nn.init.zeros_(self.conv1d.bias)
-        scheme = self.options.get("initialisation", "reference")
-        if scheme == "mimetic":
-            self.A_log.sub_(math.log(self.options.get("slow_decay", 100.0)))
-            start = 2 * self.d_inner
-            source, read = self.in_proj.weight[start : start + 2 * self.state_size].split(self.state_size)
-            read.copy_(source)
-            self.conv1d.weight.mul_(0.3)
-            self.conv1d.weight[:, 0, -1] += 1.0
-        elif scheme != "reference":
-            raise ValueError(f"initialisation {scheme!r} is neither 'reference' nor 'mimetic'")
+        source_and_read = self.in_proj.weight[2 * self.d_inner :][: 2 * self.state_size]
+        initialise_state_space((self.in_proj, self.out_proj), self.conv1d, self.A_log, source_and_read, self.options)
 
     def forward(
         self,
