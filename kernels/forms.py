@@ -3,9 +3,12 @@
 Notation, for one head: query `q_t` and key `k_t` in R^K, value `v_t` in R^V, state `S_t` in R^(K x V), natural-log
 decay at most 0. A recurrent form means
 
-    S_t = M_t S_{t-1} + w_t k_t v_t'        o_t = S_t' q_t        A[t, s] = w_s q_t' (M_t ... M_{s+1}) k_s
+    S_t = M_t S_{t-1} + w_t k_t v_t'        o_t = r_t S_t' q_t        A[t, s] = r_t w_s q_t' (M_t ... M_{s+1}) k_s
 
 and every form means ``o = A v``, with `A` a causal ``[time, source]`` matrix per head that its value channels share.
+`w` (`write`) and `r` (`read`) are 1 unless a family has them: `read` is where a normaliser goes, one over it. With
+`diagonal` the reading is exclusive (RWKV): row `t` reads the state as step ``t - 1`` left it, before the decay of step
+`t`, and ``A[t, t]`` is `diagonal` itself (the bonus of the current token; `read` does not multiply it).
 Tensors are laid out sequence first. `q` and `k` may have fewer heads than `v` (grouped queries, shared B and C): head
 `h` of `v` then reads group ``h // (heads // groups)``.
 """
@@ -53,6 +56,8 @@ class ScalarDecay:
 
     Attributes:
         write: `w` above, the strength with which a source is written (Mamba-2's time step); None means 1.
+        read: `r` above (one over mLSTM's normaliser); None means 1.
+        diagonal: ``A[t, t]`` of an exclusive reader; None for the usual, inclusive reading.
     """
 
     q: Float[Tensor, "batch time groups key"]
@@ -60,6 +65,8 @@ class ScalarDecay:
     v: Float[Tensor, "batch time heads value"]
     log_decay: Float[Tensor, "batch time heads"]
     write: Float[Tensor, "batch time heads"] | None = None
+    read: Float[Tensor, "batch time heads"] | None = None
+    diagonal: Float[Tensor, "batch time heads"] | None = None
 
     @property
     def heads(self) -> int:
@@ -76,6 +83,8 @@ class DiagonalDecay:
             Mamba-1 stores its time step once a channel and not once a state dimension.
         rate: non-negative factor a head and key dimension, or None.
         write: `w` above (Mamba-1's time step); None means 1.
+        read: `r` above (one over RWKV-4's normaliser); None means 1.
+        diagonal: ``A[t, t]`` of an exclusive reader (RWKV-4, 5, 6); None for the usual, inclusive reading.
     """
 
     q: Float[Tensor, "batch time groups key"]
@@ -84,6 +93,8 @@ class DiagonalDecay:
     log_decay: Float[Tensor, "batch time heads key_or_one"]
     rate: Float[Tensor, "heads key"] | None = None
     write: Float[Tensor, "batch time heads"] | None = None
+    read: Float[Tensor, "batch time heads"] | None = None
+    diagonal: Float[Tensor, "batch time heads"] | None = None
 
     @property
     def heads(self) -> int:
@@ -91,5 +102,57 @@ class DiagonalDecay:
         return self.v.shape[2]
 
 
-RecurrentForm: TypeAlias = ScalarDecay | DiagonalDecay
-Form: TypeAlias = Softmax | ScalarDecay | DiagonalDecay
+@dataclass(frozen=True)
+class Delta:
+    """``M_t = (I - e_t p_t') diag(exp(log_decay_t))``: diagonal plus rank one.
+
+    DeltaNet, Gated DeltaNet and KDA erase what they are about to write, ``p = k`` and ``e = w k`` (the defaults), which
+    is ``S_t = D_t S_{t-1} + w_t k_t (v_t - S_{t-1}' D_t k_t)'``. RWKV-7 has directions of its own; its probe looks at
+    the state before the decay, which is `p` divided by the decay.
+
+    Attributes:
+        log_decay: ``[batch, time, heads, key]``, or ``[batch, time, heads, 1]`` for one decay a head.
+        probe: `p` above, the direction in which the decayed state is looked at; None means `k`.
+        erase: `e` above, the direction along which what was found is taken away; None means ``write * k``.
+        write: `w` above (the delta rule's beta); None means 1.
+        read, diagonal: as for the decays.
+    """
+
+    q: Float[Tensor, "batch time groups key"]
+    k: Float[Tensor, "batch time groups key"]
+    v: Float[Tensor, "batch time heads value"]
+    log_decay: Float[Tensor, "batch time heads key_or_one"]
+    probe: Float[Tensor, "batch time probes key"] | None = None
+    erase: Float[Tensor, "batch time erases key"] | None = None
+    write: Float[Tensor, "batch time heads"] | None = None
+    read: Float[Tensor, "batch time heads"] | None = None
+    diagonal: Float[Tensor, "batch time heads"] | None = None
+
+    @property
+    def heads(self) -> int:
+        """Number of heads."""
+        return self.v.shape[2]
+
+
+@dataclass(frozen=True)
+class Toeplitz:
+    """``A[t, s] = kernel[t - s]``, whatever the input: S4's convolution, short convolutions (LFM2).
+
+    The state is the shift register of a finite filter, the last ``lags - 1`` values ``[batch, heads, lags - 1, value]``
+    with the latest one first.
+
+    Attributes:
+        kernel: weight of the value `lag` steps back, the current one first.
+    """
+
+    v: Float[Tensor, "batch time heads value"]
+    kernel: Float[Tensor, "heads lags"]
+
+    @property
+    def heads(self) -> int:
+        """Number of heads."""
+        return self.v.shape[2]
+
+
+RecurrentForm: TypeAlias = ScalarDecay | DiagonalDecay | Delta | Toeplitz
+Form: TypeAlias = Softmax | ScalarDecay | DiagonalDecay | Delta | Toeplitz
