@@ -1,0 +1,1 @@
+"""Diagonal plus rank one: DeltaNet, Gated DeltaNet, KDA and RWKV-7."""
