@@ -49,9 +49,50 @@ class Softmax:
         """Number of query heads."""
         return self.q.shape[2]
 
+    @property
+    def batch(self) -> int:
+        """Sequences in the batch."""
+        return self.q.shape[0]
+
+    @property
+    def time(self) -> int:
+        """Number of queries, the rows of A."""
+        return self.q.shape[1]
+
+    @property
+    def source(self) -> int:
+        """Number of keys, the columns of A."""
+        return self.k.shape[1]
+
+
+class _Recurrent:
+    """Shapes of a form with a value a step: every step is a row and a column of A."""
+
+    v: Tensor
+
+    @property
+    def heads(self) -> int:
+        """Number of heads."""
+        return self.v.shape[2]
+
+    @property
+    def batch(self) -> int:
+        """Sequences in the batch."""
+        return self.v.shape[0]
+
+    @property
+    def time(self) -> int:
+        """Number of steps, the rows of A."""
+        return self.v.shape[1]
+
+    @property
+    def source(self) -> int:
+        """Number of steps again, the columns of A."""
+        return self.v.shape[1]
+
 
 @dataclass(frozen=True)
-class ScalarDecay:
+class ScalarDecay(_Recurrent):
     """``M_t = exp(log_decay_t) I``: Mamba-2 (SSD), RetNet, Lightning attention, linear attention.
 
     Attributes:
@@ -68,14 +109,9 @@ class ScalarDecay:
     read: Float[Tensor, "batch time heads"] | None = None
     diagonal: Float[Tensor, "batch time heads"] | None = None
 
-    @property
-    def heads(self) -> int:
-        """Number of heads."""
-        return self.v.shape[2]
-
 
 @dataclass(frozen=True)
-class DiagonalDecay:
+class DiagonalDecay(_Recurrent):
     """``M_t = diag(exp(log_decay_t * rate))``: GLA, HGRN2; Mamba-1 with one head a channel, K = state size, V = 1.
 
     Attributes:
@@ -96,14 +132,9 @@ class DiagonalDecay:
     read: Float[Tensor, "batch time heads"] | None = None
     diagonal: Float[Tensor, "batch time heads"] | None = None
 
-    @property
-    def heads(self) -> int:
-        """Number of heads."""
-        return self.v.shape[2]
-
 
 @dataclass(frozen=True)
-class Delta:
+class Delta(_Recurrent):
     """``M_t = (I - e_t p_t') diag(exp(log_decay_t))``: diagonal plus rank one.
 
     DeltaNet, Gated DeltaNet and KDA erase what they are about to write, ``p = k`` and ``e = w k`` (the defaults), which
@@ -128,14 +159,9 @@ class Delta:
     read: Float[Tensor, "batch time heads"] | None = None
     diagonal: Float[Tensor, "batch time heads"] | None = None
 
-    @property
-    def heads(self) -> int:
-        """Number of heads."""
-        return self.v.shape[2]
-
 
 @dataclass(frozen=True)
-class Toeplitz:
+class Toeplitz(_Recurrent):
     """``A[t, s] = kernel[t - s]``, whatever the input: S4's convolution, short convolutions (LFM2).
 
     The state is the shift register of a finite filter, the last ``lags - 1`` values ``[batch, heads, lags - 1, value]``
@@ -148,11 +174,7 @@ class Toeplitz:
     v: Float[Tensor, "batch time heads value"]
     kernel: Float[Tensor, "heads lags"]
 
-    @property
-    def heads(self) -> int:
-        """Number of heads."""
-        return self.v.shape[2]
 
-
+Reader: TypeAlias = ScalarDecay | DiagonalDecay | Delta
 RecurrentForm: TypeAlias = ScalarDecay | DiagonalDecay | Delta | Toeplitz
 Form: TypeAlias = Softmax | ScalarDecay | DiagonalDecay | Delta | Toeplitz

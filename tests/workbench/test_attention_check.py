@@ -36,7 +36,7 @@ def test_a_wrong_output_in_one_unit_at_one_token_is_seen(case: str, scope: str) 
     assert ImplicitAttention.from_form(replace(form, **{name: outputs}), scope=scope).check(full=True) > 0.4
 
 
-@pytest.mark.parametrize("part", ["conv", "conv_bias", "source", "skip", "gate", "inputs"])
+@pytest.mark.parametrize("part", ["conv", "value_offset", "source", "skip", "gate", "inputs"])
 def test_each_part_of_the_mixer_matters(part: str) -> None:
     form = record(build("mamba2", torch.float64), padded=False)
     assert part in [field.name for field in fields(MixerForm)]
@@ -75,7 +75,7 @@ def test_what_a_cache_left_is_part_of_the_constant(case: str, scope: str) -> Non
     assert attention.check(full=True) < 1e-10
     assert ImplicitAttention.from_form(replace(forms[0], carried_z=None), scope=scope).check(full=True) > 1e-3
     if scope == "mixer":
-        assert ImplicitAttention.from_form(replace(forms[0], carried_conv=None), scope=scope).check(full=True) > 1e-3
+        assert ImplicitAttention.from_form(replace(forms[0], value_offset=None), scope=scope).check(full=True) > 1e-3
 
 
 def test_the_left_side_does_not_come_from_the_layers_scan(monkeypatch: pytest.MonkeyPatch) -> None:

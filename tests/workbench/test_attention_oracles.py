@@ -134,7 +134,7 @@ def test_the_mixers_matrix_is_its_jacobian_with_gates_held_fixed(case: str) -> N
 def test_dropping_the_skip_and_the_bias_as_published_code_does_is_far_off(case: str) -> None:
     """Ali et al. 2024 (arXiv:2403.01590) leave out D and the convolution's bias; neither is small."""
     form = record(build(case, torch.float64), padded=False)
-    shortcut = ImplicitAttention.from_form(replace(form, skip=None, conv_bias=None), scope="mixer")
+    shortcut = ImplicitAttention.from_form(replace(form, skip=None, value_offset=None), scope="mixer")
     assert shortcut.check(full=True) > 0.1
     assert ImplicitAttention.from_form(replace(form, skip=None), scope="mixer").check(full=True) > 0.1
-    assert ImplicitAttention.from_form(replace(form, conv_bias=None), scope="mixer").check(full=True) > 1e-3
+    assert ImplicitAttention.from_form(replace(form, value_offset=None), scope="mixer").check(full=True) > 1e-3

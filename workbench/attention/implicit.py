@@ -46,7 +46,9 @@ class ImplicitAttention:
         self.form = form
         self.scope = scope
         self.layer = layer
-        bare = all(part is None for part in (form.conv, form.conv_bias, form.source, form.skip, form.gate))
+        bare = all(
+            part is None for part in (form.conv, form.source, form.value_offset, form.gate, form.skip, form.offset)
+        )
         self.unit: Literal["head", "channel"] = "head" if scope == "core" or bare else "channel"
         self._operator: Operator = CoreOperator(form) if self.unit == "head" else MixerOperator(form)
 

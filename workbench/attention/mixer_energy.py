@@ -1,8 +1,8 @@
 """Row energies of a whole mixer with a diagonal-decay core, in time linear in the length.
 
-With the convolution's tap for the input `j` steps back called ``lag[j]``, one channel's matrix without its gate is
+With the convolution's tap for the input `j` steps back called ``lag[j]``, one channel's matrix is
 
-    M[t, s] = sum_j lag[j] u[s + j] (A[t, s + j] + skip [t = s + j])        A[t, r] = q_t . (decay(t, r) k_r)
+    M[t, s] = sum_j lag[j] u[s + j] (gate[t] A[t, s + j] + skip[t] [t = s + j])        A[t, r] = q_t . (decay(t, r) k_r)
 
 A source at least as old as the convolution is long has all its terms, and no skip reaches it: those sources form a
 recurrence of the same kind as the core, whose key at step `t` belongs to source ``t - taps + 1`` and is
@@ -41,12 +41,11 @@ def row_energy(form: MixerForm) -> Float[Tensor, "batch units time"]:
     # A block of heads holds a few tensors of [batch, time, heads, key].
     for span in blocks(heads, 4 * batch * time * core.k.shape[-1]):
         parts.append(_block_energy(form, core, span))
-    energy = torch.cat(parts, dim=2).transpose(1, 2)
-    return energy if form.gate is None else energy * form.gate[..., 0].to(energy.dtype).square().transpose(1, 2)
+    return torch.cat(parts, dim=2).transpose(1, 2)
 
 
 def _block_energy(form: MixerForm, core: DiagonalDecay, span: slice) -> Float[Tensor, "batch time heads"]:
-    """The same for some heads, without the gate."""
+    """The same for some heads."""
     part = select_heads(core, range(span.start, span.stop))
     assert isinstance(part, DiagonalDecay)
     dtype = compute_dtype(part.q, part.k, part.log_decay, part.rate, part.write)
@@ -78,16 +77,18 @@ def _block_energy(form: MixerForm, core: DiagonalDecay, span: slice) -> Float[Te
     # Where the source would lie before the sequence there is none.
     oldest[:, : taps - 1] = 0
 
-    skip = 0.0 if form.skip is None else form.skip[span, 0].to(dtype) * (1.0 if scale is None else scale)
-    energy = torch.zeros_like(entries[0])
+    gate = torch.ones_like(entries[0]) if form.gate is None else form.gate[:, :, span, 0].to(dtype)
+    skip = torch.zeros_like(gate) if form.skip is None else form.skip[:, :, span, 0].to(dtype)
+    skip = skip if scale is None else skip * scale
+    energy = torch.zeros_like(gate)
     for distance in range(taps):
-        young = sum((lags[:, distance - m] * entries[m] for m in range(distance + 1)), lags[:, distance] * skip)
-        young = young.expand_as(energy).clone()
+        read = sum((lags[:, distance - m] * entries[m] for m in range(distance + 1)), torch.zeros_like(gate))
+        young = gate * read + lags[:, distance] * skip
         young[:, :distance] = 0
         energy = energy + young.square()
     complete = replace(part, q=query, k=oldest, write=None)
     without_skip = (query * oldest).sum(-1)
-    return energy + (kernels.row_energy(complete) - without_skip.square()).clamp(min=0)
+    return energy + gate.square() * (kernels.row_energy(complete) - without_skip.square()).clamp(min=0)
 
 
 def _delayed(x: Float[Tensor, "batch time *rest"], steps: int) -> Float[Tensor, "batch time *rest"]:

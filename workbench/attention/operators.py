@@ -167,11 +167,15 @@ class CoreOperator(Operator):
 
 
 class MixerOperator(Operator):
-    """The whole mixer: ``diag(gate) (A + diag(skip)) diag(source) Conv``, one matrix a channel.
+    """The whole mixer: ``(diag(gate) A + diag(skip)) diag(source) Conv``, one matrix a channel.
 
     Entry by entry, with the tap that multiplies the input `j` steps back called ``lag[j]``:
 
-        M[t, s] = gate[t] sum_j lag[j] source[s + j] (A[t, s + j] + skip [t = s + j])
+        M[t, s] = sum_j lag[j] source[s + j] (gate[t] A[t, s + j] + skip[t] [t = s + j])
+
+    Where a norm subtracts the mean over a head's channels, the matrix acts on the inputs less that mean (`A` is the
+    same for all channels of a head, so the subtraction may come first), and what the skip makes of the mean is part of
+    the constant.
     """
 
     def __init__(self, form: MixerForm) -> None:
@@ -184,7 +188,7 @@ class MixerOperator(Operator):
         # Channel-major copies [batch, units, time], so that a unit's row is contiguous where tiles are built.
         self._gate = None if form.gate is None else form.gate.flatten(2).transpose(1, 2)
         self._source = None if form.source is None else form.source.flatten(2).transpose(1, 2)
-        self._skip = None if form.skip is None else form.skip.flatten()
+        self._skip = None if form.skip is None else form.skip.flatten(2).transpose(1, 2)
         self._lags = None if form.conv is None else form.conv.flip(-1).flatten(0, 1)
 
     @property
@@ -195,39 +199,47 @@ class MixerOperator(Operator):
         return self.core.distance()
 
     def apply(self, values: Float[Tensor, "batch source groups value"]) -> Float[Tensor, "batch time heads value"]:
-        """Convolve, scale, run the core, add the skip, gate."""
+        """Convolve, scale, run the core, gate, add the skip."""
         if self.form.conv is not None:
             taps = self.form.conv.shape[-1]
             padded = torch.cat([values.new_zeros(values.shape[0], taps - 1, *values.shape[2:]), values], dim=1)
             values = torch.zeros_like(values) + sum(
                 padded[:, j : j + values.shape[1]] * self.form.conv[..., j] for j in range(taps)
             )
-        return self._after_convolution(values)
+        return self._from_values(values if self.form.source is None else values * self.form.source)
 
-    def _after_convolution(
-        self, convolved: Float[Tensor, "batch source groups value"]
+    def _from_values(
+        self, values: Float[Tensor, "batch source groups value"]
     ) -> Float[Tensor, "batch time heads value"]:
-        values = convolved if self.form.source is None else convolved * self.form.source
-        out = self.core.apply(values)
-        if self.form.skip is not None:
-            out = out + self.form.skip * values
-        return out if self.form.gate is None else out * self.form.gate
+        out = self._gated(self.core.apply(values))
+        return out if self.form.skip is None else out + self.form.skip * values
+
+    def _gated(self, z: Float[Tensor, "batch time heads value"]) -> Float[Tensor, "batch time heads value"]:
+        return z if self.form.gate is None else z * self.form.gate
+
+    def _centred(self, x: Float[Tensor, "batch time heads value"]) -> Float[Tensor, "batch time heads value"]:
+        return x - x.mean(-1, keepdim=True) if self.form.centred else x
 
     @property
     def constant(self) -> Float[Tensor, "batch time heads value"] | None:
-        form, total = self.form, None
-        if form.conv_bias is not None:
-            total = form.conv_bias.expand(*form.outputs.shape[:2], *form.conv_bias.shape)
-        if form.carried_conv is not None:
-            total = form.carried_conv if total is None else total + form.carried_conv
-        constant = None if total is None else self._after_convolution(total)
+        form = self.form
+        parts = []
+        if form.value_offset is not None:
+            offset = self._centred(form.value_offset)
+            parts.append(self._gated(self.core.apply(offset)))
+            if form.skip is not None:
+                parts.append(form.skip * offset)
+        if form.centred and form.skip is not None:
+            parts.append(form.skip * form.core.v.mean(-1, keepdim=True))
         if form.carried_z is not None:
-            carried = form.carried_z if form.gate is None else form.gate * form.carried_z
-            constant = carried if constant is None else constant + carried
-        return constant
+            parts.append(self._gated(self._centred(form.carried_z)))
+        if form.offset is not None:
+            parts.append(form.offset)
+        return sum(parts[1:], parts[0]) if parts else None
 
     def values(self, units: Sequence[int]) -> Float[Tensor, "batch source units each"]:
         inputs = self.form.inputs if self.form.inputs is not None else self.form.core.v
+        inputs = self._centred(inputs)
         if inputs.shape[2] * inputs.shape[3] != self.units:
             inputs = inputs.repeat_interleave(self.units // (inputs.shape[2] * inputs.shape[3]), dim=2)
         return inputs.flatten(2)[:, :, list(units), None]
@@ -244,13 +256,14 @@ class MixerOperator(Operator):
         query = every if rows is None else every[rows]
         heads, position = self._heads_of(chosen)
         tile = self.core.dense(heads, query)[:, position]
+        if self._gate is not None:
+            tile = tile * self._gate[:, chosen][:, :, query, None]
         if self._skip is not None:
             diagonal = query[:, None] + (self.source - self.time) == torch.arange(self.source, device=device)
-            tile = tile + self._skip[chosen, None, None] * diagonal
+            tile = tile + self._skip[:, chosen][:, :, query, None] * diagonal
         if self._source is not None:
             tile = tile * self._source[:, chosen, None]
-        tile = self._convolved(tile, chosen)
-        return tile if self._gate is None else tile * self._gate[:, chosen][:, :, query, None]
+        return self._convolved(tile, chosen)
 
     def _convolved(self, tile: Float[Tensor, "batch units rows source"], chosen: Tensor) -> Tensor:
         """Multiply by the convolution from the right: entry s gathers the entries s, s + 1, ... one tap later each."""
@@ -268,19 +281,23 @@ class MixerOperator(Operator):
         chosen = self._chosen(units)
         heads, position = self._heads_of(chosen)
         total = self.form.outputs.new_zeros(self.batch, len(chosen), key.shape[-1])
+        gate = None if self._gate is None else _gather(self._gate[:, chosen], query)
+        skip = None if self._skip is None else _gather(self._skip[:, chosen], query)
         for j in range(1 if self._lags is None else self._lags.shape[1]):
             late = key + j
             inside = late <= query + (self.source - self.time)
             late = late.clamp(max=self.source - 1)
             entry = self.core.pairs(query, late, heads)[:, position]
-            if self._skip is not None:
-                entry = entry + self._skip[chosen, None] * _spread(late == query + (self.source - self.time))
+            if gate is not None:
+                entry = entry * gate
+            if skip is not None:
+                entry = entry + skip * _spread(late == query + (self.source - self.time))
             if self._source is not None:
                 entry = entry * _gather(self._source[:, chosen], late)
             if self._lags is not None:
                 entry = entry * self._lags[chosen, j, None]
             total = total + entry * _spread(inside)
-        return total if self._gate is None else total * _gather(self._gate[:, chosen], query)
+        return total
 
     def columns(
         self, key: Int[Tensor, " columns"], units: Sequence[int] | None
@@ -292,20 +309,24 @@ class MixerOperator(Operator):
         for j in range(1 if self._lags is None else self._lags.shape[1]):
             late = (key + j).clamp(max=self.source - 1)
             entry = self.core.columns(late, heads)[:, position]
+            if self._gate is not None:
+                entry = entry * self._gate[:, chosen, :, None]
             if self._skip is not None:
-                entry = entry + self._skip[chosen, None, None] * (query[:, None] == late)
+                entry = entry + self._skip[:, chosen, :, None] * (query[:, None] == late)
             if self._source is not None:
                 entry = entry * self._source[:, chosen][:, :, None, late]
             if self._lags is not None:
                 entry = entry * self._lags[chosen, j, None, None]
             total = total + entry * (key + j < self.source)
-        return total if self._gate is None else total * self._gate[:, chosen, :, None]
+        return total
 
     def row_sum(self) -> Float[Tensor, "batch units time"]:
         return self.apply(torch.ones_like(self.form.core.v)).flatten(2).transpose(1, 2)
 
     def row_energy(self) -> Float[Tensor, "batch units time"]:
-        if isinstance(self.core.core, DiagonalDecay) and self.core.core.v.shape[-1] == 1:
+        core = self.core.core
+        plain = isinstance(core, DiagonalDecay) and core.read is None and core.diagonal is None
+        if plain and core.v.shape[-1] == 1 and not self.form.centred:
             return mixer_energy.row_energy(self.form)
         return super().row_energy()
 

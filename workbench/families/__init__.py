@@ -3,7 +3,7 @@
 Importing this package registers every family that comes with the workbench.
 """
 
-from workbench.families import mamba, mamba2, softmax
+from workbench.families import mamba, mamba2, native, softmax
 from workbench.families.base import BlockLayout, MixerAdapter, Site, adapt, families, register, unregister
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "families",
     "mamba",
     "mamba2",
+    "native",
     "register",
     "softmax",
     "unregister",

@@ -34,7 +34,7 @@ class MixerAdapter(ABC):
         d_value: value channels a head; ``n_heads * d_value`` is what the output projection reads.
     """
 
-    family: ClassVar[str]
+    family: str
     mixer_classes: ClassVar[tuple[str, ...]]
     recurrent: ClassVar[bool]
 

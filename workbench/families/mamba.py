@@ -17,8 +17,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from workbench.families.base import register
-from workbench.families.recurrent import Projected, RecurrentAdapter
+from workbench.families.recurrent import RecurrentAdapter
 from workbench.forms import DiagonalDecay
+from workbench.memory import Memory
+from workbench.mixing import Inlet, Outlet, Values
 
 
 @register
@@ -29,37 +31,43 @@ class MambaAdapter(RecurrentAdapter):
     cached state, as one-token decoding does; transformers starts such a chunk from a zero state.
     """
 
-    family: ClassVar[str] = "mamba"
+    family: str = "mamba"
     mixer_classes: ClassVar[tuple[str, ...]] = ("MambaMixer", "Mamba")
-    log_decay_axes: ClassVar[tuple[str, ...]] = ("batch", "time", "head", "key")
-    log_decay_on_request: ClassVar[bool] = True
+    log_decay_axes: tuple[str, ...] = ("batch", "time", "head", "key")
+    log_decay_on_request: bool = True
 
     @property
     def n_heads(self) -> int:
         """Channels: each has its own decay, hence its own implicit attention."""
-        return self._parameter("A_log").shape[0]
+        return self.parameter("A_log").shape[0]
 
     @property
     def d_value(self) -> int:
         """A channel carries one value."""
         return 1
 
-    def project(self, hidden: Float[Tensor, "batch time model"]) -> Projected:
-        both: Tensor = self._submodule("in_proj")(hidden)
-        return Projected(both[..., : self.n_heads], both[..., self.n_heads :])
+    def read_in(
+        self,
+        hidden: Float[Tensor, "batch time model"],
+        mask: Float[Tensor, "batch time 1"] | None,
+        memory: Memory,
+        positions: Tensor | None = None,
+    ) -> Inlet:
+        both: Tensor = self.submodule("in_proj")(hidden if mask is None else hidden * mask)
+        conv = self.short_convolution(both[..., : self.n_heads], mask, memory)
+        gate = F.silu(both[..., self.n_heads :].to(conv.active.dtype))[..., None]
+        return Inlet(self._form(conv.active), gate, conv.path(slice(None), self.n_heads))
 
-    def core_form(
-        self, active: Float[Tensor, "batch time channels"], rest: Float[Tensor, "batch time other"] | None
-    ) -> DiagonalDecay:
-        rate = self._parameter("A_log").to(active.dtype).exp()
-        projection = self._submodule("x_proj")
+    def _form(self, active: Float[Tensor, "batch time channels"]) -> DiagonalDecay:
+        rate = self.parameter("A_log").to(active.dtype).exp()
+        projection = self.submodule("x_proj")
         selected = projection(active.to(projection.get_parameter("weight").dtype))
         states = rate.shape[1]
         rank = selected.shape[-1] - 2 * states
         low, b, c = self.normalised(
             selected[..., :rank], selected[..., rank : rank + states], selected[..., rank + states :]
         )
-        step = self._submodule("dt_proj")
+        step = self.submodule("dt_proj")
         raw = F.linear(low, step.get_parameter("weight")).to(active.dtype)
         bias = step._parameters.get("bias")
         dt = F.softplus(raw if bias is None else raw + bias.to(active.dtype))
@@ -81,8 +89,12 @@ class MambaAdapter(RecurrentAdapter):
         """The selected time step (before its projection), B and C, normalised where the family does so."""
         return low, b, c
 
-    def skip(self) -> Float[Tensor, "heads value"] | None:
-        return self._parameter("D")[:, None]
+    def read_out(self, z: Values, inlet: Inlet) -> Outlet:
+        return Outlet(skip=self.parameter("D").to(z.dtype)[None, None, :, None])
+
+    def project_out(self, flat: Float[Tensor, "batch time inner"]) -> Float[Tensor, "batch time model"]:
+        out: Tensor = self.submodule("out_proj")(flat)
+        return out
 
     def to_cache(self, state: Float[Tensor, "batch heads key value"]) -> Float[Tensor, "batch heads key"]:
         return state[..., 0]
@@ -95,7 +107,7 @@ class MambaAdapter(RecurrentAdapter):
 class FalconMambaAdapter(MambaAdapter):
     """FalconMamba (Zuo et al. 2024, arXiv:2410.05355): Mamba with an RMS norm without weights on dt, B and C."""
 
-    family: ClassVar[str] = "falcon_mamba"
+    family: str = "falcon_mamba"
     mixer_classes: ClassVar[tuple[str, ...]] = ("FalconMambaMixer",)
 
     def normalised(

@@ -12,14 +12,16 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from workbench import mixing
 from workbench.families.base import register
-from workbench.families.recurrent import Projected, RecurrentAdapter
+from workbench.families.recurrent import RecurrentAdapter
 from workbench.forms import ScalarDecay
+from workbench.memory import Memory
+from workbench.mixing import Inlet, Outlet, Values
 
 
 @register
@@ -29,7 +31,7 @@ class Mamba2Adapter(RecurrentAdapter):
     Limits on the time step hold in one-token decoding too, where transformers' eager mixer forgets them.
     """
 
-    family: ClassVar[str] = "mamba2"
+    family: str = "mamba2"
     mixer_classes: ClassVar[tuple[str, ...]] = ("Mamba2Mixer", "Mamba2")
 
     def __init__(self, module: nn.Module, layer: int) -> None:
@@ -43,7 +45,7 @@ class Mamba2Adapter(RecurrentAdapter):
     @property
     def n_heads(self) -> int:
         """Heads: each has its own decay."""
-        return self._parameter("A_log").shape[0]
+        return self.parameter("A_log").shape[0]
 
     @property
     def d_value(self) -> int:
@@ -52,35 +54,47 @@ class Mamba2Adapter(RecurrentAdapter):
 
     @property
     def _inner(self) -> int:
-        return self._submodule("norm").get_parameter("weight").shape[0]
+        return self.submodule("norm").get_parameter("weight").shape[0]
 
-    def project(self, hidden: Float[Tensor, "batch time model"]) -> Projected:
-        flat: Tensor = self._submodule("in_proj")(hidden)
+    def read_in(
+        self,
+        hidden: Float[Tensor, "batch time model"],
+        mask: Float[Tensor, "batch time 1"] | None,
+        memory: Memory,
+        positions: Tensor | None = None,
+    ) -> Inlet:
+        flat: Tensor = self.submodule("in_proj")(hidden if mask is None else hidden * mask)
         step = flat.shape[-1] - self.n_heads
-        return Projected(inputs=flat[..., self._inner : step], gate=flat[..., : self._inner], rest=flat[..., step:])
+        conv = self.short_convolution(flat[..., self._inner : step], mask, memory)
+        gate = self.heads(F.silu(flat[..., : self._inner].to(conv.active.dtype)))
+        path = conv.path(slice(0, self._inner), self.n_heads)
+        return Inlet(self._form(conv.active, flat[..., step:]), gate, path)
 
-    def core_form(
-        self, active: Float[Tensor, "batch time channels"], rest: Float[Tensor, "batch time other"] | None
+    def _form(
+        self, active: Float[Tensor, "batch time channels"], step: Float[Tensor, "batch time heads"]
     ) -> ScalarDecay:
-        assert rest is not None  # `project` above always fills it
         # Slices, not split(): an in-place edit by a hook is refused on the several views that split() returns.
         middle = (self._inner + active.shape[-1]) // 2
-        dt = F.softplus(rest.to(active.dtype) + self._parameter("dt_bias").to(active.dtype)).clamp(*self._limits)
+        dt = F.softplus(step.to(active.dtype) + self.parameter("dt_bias").to(active.dtype)).clamp(*self._limits)
         return ScalarDecay(
             q=active[..., middle:].unflatten(-1, (self._groups, -1)),
             k=active[..., self._inner : middle].unflatten(-1, (self._groups, -1)),
             v=active[..., : self._inner].unflatten(-1, (self.n_heads, self.d_value)),
-            log_decay=-dt * self._parameter("A_log").to(active.dtype).exp(),
+            log_decay=-dt * self.parameter("A_log").to(active.dtype).exp(),
             write=dt,
         )
 
-    def skip(self) -> Float[Tensor, "heads value"] | None:
-        return self._parameter("D")[:, None].expand(self.n_heads, self.d_value)
+    def read_out(self, z: Values, inlet: Inlet) -> Outlet:
+        skip = self.parameter("D").to(z.dtype)[None, None, :, None]
+        assert inlet.gate is not None  # `read_in` gives one
+        gated = ((z + skip * inlet.form.v) * inlet.gate).flatten(2).unflatten(-1, (self._groups, -1))
+        inverse = mixing.inverse_rms(gated, self._epsilon).expand_as(gated).flatten(2)
+        scale = self.heads(inverse * self.submodule("norm").get_parameter("weight").to(z.dtype))
+        return Outlet(scale=scale, skip=scale * skip)
 
-    def output_scale(self, gated: Float[Tensor, "batch time inner"]) -> Float[Tensor, "batch time inner"] | None:
-        groups = gated.unflatten(-1, (self._groups, -1))
-        inverse = torch.rsqrt(groups.square().mean(-1, keepdim=True) + self._epsilon).expand_as(groups)
-        return inverse.flatten(2) * self._submodule("norm").get_parameter("weight").to(gated.dtype)
+    def project_out(self, flat: Float[Tensor, "batch time inner"]) -> Float[Tensor, "batch time model"]:
+        out: Tensor = self.submodule("out_proj")(flat)
+        return out
 
     def to_cache(self, state: Float[Tensor, "batch heads key value"]) -> Float[Tensor, "batch heads value key"]:
         return state.transpose(2, 3)

@@ -1,55 +1,45 @@
-"""The template that every recurrent mixer with a short convolution, a skip and an output gate follows.
+"""The adapter of every mixer whose core is a recurrent form, in the terms of `workbench.mixing`.
 
-    inputs, gate, rest = project(hidden)          in_proj
-    c = conv(inputs) + bias;  a = act(c) * mask   short causal depthwise convolution; pads are silenced
-    form = core_form(a, rest)                     q, k, v, log decay, write strength  -> the canonical form
-    z = A v                                       the recurrence, by workbench.kernels
-    y = scale * gate * (z + skip * v)             skip, output gate, norm
-    out_proj(y)
-
-A family says how its weights give these parts (`RecurrentAdapter`'s abstract methods) and nothing else: hooks, padding,
-caches, stepwise runs and the record for implicit attention are here, once. Weights are read from the module at each
-call, so an edited or swapped parameter counts.
+A family says how its module's weights give the inlet and the outlet; hooks, padding, caches, stepwise runs and the
+record for implicit attention are here, once. Weights are read from the module at each call, so an edited or swapped
+parameter counts.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import fields, replace
 from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from workbench import kernels
-from workbench.errors import HookEditError, InputError, UnsupportedFamilyError
+from workbench import kernels, mixing
+from workbench.errors import HookEditError, InputError
 from workbench.families.base import MixerAdapter
-from workbench.families.memory import Memory, NoMemory, TransformersMemory, ZooMemory
-from workbench.forms import DiagonalDecay, MixerForm, RecurrentForm
+from workbench.forms import DiagonalDecay, RecurrentForm
+from workbench.memory import DictMemory, Memory, NoMemory, TransformersMemory
+from workbench.mixing import Inlet, Outlet
 
 LARGEST_PATTERN = 2**31  # numbers in a `hook_pattern`: 8 GiB in float32
 
-
-@dataclass(frozen=True)
-class Projected:
-    """The input projection's output, cut into its parts.
-
-    Attributes:
-        inputs: what the convolution reads; its first ``n_heads * d_value`` channels are the value path.
-        gate: the output gate before its non-linearity.
-        rest: what bypasses the convolution (Mamba-2's time step), or None.
-    """
-
-    inputs: Float[Tensor, "batch time channels"]
-    gate: Float[Tensor, "batch time inner"]
-    rest: Float[Tensor, "batch time other"] | None = None
+OPERAND_AXES: dict[str, tuple[str, ...]] = {
+    "q": ("batch", "time", "group", "key"),
+    "k": ("batch", "time", "group", "key"),
+    "v": ("batch", "time", "head", "value"),
+    "log_decay": ("batch", "time", "head"),
+    "write": ("batch", "time", "head"),
+    "probe": ("batch", "time", "group", "key"),
+    "erase": ("batch", "time", "group", "key"),
+    "read": ("batch", "time", "head"),
+    "diagonal": ("batch", "time", "head"),
+}
 
 
 class RecurrentAdapter(MixerAdapter):
-    """A mixer whose core is a recurrent form; see the module's docstring for what is computed.
+    """A mixer whose core is a recurrent form; see `workbench.mixing` for what is computed.
 
     The recurrence and everything around it run in float32 at least (half-precision models included) and in float64 for
     a float64 model, where transformers' own mixers keep casting parts to float32.
@@ -58,58 +48,91 @@ class RecurrentAdapter(MixerAdapter):
     ``z = pattern v`` plus what the state left by earlier calls brings; the state handed on stays the recurrence's own.
 
     Attributes:
+        operands: the form's operands that the family computes from its input, each shown at a hook point of its name.
+        gated: whether there is an output gate, shown at ``hook_gate``.
+        log_decay_axes: axes of ``hook_log_decay``; four where every key dimension decays at its own rate.
+        log_decay_on_request: whether that hook needs a tensor that is otherwise never built.
         backend: the kernel backend of the recurrence, ``"auto"`` unless somebody wants a particular one.
     """
 
     recurrent: ClassVar[bool] = True
-    log_decay_axes: ClassVar[tuple[str, ...]] = ("batch", "time", "head")
-    log_decay_on_request: ClassVar[bool] = False
+    operands: tuple[str, ...] = ("q", "k", "v", "log_decay", "write")
+    gated: bool = True
+    log_decay_axes: tuple[str, ...] = ("batch", "time", "head")
+    log_decay_on_request: bool = False
 
     def __init__(self, module: nn.Module, layer: int) -> None:
         super().__init__(module, layer)
         self.backend: Any = "auto"
-        self._activation = _slope(str(getattr(module, "activation", "silu")))
+        self._activation = str(getattr(module, "activation", "silu"))
+        mixing.slope_of(self._activation)  # refuses one that has no linear form, before anything runs
 
     # What a family supplies.
 
     @abstractmethod
-    def project(self, hidden: Float[Tensor, "batch time model"]) -> Projected:
-        """Apply the input projection and cut its output into parts."""
+    def read_in(
+        self,
+        hidden: Float[Tensor, "batch time model"],
+        mask: Float[Tensor, "batch time 1"] | None,
+        memory: Memory,
+        positions: Tensor | None = None,
+    ) -> Inlet:
+        """Project, convolve, activate. `mask` is 0 at pads, whose values must not be written into the state."""
+
+    def read_out(self, z: mixing.Values, inlet: Inlet) -> Outlet:
+        """What stands between the recurrence and the output projection; nothing, unless the family has a norm or skip.
+
+        `inlet` holds the form and the gate as the hooks left them.
+        """
+        return Outlet()
 
     @abstractmethod
-    def core_form(
-        self, active: Float[Tensor, "batch time channels"], rest: Float[Tensor, "batch time other"] | None
-    ) -> RecurrentForm:
-        """The canonical form from the activated convolution's output (at least float32) and what bypassed it."""
+    def project_out(self, flat: Float[Tensor, "batch time inner"]) -> Float[Tensor, "batch time model"]:
+        """Apply the output projection."""
 
-    @abstractmethod
-    def skip(self) -> Float[Tensor, "heads value"] | None:
-        """Factor a head and channel on the value that is added to the core's output, or None."""
-
-    def output_scale(self, gated: Float[Tensor, "batch time inner"]) -> Float[Tensor, "batch time inner"] | None:
-        """The factor by which a norm after the gate multiplies `gated`, its weight included; None for no norm."""
-        return None
-
-    @abstractmethod
     def to_cache(self, state: Float[Tensor, "batch heads key value"]) -> Float[Tensor, "batch heads ..."]:
-        """A state of the form in the layout that the family's caches keep."""
+        """A state of the form in the layout that the family's caches keep: the same, by default."""
+        return state
 
-    @abstractmethod
     def from_cache(self, state: Float[Tensor, "batch heads ..."]) -> Float[Tensor, "batch heads key value"]:
         """The inverse of `to_cache`."""
+        return state
 
-    # What the template does with it.
+    def forward(
+        self,
+        hidden_states: Float[Tensor, "batch time model"],
+        cache_params: Any = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        cache: Any = None,
+        **ignored: Any,
+    ) -> Any:
+        """Stand in for the module's own forward; this signature serves most blocks of transformers and the zoo's.
+
+        `attention_mask` is 0 at pads and may span tokens that are in the cache already.
+        """
+        memory = self.memory(cache_params, cache)
+        return self.mix(hidden_states, memory, attention_mask, position_ids)
+
+    def memory(self, cache_params: Any, cache: Any) -> Memory:
+        """The layer's part of whichever cache the block handed over."""
+        if cache_params is not None:
+            return TransformersMemory(cache_params, int(getattr(self.module, "layer_idx", self.layer)))
+        return NoMemory() if cache is None else DictMemory(cache)
+
+    # What is done with it.
 
     def declare_points(self) -> Iterable[tuple[str, tuple[str, ...], bool]]:
-        yield "hook_q", ("batch", "time", "group", "key"), False
-        yield "hook_k", ("batch", "time", "group", "key"), False
-        yield "hook_v", ("batch", "time", "head", "value"), False
-        yield "hook_log_decay", self.log_decay_axes, self.log_decay_on_request
-        yield "hook_write", ("batch", "time", "head"), False
+        for name in self.operands:
+            if name == "log_decay":
+                yield "hook_log_decay", self.log_decay_axes, self.log_decay_on_request
+            else:
+                yield f"hook_{name}", OPERAND_AXES[name], False
         yield "hook_pattern", ("batch", "head", "time", "source"), True
         yield "hook_state", ("batch", "head", "key", "value"), True
         yield "hook_z", ("batch", "time", "head", "value"), False
-        yield "hook_gate", ("batch", "time", "head", "value"), False
+        if self.gated:
+            yield "hook_gate", ("batch", "time", "head", "value"), False
         yield "hook_head_out", ("batch", "time", "head", "value"), False
 
     def install(self) -> Callable[[], None]:
@@ -126,119 +149,55 @@ class RecurrentAdapter(MixerAdapter):
 
         return undo
 
-    def forward(
+    def mix(
         self,
-        hidden_states: Float[Tensor, "batch time model"],
-        cache_params: Any = None,
+        hidden: Float[Tensor, "batch time model"],
+        memory: Memory,
         attention_mask: Tensor | None = None,
-        cache: dict[str, Tensor] | None = None,
-        **ignored: Any,
+        positions: Tensor | None = None,
     ) -> Float[Tensor, "batch time model"]:
-        """Mix tokens as the module would, firing hooks; the signature serves transformers' blocks and the zoo's.
-
-        `attention_mask` is 0 at pads and may span tokens that are in the cache already.
-        """
-        memory = self._memory(cache_params, cache)
-        time = hidden_states.shape[1]
-        mask = None if attention_mask is None else attention_mask[:, -time:, None].to(hidden_states.dtype)
-        projected = self.project(hidden_states if mask is None else hidden_states * mask)
-        wide = torch.promote_types(hidden_states.dtype, torch.float32)
-
-        convolved, carried = self._convolve(projected.inputs, memory)
-        slope = self._activation(convolved.to(wide))
-        active = convolved.to(wide) * slope
-        if mask is not None:
-            slope, active = slope * mask, active * mask
-        form = self._hooked(self.core_form(active, projected.rest))
-        start = None if memory.state is None else self.from_cache(memory.state).to(wide)
+        """Mix tokens as the module would, firing hooks."""
+        mask = None if attention_mask is None else attention_mask[:, -hidden.shape[1] :, None].to(hidden.dtype)
+        inlet = self.read_in(hidden, mask, memory, positions)
+        inlet = replace(inlet, form=self._hooked(inlet.form))
+        form = inlet.form
+        stored = memory.get("state")
+        start = None if stored is None else self.from_cache(stored).to(form.v.dtype)
         pattern = self._edited_pattern(form)
         z, final = self._recur(form, start)
         if pattern is not None:
             z = kernels.apply_pattern(pattern, form.v)
             z = z if start is None else z + self._carried(form, start)
         carried_z = None if start is None or not self.recording else self._carried(form, start)
-        memory.store(self.to_cache(final))  # transformers overwrites in place what `start` looks at
+        memory.set("state", self.to_cache(final))  # transformers overwrites in place what `start` looks at
         z = self.points["hook_z"](z)
 
-        gate = self.points["hook_gate"](F.silu(self._heads(projected.gate.to(wide))))
-        skip = self.skip()
-        gated = (z if skip is None else z + skip.to(wide) * form.v) * gate
-        scale = self.output_scale(gated.flatten(2))
-        scale = None if scale is None else self._heads(scale)
-        outputs = self.points["hook_head_out"](gated if scale is None else gated * scale)
+        if inlet.gate is not None:
+            inlet = replace(inlet, gate=mixing.fixed(self.points["hook_gate"](inlet.gate)))
+        outlet = self._fixed_outlet(self.read_out(z, inlet))
+        written = self.points["hook_head_out"](mixing.outputs(z, form.v, inlet.gate, outlet))
         if self.recording:
-            weight, bias = self._value_taps()
-            self.record(
-                MixerForm(
-                    core=form,
-                    z=z,
-                    outputs=outputs,
-                    inputs=self._heads(projected.inputs.to(wide)),
-                    conv=weight.to(wide),
-                    conv_bias=None if bias is None else bias.to(wide),
-                    source=self._heads(slope),
-                    skip=None if skip is None else skip.to(wide),
-                    gate=gate if scale is None else gate * scale,
-                    carried_conv=None if carried is None else self._heads(carried.to(wide)),
-                    carried_z=carried_z,
-                )
-            )
-        out: Tensor = self._submodule("out_proj")(outputs.flatten(2).to(hidden_states.dtype))
-        return out
-
-    def _submodule(self, name: str) -> nn.Module:
-        return self.module.get_submodule(name)
-
-    def _parameter(self, name: str) -> Tensor:
-        return self.module.get_parameter(name)
-
-    def _memory(self, cache_params: Any, cache: dict[str, Tensor] | None) -> Memory:
-        if cache_params is not None:
-            return TransformersMemory(cache_params, int(getattr(self.module, "layer_idx", self.layer)))
-        return NoMemory() if cache is None else ZooMemory(cache)
-
-    def _convolve(
-        self, inputs: Float[Tensor, "batch time channels"], memory: Memory
-    ) -> tuple[Float[Tensor, "batch time channels"], Float[Tensor, "batch time channels"] | None]:
-        """The convolution's output; and, while recording, the part of it that comes from a cache."""
-        conv = self._submodule("conv1d")
-        weight, bias = conv.get_parameter("weight"), conv._parameters.get("bias")
-        channels, _, taps = weight.shape
-        columns = inputs.transpose(1, 2).to(weight.dtype)
-        past = memory.extend(inputs.transpose(1, 2), taps).to(weight.dtype)
-        padded = F.pad(torch.cat([past, columns], dim=-1), (taps - 1 - past.shape[-1], 0))
-        convolved = F.conv1d(padded, weight, bias, groups=channels).transpose(1, 2)
-        if not self.recording or past.shape[-1] == 0:
-            return convolved, None
-        only_past = torch.cat([padded[..., : taps - 1], torch.zeros_like(columns)], dim=-1)
-        return convolved, F.conv1d(only_past, weight, groups=channels).transpose(1, 2)
-
-    def _value_taps(self) -> tuple[Float[Tensor, "heads value taps"], Float[Tensor, "heads value"] | None]:
-        conv = self._submodule("conv1d")
-        weight, bias = conv.get_parameter("weight"), conv._parameters.get("bias")
-        inner = self.n_heads * self.d_value
-        taps = weight[:inner, 0].reshape(self.n_heads, self.d_value, -1)
-        return taps, None if bias is None else bias[:inner].reshape(self.n_heads, self.d_value)
-
-    def _heads(self, flat: Float[Tensor, "batch time channels"]) -> Float[Tensor, "batch time heads value"]:
-        inner = self.n_heads * self.d_value
-        split: Tensor = flat[..., :inner].unflatten(-1, (self.n_heads, self.d_value))
-        return split
+            self.record(mixing.mixer_form(inlet, outlet, z, carried_z, written))
+        return self.project_out(written.flatten(2).to(hidden.dtype))
 
     def _hooked(self, form: RecurrentForm) -> RecurrentForm:
-        """Show the form's operands to the hooks and put their edits in."""
-        q, k, v = (self.points[f"hook_{name}"](getattr(form, name)) for name in "qkv")
-        form = replace(form, q=q, k=k, v=v)
-        decay = self.points["hook_log_decay"]
-        if decay.active and isinstance(form, DiagonalDecay) and form.rate is not None:
-            # The factored decay cannot hold an edit of one state dimension, and an edit in place would go unnoticed:
-            # whoever listens gets the full tensor and what comes back is what runs.
-            form = replace(form, log_decay=decay(form.log_decay * form.rate), rate=None)
-        else:
-            form = replace(form, log_decay=decay(form.log_decay))
-        if form.write is not None:
-            form = replace(form, write=self.points["hook_write"](form.write))
-        return form
+        """Show the form's operands to the hooks and put their edits in; hold all but the values fixed when asked to."""
+        for name in self.operands:
+            point, operand = self.points[f"hook_{name}"], getattr(form, name)
+            if name == "log_decay" and point.active and isinstance(form, DiagonalDecay) and form.rate is not None:
+                # The factored decay cannot hold an edit of one state dimension, and an edit in place would go
+                # unnoticed: whoever listens gets the full tensor and what comes back is what runs.
+                form = replace(form, log_decay=point(form.log_decay * form.rate), rate=None)
+            elif operand is not None:
+                form = replace(form, **{name: point(operand)})
+        if not mixing.is_linearised():
+            return form
+        others = [(field.name, getattr(form, field.name)) for field in fields(form) if field.name != "v"]
+        return replace(form, **{name: tensor.detach() for name, tensor in others if tensor is not None})
+
+    def _fixed_outlet(self, outlet: Outlet) -> Outlet:
+        parts = {name: getattr(outlet, name) for name in ("scale", "skip", "offset")}
+        return replace(outlet, **{name: None if part is None else mixing.fixed(part) for name, part in parts.items()})
 
     def _edited_pattern(self, form: RecurrentForm) -> Float[Tensor, "batch heads time time"] | None:
         """The pattern that is to replace the recurrence: an edited one, or one that a gradient is wanted of."""
@@ -291,15 +250,29 @@ class RecurrentAdapter(MixerAdapter):
         out, _ = kernels.forward(replace(form, v=torch.zeros_like(form.v)), start, backend=self.backend)
         return out
 
+    # What families read their modules with.
 
-def _slope(activation: str) -> Callable[[Tensor], Tensor]:
-    """The factor s(c) with ``act(c) = s(c) c``, the non-linearity that is held fixed for implicit attention."""
-    if activation in ("silu", "swish"):
-        return torch.sigmoid
-    if activation == "relu":
-        return lambda c: (c > 0).to(c.dtype)
-    if activation in ("linear", "identity"):
-        return torch.ones_like
-    raise UnsupportedFamilyError(
-        f"The mixer's activation {activation!r} has no exact linear form here; silu, relu and linear have one."
-    )
+    def short_convolution(
+        self,
+        inputs: Float[Tensor, "batch time channels"],
+        mask: Float[Tensor, "batch time 1"] | None,
+        memory: Memory,
+        conv: str = "conv1d",
+    ) -> mixing.ShortConvolution:
+        """The module's short convolution and its activation."""
+        module = self.submodule(conv)
+        weight, bias = module.get_parameter("weight")[:, 0], module._parameters.get("bias")
+        return mixing.short_convolution(inputs, weight, bias, self._activation, mask, memory)
+
+    def submodule(self, name: str) -> nn.Module:
+        """A module inside the mixer, by its dotted name."""
+        return self.module.get_submodule(name)
+
+    def parameter(self, name: str) -> Tensor:
+        """A parameter of the mixer, by its dotted name."""
+        return self.module.get_parameter(name)
+
+    def heads(self, flat: Float[Tensor, "*batch channels"]) -> Float[Tensor, "*batch heads value"]:
+        """Cut the value path's channels into heads."""
+        split: Tensor = flat[..., : self.n_heads * self.d_value].unflatten(-1, (self.n_heads, self.d_value))
+        return split

@@ -131,7 +131,7 @@ def softmax_form(
 class RegistryAttention(SoftmaxAdapter):
     """Attention modules of transformers that look their attention function up in ``ALL_ATTENTION_FUNCTIONS``."""
 
-    family: ClassVar[str] = "softmax"
+    family: str = "softmax"
 
     @classmethod
     def recognises(cls, module: nn.Module) -> bool:
@@ -172,7 +172,7 @@ class RegistryAttention(SoftmaxAdapter):
 class ZooAttention(SoftmaxAdapter):
     """The zoo's attention, whose ``attend`` method is made to be replaced."""
 
-    family: ClassVar[str] = "softmax"
+    family: str = "softmax"
 
     @classmethod
     def recognises(cls, module: nn.Module) -> bool:
