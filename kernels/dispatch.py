@@ -13,20 +13,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from workbench.kernels import reading
 from workbench.kernels.backends import Backend, resolve
-from workbench.kernels.diagonal_decay import chunked as diagonal_chunked
-from workbench.kernels.diagonal_decay import entries as diagonal_entries
-from workbench.kernels.diagonal_decay import fused as diagonal_fused
-from workbench.kernels.diagonal_decay import reference as diagonal_reference
-from workbench.kernels.diagonal_decay import statistics as diagonal_statistics
-from workbench.kernels.forms import Form, RecurrentForm, ScalarDecay, Softmax
+from workbench.kernels.diagonal_decay import fused
+from workbench.kernels.forms import DiagonalDecay, Form, RecurrentForm, Softmax
 from workbench.kernels.grouping import select_heads
-from workbench.kernels.scalar_decay import chunked as scalar_chunked
-from workbench.kernels.scalar_decay import entries as scalar_entries
-from workbench.kernels.scalar_decay import reference as scalar_reference
-from workbench.kernels.scalar_decay import statistics as scalar_statistics
+from workbench.kernels.rooms import recurrent_room, room
 from workbench.kernels.softmax import chunked as softmax_chunked
-from workbench.kernels.softmax import entries as softmax_entries
 from workbench.kernels.softmax import pattern as softmax_pattern
 from workbench.kernels.softmax import reference as softmax_reference
 from workbench.kernels.softmax import statistics as softmax_statistics
@@ -51,12 +44,7 @@ def forward(form: Form, initial_state: State | None = None, backend: Backend = "
         return softmax_reference.forward(form) if chosen == "reference" else softmax_chunked.forward(form)
     if chosen == "reference":
         return iterate(form, initial_state)
-    if isinstance(form, ScalarDecay):
-        _refuse_cpu(chosen, form)
-        return scalar_chunked.forward(form, initial_state)
-    if chosen == "cpu" or (chosen == "auto" and diagonal_fused.available(form, initial_state)):
-        return diagonal_fused.forward(form, initial_state)
-    return diagonal_chunked.forward(form, initial_state)
+    return reading.forward(form, initial_state, lambda plain: _forward(plain, initial_state, chosen))
 
 
 def iterate(
@@ -70,9 +58,8 @@ def iterate(
         on_state: called with the step and the state ``[batch, heads, key, value]`` after its update and before it is
             read; a tensor it returns replaces the state, for this step's output and for every later step.
     """
-    if isinstance(form, ScalarDecay):
-        return scalar_reference.forward(form, initial_state, on_state)
-    return diagonal_reference.forward(form, initial_state, on_state)
+    run = recurrent_room(form).reference.forward
+    return reading.forward(form, initial_state, lambda plain: run(plain, initial_state, on_state))
 
 
 def step(form: RecurrentForm, state: State) -> tuple[Outputs, State]:
@@ -81,8 +68,8 @@ def step(form: RecurrentForm, state: State) -> tuple[Outputs, State]:
     Raises:
         ValueError: the form has more than one step.
     """
-    if form.v.shape[1] != 1:
-        raise ValueError(f"step takes a form of one time step, this one has {form.v.shape[1]}: use forward")
+    if form.time != 1:
+        raise ValueError(f"step takes a form of one time step, this one has {form.time}: use forward")
     return iterate(form, state)
 
 
@@ -94,8 +81,8 @@ def dense(
     if rows is None:
         rows = slice(None)
     if isinstance(rows, slice):
-        rows = torch.arange(*rows.indices(form.q.shape[1]))
-    query = _positions(rows, form.q, "rows")
+        rows = torch.arange(*rows.indices(form.time))
+    query = _positions(rows, form.time, "rows", form.v.device)
     return _take_rows(_reference_dense(form), query) if _reference(backend, form) else _rows(form, query)
 
 
@@ -111,16 +98,12 @@ def pairs(
     if query.shape != key.shape:
         raise ValueError(f"query and key pair up one by one, but their shapes are {[*query.shape]} and {[*key.shape]}")
     form = select_heads(form, heads)
-    query = _positions(query, form.q, "query")
-    key = _positions(key, form.k, "key")
+    query = _positions(query, form.time, "query", form.v.device)
+    key = _positions(key, form.source, "key", form.v.device)
     if _reference(backend, form):
         picked = _take_rows(_reference_dense(form), query)
         return picked.gather(-1, key[:, None, :, None].expand(*picked.shape[:3], 1))[..., 0]
-    if isinstance(form, Softmax):
-        return softmax_entries.pairs(form, query, key)
-    if isinstance(form, ScalarDecay):
-        return scalar_entries.pairs(form, query, key)
-    return diagonal_entries.pairs(form, query, key)
+    return reading.pairs(form, query, key, room(form).entries.pairs)
 
 
 def rows(
@@ -128,7 +111,7 @@ def rows(
 ) -> Float[Tensor, "batch chosen positions source"]:
     """Whole rows of A: what each listed query reads."""
     form = select_heads(form, heads)
-    query = _positions(query, form.q, "query")
+    query = _positions(query, form.time, "query", form.v.device)
     return _take_rows(_reference_dense(form), query) if _reference(backend, form) else _rows(form, query)
 
 
@@ -137,41 +120,31 @@ def columns(
 ) -> Float[Tensor, "batch chosen time positions"]:
     """Whole columns of A: who reads each listed source."""
     form = select_heads(form, heads)
-    key = _positions(key, form.k, "key")
+    key = _positions(key, form.source, "key", form.v.device)
     if _reference(backend, form):
         return _take_rows(_reference_dense(form).mT, key).mT
-    if isinstance(form, Softmax):
-        return softmax_entries.columns(form, key)
-    if isinstance(form, ScalarDecay):
-        return scalar_entries.columns(form, key)
-    return diagonal_entries.columns(form, key)
+    return reading.columns(form, key, room(form).entries.columns)
 
 
 def row_sum(form: Form, backend: Backend = "auto") -> PerToken:
     """``sum_s A[t, s]``, signed."""
     if _reference(backend, form):
         return _reference_dense(form).sum(-1).transpose(1, 2)
-    if isinstance(form, Softmax):
-        return softmax_statistics.row_sum(form)
-    return scalar_statistics.row_sum(form) if isinstance(form, ScalarDecay) else diagonal_statistics.row_sum(form)
+    return reading.row_sum(form, room(form).statistics.row_sum)
 
 
 def column_sum(form: Form, backend: Backend = "auto") -> PerToken:
     """``sum_t A[t, s]``, signed, a number a source."""
     if _reference(backend, form):
         return _reference_dense(form).sum(-2).transpose(1, 2)
-    if isinstance(form, Softmax):
-        return softmax_statistics.column_sum(form)
-    return scalar_statistics.column_sum(form) if isinstance(form, ScalarDecay) else diagonal_statistics.column_sum(form)
+    return reading.column_sum(form, room(form).statistics.column_sum)
 
 
 def row_energy(form: Form, backend: Backend = "auto") -> PerToken:
     """``sum_s A[t, s]^2``."""
     if _reference(backend, form):
         return _reference_dense(form).square().sum(-1).transpose(1, 2)
-    if isinstance(form, Softmax):
-        return softmax_statistics.row_energy(form)
-    return scalar_statistics.row_energy(form) if isinstance(form, ScalarDecay) else diagonal_statistics.row_energy(form)
+    return reading.row_energy(form, room(form).statistics.row_energy)
 
 
 def energy_distance(form: Form, backend: Backend = "auto") -> PerToken:
@@ -179,11 +152,8 @@ def energy_distance(form: Form, backend: Backend = "auto") -> PerToken:
     if _reference(backend, form):
         matrix = _reference_dense(form)
         return (matrix.square() * _distance(matrix)).sum(-1).transpose(1, 2)
-    if isinstance(form, Softmax):
-        return softmax_statistics.energy_distance(form)
-    if isinstance(form, ScalarDecay):
-        return scalar_statistics.energy_distance(form)
-    return diagonal_statistics.energy_distance(form)
+    statistics = room(form).statistics
+    return reading.energy_distance(form, statistics.energy_distance, statistics.row_energy)
 
 
 def mass_distance(form: Softmax, backend: Backend = "auto") -> PerToken:
@@ -202,6 +172,16 @@ def pattern(form: Softmax, backend: Backend = "auto") -> Float[Tensor, "batch he
 apply_pattern = softmax_pattern.apply_pattern
 
 
+def _forward(form: Form, initial_state: State | None, chosen: Backend) -> tuple[Outputs, State]:
+    if isinstance(form, DiagonalDecay):
+        if chosen == "cpu" or (chosen == "auto" and fused.available(form, initial_state)):
+            return fused.forward(form, initial_state)
+    else:
+        _refuse_cpu(chosen, form)
+    assert not isinstance(form, Softmax)
+    return recurrent_room(form).chunked.forward(form, initial_state)
+
+
 def _refuse_cpu(chosen: Backend, form: Form) -> None:
     if chosen == "cpu":
         raise ValueError(f"the cpu backend computes Mamba-1's selective scan, not {type(form).__name__}: use chunked")
@@ -216,13 +196,11 @@ def _reference(backend: Backend, form: Form) -> bool:
 def _reference_dense(form: Form) -> Float[Tensor, "batch heads time source"]:
     if isinstance(form, Softmax):
         return softmax_reference.pattern(form)
-    return scalar_reference.dense(form) if isinstance(form, ScalarDecay) else diagonal_reference.dense(form)
+    return reading.dense(form, recurrent_room(form).reference.dense)
 
 
 def _rows(form: Form, query: Int[Tensor, "#batch queries"]) -> Float[Tensor, "batch heads queries source"]:
-    if isinstance(form, Softmax):
-        return softmax_entries.rows(form, query)
-    return scalar_entries.rows(form, query) if isinstance(form, ScalarDecay) else diagonal_entries.rows(form, query)
+    return reading.rows(form, query, room(form).entries.rows)
 
 
 def _take_rows(matrix: Tensor, query: Positions) -> Tensor:
@@ -236,12 +214,11 @@ def _distance(matrix: Tensor) -> Tensor:
     return queries[:, None] - torch.arange(source, device=matrix.device)
 
 
-def _positions(positions: Positions, along: Tensor, name: str) -> Int[Tensor, "#batch positions"]:
-    """The positions on the operand's device, with a batch dimension, once they are known to lie inside its time."""
-    length = along.shape[1]
+def _positions(positions: Positions, length: int, name: str, device: torch.device) -> Int[Tensor, "#batch positions"]:
+    """The positions on the form's device, with a batch dimension, once they are known to lie inside its length."""
     if positions.numel():
         low, high = int(positions.min()), int(positions.max())
         if low < 0 or high >= length:
             raise ValueError(f"{name} positions must be between 0 and {length - 1}, got {low if low < 0 else high}")
-    positions = positions.to(along.device)
+    positions = positions.to(device)
     return positions if positions.ndim == 2 else positions[None]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from workbench.kernels.forms import DiagonalDecay, Form, ScalarDecay, Softmax
+from workbench.kernels.forms import Delta, DiagonalDecay, Form, Softmax, Toeplitz
 
 
 def spread(x: Tensor, heads: int, dim: int) -> Tensor:
@@ -57,9 +58,23 @@ def select_heads(form: Form, heads: Sequence[int] | None) -> Form:
             bias=None if form.bias is None else _grouped(form.bias, count, chosen, dim=1),
             sinks=None if form.sinks is None else form.sinks[chosen],
         )
-    q, k = _grouped(form.q, count, chosen), _grouped(form.k, count, chosen)
-    v, log_decay = form.v.index_select(2, chosen), form.log_decay.index_select(2, chosen)
-    write = None if form.write is None else form.write.index_select(2, chosen)
-    if isinstance(form, ScalarDecay):
-        return ScalarDecay(q, k, v, log_decay, write)
-    return DiagonalDecay(q, k, v, log_decay, None if form.rate is None else form.rate[chosen], write)
+    v = form.v.index_select(2, chosen)
+    if isinstance(form, Toeplitz):
+        return Toeplitz(v, form.kernel[chosen])
+    own: dict[str, Any] = {}
+    if isinstance(form, DiagonalDecay):
+        own["rate"] = None if form.rate is None else form.rate[chosen]
+    if isinstance(form, Delta):
+        own["probe"] = None if form.probe is None else _grouped(form.probe, count, chosen)
+        own["erase"] = None if form.erase is None else _grouped(form.erase, count, chosen)
+    return replace(
+        form,
+        q=_grouped(form.q, count, chosen),
+        k=_grouped(form.k, count, chosen),
+        v=v,
+        log_decay=form.log_decay.index_select(2, chosen),
+        write=None if form.write is None else form.write.index_select(2, chosen),
+        read=None if form.read is None else form.read.index_select(2, chosen),
+        diagonal=None if form.diagonal is None else form.diagonal.index_select(2, chosen),
+        **own,
+    )
