@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
@@ -45,7 +46,10 @@ class Mixer(nn.Module, ABC):
         memory: Memory,
         positions: Int[Tensor, "_ time"] | None = None,
     ) -> Inlet:
-        """Project, convolve, activate. `mask` is 0 at pads, which must leave no trace in the state."""
+        """Project, convolve, activate; the form and the gate in float32 at least, also under autocast.
+
+        `mask` is 0 at pads, which must leave no trace in the state.
+        """
 
     def read_out(self, z: mixing.Values, inlet: Inlet) -> Outlet:
         """What stands between the recurrence and the output projection; nothing by default."""
@@ -69,8 +73,9 @@ class Mixer(nn.Module, ABC):
         if attention_mask is not None:
             mask = attention_mask[:, -hidden_states.shape[1] :, None].to(hidden_states.dtype)
         inlet = self.read_in(hidden_states, mask, memory, position_ids)
-        z, state = kernels.forward(inlet.form, memory.get("state"))
+        with torch.autocast(hidden_states.device.type, enabled=False):  # products of many decays are not for bfloat16
+            z, state = kernels.forward(inlet.form, memory.get("state"))
+            written = mixing.outputs(z, inlet.form.v, inlet.gate, self.read_out(z, inlet))
         if state is not None:
             memory.set("state", state)
-        written = mixing.outputs(z, inlet.form.v, inlet.gate, self.read_out(z, inlet))
         return self.project_out(written.flatten(2).to(hidden_states.dtype))
