@@ -83,7 +83,7 @@ def stretches(form: Delta, dtype: torch.dtype, reverse: bool = False) -> Iterato
     count = -(-time // longest)
     length = -(-time // max(1, count))
     if time:
-        spans = list(blocks(count, 4 * batch * heads * length * (length + form.k.shape[-1])))
+        spans = list(blocks(count, 4 * batch * heads * (length + form.k.shape[-1]) ** 2))
         for span in reversed(spans) if reverse else spans:
             yield _chunks(form, dtype, slice(span.start * length, min(span.stop * length, time)), length)
 
