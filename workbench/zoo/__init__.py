@@ -1,6 +1,6 @@
 """Small language models that differ in their mixer alone, trained by ``workbench.zoo.recipe`` and shipped here."""
 
-from workbench.zoo import attention, mamba, mamba2, registry  # the mixers register themselves when imported
+from workbench.zoo import attention, mamba, mamba2, registry, rwkv7  # the mixers register themselves when imported
 from workbench.zoo.cache import LayerCache, ZooCache
 from workbench.zoo.config import ZooConfig
 from workbench.zoo.loading import available, directory, load
@@ -20,4 +20,5 @@ __all__ = [
     "mamba",
     "mamba2",
     "registry",
+    "rwkv7",
 ]

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from workbench.zoo import registry
 from workbench.zoo.cache import LayerCache, ZooCache
 from workbench.zoo.config import ZooConfig
+from workbench.zoo.handing import forward_pass
 
 
 @dataclass
@@ -127,8 +128,9 @@ class ZooModel(nn.Module):
             position_ids = torch.arange(seen, seen + input_ids.shape[1], device=input_ids.device)[None]
         mask = None if attention_mask is None or bool(attention_mask.all()) else attention_mask.bool()
         x = self.embed(input_ids)
-        for i, block in enumerate(self.blocks):
-            x = block(x, mask, position_ids, None if cache is None else cache.layers[i])
+        with forward_pass():
+            for i, block in enumerate(self.blocks):
+                x = block(x, mask, position_ids, None if cache is None else cache.layers[i])
         if cache is not None:
             cache.seen += input_ids.shape[1]
         return ZooOutput(self.unembed(self.norm(x)), cache)

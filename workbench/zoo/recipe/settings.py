@@ -21,6 +21,7 @@ MEMBERS: dict[str, dict[str, Any]] = {
     },
     "mamba": {"mixer_options": {"state_size": 64, **MIMETIC}},
     "mamba2": {"mixer_options": {"state_size": 128, "head_dim": 64, **MIMETIC}},
+    "rwkv7": {"mixer_options": {"head_dim": 64, "initialisation": "mimetic"}},
 }
 
 
