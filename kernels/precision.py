@@ -11,6 +11,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn.functional import threshold
 
 # exp(-1000) is 0 even in float64, so nothing changes for finite decays; an exact -inf (a reset) would turn
 # differences of running sums into NaN.
@@ -25,6 +26,11 @@ _LOWEST_EXPONENT = {dtype: math.log(torch.finfo(dtype).tiny) + 8 for dtype in (t
 def decay_factor(log_decay: Tensor) -> Tensor:
     """The exponential of log decays in float32 or float64, which never gets so small that it gets slow."""
     return log_decay.clamp(min=_LOWEST_EXPONENT[log_decay.dtype]).exp()
+
+
+def step_factor(log_decay: Tensor) -> Tensor:
+    """The same for single steps. Few of those are so strong that a slow exponential matters: a reset is exactly 0."""
+    return threshold(log_decay, _LOWEST_EXPONENT[log_decay.dtype], -math.inf).exp()
 
 
 def compute_dtype(*operands: Tensor | None) -> torch.dtype:

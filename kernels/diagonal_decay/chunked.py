@@ -15,9 +15,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
+from workbench.kernels.diagonal_decay.scan import linear_scan
 from workbench.kernels.forms import DiagonalDecay
 from workbench.kernels.grouping import spread
-from workbench.kernels.precision import LOWEST_LOG_DECAY, compute_dtype, decay_factor, running_sum
+from workbench.kernels.precision import LOWEST_LOG_DECAY, compute_dtype, decay_factor, running_sum, step_factor
 
 CHUNK = 64
 NARROW_VALUE = 8
@@ -143,30 +144,37 @@ def _loop(
     form: DiagonalDecay, state: Float[Tensor, "batch heads key value"]
 ) -> tuple[Float[Tensor, "batch time heads value"], Float[Tensor, "batch heads key value"]]:
     """The recurrence with one multiply-add a step; time comes first, so that a step is contiguous."""
-    dtype = state.dtype
-    time, heads = form.v.shape[1:3]
+    dtype, heads = state.dtype, form.heads
+    if not form.time:
+        return form.v, state
+    v = form.v.to(dtype) if form.write is None else form.v.to(dtype) * form.write.to(dtype)[..., None]
     rate = None if form.rate is None else form.rate.to(dtype)
-    operands = (form.q, form.k, form.v, form.log_decay, form.write, rate, state)
+    operands = (form.q, form.k, v, form.log_decay, rate, state)
     recorded = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in operands)
     length = min(CHUNK, max(1, LOOP_ELEMENTS // max(1, state.numel())))
     outputs = []
-    for start in range(0, time, length):
-        q, k, v, decay = (x[:, start : start + length].to(dtype).transpose(0, 1) for x in operands[:4] if x is not None)
-        decay = decay_factor(decay if rate is None else decay * rate)[..., None]
-        if form.write is not None:
-            v = v * form.write[:, start : start + length].to(dtype).transpose(0, 1)[..., None]
+    # Split, not sliced: the derivative of every slice is as large as the whole. Along the first dimension the pieces
+    # are put together again by one copy each.
+    pieces = (x.transpose(0, 1).split(length) for x in (form.q, form.k, v, form.log_decay))
+    for chunk in zip(*pieces, strict=True):
+        q, k, v, decay = (x.to(dtype) for x in chunk)
+        decay = step_factor(decay if rate is None else decay * rate)[..., None]
         states = spread(k, heads, dim=2)[..., None] * v[..., None, :]
         if recorded:
-            kept = []
-            for step, update in zip(decay, states, strict=True):
-                state = torch.addcmul(update, step, state)
-                kept.append(state)
-            states = torch.stack(kept)
+            states, state = linear_scan(decay, states, state)
         else:
             for step, update in zip(decay.expand_as(states), states, strict=True):
                 state = update.addcmul_(step, state)
-        # Heads that share a query read it together: one small matrix product a group instead of one a head.
-        read = torch.einsum("tbgn,tbghnv->tbghv", q, states.unflatten(2, (q.shape[2], -1)))
-        outputs.append(read.flatten(2, 3).transpose(0, 1))
+        outputs.append(_read(q, states))
     # The last state is a view of a whole chunk's states: cloned, so that those can be freed.
-    return (torch.cat(outputs, dim=1) if outputs else form.v).to(form.v.dtype), state.clone()
+    return torch.cat(outputs).transpose(0, 1).to(form.v.dtype), state.clone()
+
+
+def _read(
+    q: Float[Tensor, "time batch groups key"], states: Float[Tensor, "time batch heads key value"]
+) -> Float[Tensor, "time batch heads value"]:
+    if q.shape[-1] == 1:
+        return spread(q, states.shape[2], dim=2) * states[..., 0, :]
+    # Heads that share a query read it together: one small matrix product a group instead of one a head.
+    read = torch.einsum("tbgn,tbghnv->tbghv", q, states.unflatten(2, (q.shape[2], -1)))
+    return read.flatten(2, 3)
