@@ -1,6 +1,14 @@
 """Small language models that differ in their mixer alone, trained by ``workbench.zoo.recipe`` and shipped here."""
 
-from workbench.zoo import attention, mamba, mamba2, registry, rwkv7  # the mixers register themselves when imported
+from workbench.zoo import (
+    attention,
+    gla,
+    mamba,
+    mamba2,
+    registry,
+    retnet,
+    rwkv7,
+)  # the mixers register themselves when imported
 from workbench.zoo.cache import LayerCache, ZooCache
 from workbench.zoo.config import ZooConfig
 from workbench.zoo.loading import available, directory, load
@@ -16,9 +24,11 @@ __all__ = [
     "attention",
     "available",
     "directory",
+    "gla",
     "load",
     "mamba",
     "mamba2",
     "registry",
+    "retnet",
     "rwkv7",
 ]

@@ -19,8 +19,10 @@ MEMBERS: dict[str, dict[str, Any]] = {
         "final_norm": 0.04,
         "mixer_options": {"n_heads": 4, "initialisation": "previous-token"},
     },
+    "gla": {"mixer_options": {"n_heads": 4, "expand_k": 1.0, "expand_v": 2.0, "initialisation": "mimetic"}},
     "mamba": {"mixer_options": {"state_size": 64, **MIMETIC}},
     "mamba2": {"mixer_options": {"state_size": 128, "head_dim": 64, **MIMETIC}},
+    "retnet": {"mixer_options": {"n_heads": 4, "initialisation": "mimetic"}},
     "rwkv7": {"mixer_options": {"head_dim": 64, "initialisation": "mimetic"}},
 }
 
