@@ -8,17 +8,25 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from workbench.kernels.delta import chunked as delta_chunked
+from workbench.kernels.delta import entries as delta_entries
+from workbench.kernels.delta import reference as delta_reference
+from workbench.kernels.delta import statistics as delta_statistics
 from workbench.kernels.diagonal_decay import chunked as diagonal_chunked
 from workbench.kernels.diagonal_decay import entries as diagonal_entries
 from workbench.kernels.diagonal_decay import reference as diagonal_reference
 from workbench.kernels.diagonal_decay import statistics as diagonal_statistics
-from workbench.kernels.forms import DiagonalDecay, Form, RecurrentForm, ScalarDecay, Softmax
+from workbench.kernels.forms import Delta, DiagonalDecay, Form, RecurrentForm, ScalarDecay, Softmax
 from workbench.kernels.scalar_decay import chunked as scalar_chunked
 from workbench.kernels.scalar_decay import entries as scalar_entries
 from workbench.kernels.scalar_decay import reference as scalar_reference
 from workbench.kernels.scalar_decay import statistics as scalar_statistics
 from workbench.kernels.softmax import entries as softmax_entries
 from workbench.kernels.softmax import statistics as softmax_statistics
+from workbench.kernels.toeplitz import chunked as toeplitz_chunked
+from workbench.kernels.toeplitz import entries as toeplitz_entries
+from workbench.kernels.toeplitz import reference as toeplitz_reference
+from workbench.kernels.toeplitz import statistics as toeplitz_statistics
 
 OnState = Callable[[int, Tensor], Tensor | None]
 
@@ -95,6 +103,8 @@ _SOFTMAX = Room(softmax_entries, softmax_statistics)
 _RECURRENT: dict[type[RecurrentForm], RecurrentRoom] = {
     ScalarDecay: RecurrentRoom(scalar_entries, scalar_statistics, scalar_reference, scalar_chunked),
     DiagonalDecay: RecurrentRoom(diagonal_entries, diagonal_statistics, diagonal_reference, diagonal_chunked),
+    Toeplitz: RecurrentRoom(toeplitz_entries, toeplitz_statistics, toeplitz_reference, toeplitz_chunked),
+    Delta: RecurrentRoom(delta_entries, delta_statistics, delta_reference, delta_chunked),
 }
 
 
