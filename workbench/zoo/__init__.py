@@ -2,7 +2,10 @@
 
 from workbench.zoo import (
     attention,
+    deltanet,
+    gated_delta,
     gla,
+    kda,
     mamba,
     mamba2,
     mlstm,
@@ -24,8 +27,11 @@ __all__ = [
     "ZooOutput",
     "attention",
     "available",
+    "deltanet",
     "directory",
+    "gated_delta",
     "gla",
+    "kda",
     "load",
     "mamba",
     "mamba2",

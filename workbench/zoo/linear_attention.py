@@ -93,7 +93,7 @@ class LinearAttention(Mixer):
         along the directions in which keys write (equal projections), convolutions near the identity, on the keys near
         the shift by one token (what a token is found by is the token before it), and a state that forgets slowly.
         """
-        query, key, value = (self.get_submodule(f"{name}_proj").get_parameter("weight") for name in self.projections)
+        query, key, _ = (self.get_submodule(f"{name}_proj").get_parameter("weight") for name in self.projections)
         mimetic = self.options["initialisation"] == MIMETIC
         if mimetic:
             query.copy_(key)
