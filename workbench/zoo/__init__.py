@@ -11,6 +11,7 @@ from workbench.zoo import (
     mlstm,
     registry,
     retnet,
+    rwkv4,
     rwkv7,
 )  # the mixers register themselves when imported
 from workbench.zoo.cache import LayerCache, ZooCache
@@ -38,5 +39,6 @@ __all__ = [
     "mlstm",
     "registry",
     "retnet",
+    "rwkv4",
     "rwkv7",
 ]

@@ -22,8 +22,9 @@ MEMBERS: dict[str, dict[str, Any]] = {
     "gla": {"mixer_options": {"n_heads": 4, "expand_k": 1.0, "expand_v": 2.0, "initialisation": "mimetic"}},
     "mamba": {"mixer_options": {"state_size": 64, **MIMETIC}},
     "mamba2": {"mixer_options": {"state_size": 128, "head_dim": 64, **MIMETIC}},
-    "mlstm": {"mixer_options": {"n_heads": 4, "qk_dim": 256, "v_dim": 256, "tied": True}},
+    "mlstm": {"mixer_options": {"n_heads": 4, "qk_dim": 256, "v_dim": 256, "initialisation": "mimetic"}},
     "retnet": {"mixer_options": {"n_heads": 4, "initialisation": "mimetic"}},
+    "rwkv4": {},
     "rwkv7": {"mixer_options": {"head_dim": 64, "initialisation": "mimetic"}},
 }
 
