@@ -19,7 +19,15 @@ MEMBERS: dict[str, dict[str, Any]] = {
         "final_norm": 0.04,
         "mixer_options": {"n_heads": 4, "initialisation": "previous-token"},
     },
-    "gla": {"mixer_options": {"n_heads": 4, "expand_k": 1.0, "expand_v": 2.0, "initialisation": "mimetic"}},
+    "gla": {
+        "mixer_options": {
+            "n_heads": 4,
+            "expand_k": 1.0,
+            "expand_v": 2.0,
+            "short_conv": True,
+            "initialisation": "mimetic",
+        }
+    },
     "mamba": {"mixer_options": {"state_size": 64, **MIMETIC}},
     "mamba2": {"mixer_options": {"state_size": 128, "head_dim": 64, **MIMETIC}},
     "mlstm": {"mixer_options": {"n_heads": 4, "qk_dim": 256, "v_dim": 256, "initialisation": "mimetic"}},
