@@ -38,8 +38,8 @@ class Chunks:
         sources, erasers: ``w k`` and `e`, decayed from each step to the chunk's end.
         total: decay over the whole chunk.
         read_sources, read_erasers: what each step's query sees of them; zero above the diagonal.
-        found_sources, found_erasers: what each step's probe finds of them, `P` and `L`; zero on the diagonal, too, where
-            they are two.
+        found_sources, found_erasers: what each step's probe finds of them, `P` and `L`; on the diagonal, too,
+            where they are two.
     """
 
     span: slice

@@ -64,7 +64,7 @@ def _decay_a_channel(readers: Tensor, writers: Tensor, log_decay: Tensor) -> Dec
     block's writers meet at their border, where all factors are at most 1, in one matrix product; then either is decayed
     over the other's block. Nothing is subtracted, and one exponential a step and channel is all there is.
     """
-    steps, width = readers.shape[-2:]
+    steps = readers.shape[-2]
     length = 1 << (steps - 1).bit_length()
     more = length - steps
     # A step's readers (or writers) lie side by side, so that a block of steps is one block of rows: [block, row, key].
