@@ -34,6 +34,7 @@ def matrix_memory(
     forget_gate: Float[Tensor, "batch time heads"],
     mask: Float[Tensor, "batch time 1"] | None,
     memory: Memory,
+    eps: float = STABILISER_EPS,
 ) -> ScalarDecay:
     """The mLSTM cell (arXiv:2405.04517, equations 19 to 27) as a scalar decay with a normaliser.
 
@@ -41,7 +42,7 @@ def matrix_memory(
 
     with ``f = sigmoid(forget_gate)``, ``i = exp(input_gate)``; both gates arrive capped, `q` arrives scaled. State and
     normaliser are kept divided by ``exp(m_t)``, ``m`` their running maximum; ``n' q`` is what the same recurrence reads
-    when every value is 1, and ``read = 1 / (max(|n' q|, exp(-m)) + 1e-6)``. `memory` carries ``normaliser``
+    when every value is 1, and ``read = 1 / (max(|n' q|, exp(-m)) + eps)``. `memory` carries ``normaliser``
     ``[B,H,K,1]`` and ``maximum`` ``[B,H]`` beside the state.
     """
     log_decay = F.logsigmoid(forget_gate)
@@ -58,7 +59,7 @@ def matrix_memory(
     memory.set("normaliser", normaliser)
     memory.set("maximum", maximum[:, -1])
     size = torch.maximum(counted[..., 0].abs(), (-maximum).exp())
-    return replace(form, read=1 / (size + STABILISER_EPS))
+    return replace(form, read=1 / (size + eps))
 
 
 @register("mlstm")
@@ -71,7 +72,7 @@ class MLSTM(Mixer):
 
     Options: ``n_heads`` (4), ``qk_dim`` and ``v_dim`` (in all heads; ``d_model``), ``conv_kernel`` (4; 0 for none),
     ``input_bias`` and ``forget_bias`` (where the gates' biases start; 0 and ``[3, 6]`` spread over the heads),
-    ``tied`` (whether queries and keys start equal: the mimetic start of the state-space members).
+    ``initialisation`` (``"reference"`` or ``"mimetic"``, see `initialise`).
     """
 
     family = "mlstm"
@@ -99,18 +100,31 @@ class MLSTM(Mixer):
 
     @torch.no_grad()
     def initialise(self) -> None:
-        """Gates that start open, remembering long; a convolution near the identity."""
+        """Gates that start open and remember long; a convolution near the identity.
+
+        With ``"mimetic"``, in the spirit of Trockman et al. 2024 (arXiv:2410.11135), a query starts out finding the keys
+        whose *predecessor* it resembles: the convolution adds the predecessor to every other channel and subtracts it
+        from the rest, and the keys' projection is the queries' with the sign of those channels turned. In the products
+        of queries and keys the terms of like with like then cancel, and token with predecessor stays.
+        """
         low, high = self.options.get("forget_bias", (3.0, 6.0))
         self.f_proj.bias.copy_(torch.linspace(low, high, self.n_heads))
         self.i_proj.bias.fill_(self.options.get("input_bias", 0.0))
         nn.init.zeros_(self.f_proj.weight)
-        if self.options.get("tied", False):
-            self.k_proj.weight.copy_(self.q_proj.weight)
-        if self.conv is not None:
-            nn.init.normal_(self.conv.weight, std=0.1)
-            self.conv.weight[:, 0, -1] += 1.0
-            assert self.conv.bias is not None
-            nn.init.zeros_(self.conv.bias)
+        scheme = self.options.get("initialisation", "reference")
+        if scheme not in ("reference", "mimetic"):
+            raise ValueError(f"initialisation {scheme!r} is neither 'reference' nor 'mimetic'")
+        if self.conv is None:
+            return
+        assert self.conv.bias is not None
+        nn.init.normal_(self.conv.weight, std=0.1)
+        nn.init.zeros_(self.conv.bias)
+        self.conv.weight[:, 0, -1] += 1.0
+        if scheme == "mimetic" and self.conv.weight.shape[-1] > 1:
+            sign = torch.ones(self.conv.weight.shape[0])
+            sign[::2] = -1.0
+            self.conv.weight[:, 0, -2] += sign
+            self.k_proj.weight.copy_(self.q_proj.weight * sign)
 
     def read_in(
         self,
