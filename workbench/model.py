@@ -29,6 +29,7 @@ from workbench.tokens import Tokens, as_integers, check_choice
 
 if TYPE_CHECKING:
     from workbench.attention import ImplicitAttention
+    from workbench.attribution import Attribution, Target
 
 ModelInput: TypeAlias = "str | Sequence[str] | Sequence[int] | Tensor"
 Mask: TypeAlias = "Int[Tensor, 'batch time'] | Sequence[int] | Sequence[Sequence[int]] | None"
@@ -102,7 +103,7 @@ class HookedModel(nn.Module):
 
     @property
     def adapters(self) -> list[MixerAdapter]:
-        """The mixers, first layer first."""
+        """The first mixer of each layer, in order; one without heads where a layer has none (`mixer` finds others)."""
         return self.layout.adapters
 
     @property
@@ -325,20 +326,26 @@ class HookedModel(nn.Module):
         layer: int,
         scope: Literal["core", "mixer"] = "core",
         attention_mask: Mask = None,
+        mixer: int = 0,
     ) -> ImplicitAttention:
         """How one layer's tokens read each other on this input; the model runs only up to that layer.
 
+        Args:
+            mixer: which of the layer's mixers, where it has several (Falcon-H1's attention beside its Mamba-2 is 1).
+
         Raises:
-            InputError: no such layer.
+            InputError: no such layer, or no such mixer in it.
         """
         from workbench.attention import ImplicitAttention
 
-        form = self.mixer_form(input, layer, attention_mask)
+        form = self.mixer_form(input, layer, attention_mask, mixer)
         return ImplicitAttention(form, scope=scope, layer=self.layer_index(layer))
 
-    def mixer_form(self, input: ModelInput, layer: int, attention_mask: Mask = None) -> MixerForm:
+    def mixer_form(
+        self, input: ModelInput, layer: int, attention_mask: Mask = None, mixer: int = 0
+    ) -> MixerForm:
         """What one layer's mixer did to this input; the model runs only up to that layer."""
-        adapter = self.adapters[self.layer_index(layer)]
+        adapter = self.mixer(layer, mixer)
         recorded: list[MixerForm] = []
 
         def record(form: MixerForm) -> None:
@@ -359,12 +366,15 @@ class HookedModel(nn.Module):
     ) -> Iterator[tuple[int, ImplicitAttention]]:
         """Yield ``(layer, implicit attention)`` one layer at a time, from one forward pass.
 
-        The pass waits while the caller works on a layer, and only that layer's tensors are held.
+        None for `layers` means every layer that mixes tokens; of several mixers in a layer, the first. The pass waits while the caller works on a layer, and only that layer's tensors are held.
         """
         from workbench.attention import ImplicitAttention
         from workbench.pausing import paused
 
-        wanted = range(self.cfg.n_layers) if layers is None else sorted({self.layer_index(i) for i in layers})
+        if layers is None:
+            wanted = [layer for layer, block in enumerate(self.layout.blocks) if block.mixers]
+        else:
+            wanted = sorted({self.layer_index(layer) for layer in layers})
         tokens, mask = self.prepared(input, attention_mask)
 
         def forward(emit: Any) -> None:
@@ -381,6 +391,42 @@ class HookedModel(nn.Module):
         with paused(forward) as forms:
             for layer, form in forms:
                 yield layer, ImplicitAttention(form, scope=scope, layer=layer)
+
+    def attribute(
+        self, input: ModelInput, target: Target = None, *, position: int = -1, attention_mask: Mask = None
+    ) -> Attribution:
+        """What each source token put into a logit, exactly, through all paths of mixers and skips.
+
+        Gates, attention patterns and norm scales are held at the values of this run, which makes the residual stream
+        linear in the embeddings; MLPs are held fixed too, as sources of their own. The parts add up to the logit;
+        `Attribution.check` says how exactly. `rollout` and `gradient_weighted` in `workbench.attribution` are the
+        field's approximations, to compare with.
+
+        Args:
+            target: a token (id or text), a pair whose logits are subtracted, one token a row, weights over the
+                vocabulary, or None for the likeliest token. The logit is taken before a soft cap.
+            position: whose logits are explained, as an index.
+
+        Raises:
+            InputError: no such token or position.
+        """
+        from workbench.attribution import attribute
+
+        tokens, mask = self.prepared(input, attention_mask)
+        return attribute(self, tokens, mask, target, position)
+
+    def mixer(self, layer: int, index: int = 0) -> MixerAdapter:
+        """One of a layer's mixers, the first by default. Raises InputError for a number that the layer does not have."""
+        block = self.layout.blocks[self.layer_index(layer)]
+        count, index = len(block.mixers), _whole("mixer", index)
+        if count == 0 and index == 0:
+            return block.adapter
+        if not 0 <= index < count:
+            raise InputError(
+                f"Mixer {index} is out of range: layer {block.layer} of {self.cfg.model_name} has {count} "
+                f"({block.family})."
+            )
+        return block.mixers[index].adapter
 
     def layer_index(self, layer: int) -> int:
         """A layer number from 0 on; negative numbers count from the end. Raises InputError when out of range."""

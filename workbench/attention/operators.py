@@ -109,11 +109,11 @@ class CoreOperator(Operator):
         self.form = form
         self.core: Form = form.core
         self.units = self.core.heads
-        self.time, self.source = self.core.q.shape[1], self.core.k.shape[1]
+        self.time, self.source = self.core.time, self.core.source
 
     @property
     def batch(self) -> int:
-        return self.core.q.shape[0]
+        return self.core.batch
 
     def apply(self, values: Float[Tensor, "batch source groups value"]) -> Float[Tensor, "batch time heads value"]:
         return kernels.forward(replace(self.core, v=values))[0]
@@ -161,7 +161,7 @@ class CoreOperator(Operator):
 
     def distance(self) -> Float[Tensor, "time source"]:
         # Queries are the last `time` of the sources.
-        device, dtype = self.core.q.device, torch.promote_types(self.core.q.dtype, torch.float32)
+        device, dtype = self.core.v.device, torch.promote_types(self.core.v.dtype, torch.float32)
         query = torch.arange(self.source - self.time, self.source, device=device)
         return (query[:, None] - torch.arange(self.source, device=device)).clamp(min=0).to(dtype)
 

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from workbench import kernels
+from workbench import kernels, mixing
 from workbench.families.base import MixerAdapter, register
 from workbench.forms import MixerForm, Softmax
 
@@ -75,6 +75,7 @@ class SoftmaxAdapter(MixerAdapter):
             k = self._k(k.transpose(1, 2).clone()).transpose(1, 2)  # a cache owns k and v: an edit must not stay in it
         if self._v.active:
             v = self._v(v.transpose(1, 2).clone()).transpose(1, 2)
+        q, k = mixing.fixed(q), mixing.fixed(k)
         if fused is not None and not (self._pattern.active or self.recording):
             return self._z(fused(q, k, v))
         form = softmax_form(q, k, v, mask, scale, softcap, sinks, bias)
