@@ -27,6 +27,7 @@ class DeltaRule(LinearAttention):
     """
 
     operands: ClassVar[tuple[str, ...]] = ("q", "k", "v", "log_decay", "write")
+    active: ClassVar[bool] = True
     defaults: ClassVar[dict[str, Any]] = {**LinearAttention.defaults, "short_conv": True, "double_beta": False}
 
     def __init__(self, config: ZooConfig, layer: int) -> None:

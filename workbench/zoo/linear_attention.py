@@ -27,8 +27,8 @@ class LinearAttention(Mixer):
     The norm is a root-mean-square norm over the channels of each head, its weight shared by the heads.
 
     Options of every subclass: ``n_heads``; ``expand_k`` and ``expand_v``, the widths of keys and values over d_model;
-    ``short_conv``, whether a causal depthwise convolution and SiLU follow the three projections; ``conv_size``, its
-    taps; ``conv_bias``; ``output_gate``, whether there is one; ``norm_weight``, whether the norm has a weight;
+    ``short_conv``, whether a causal depthwise convolution (and SiLU) follows each of the three projections;
+    ``conv_size``, its taps; ``conv_bias``; ``output_gate``, whether there is one; ``norm_weight``, whether the norm has a weight;
     ``norm_eps`` (None: the config's); ``initialisation``, ``"reference"`` or ``"mimetic"`` (see `initialise`).
 
     Raises:
@@ -36,6 +36,8 @@ class LinearAttention(Mixer):
     """
 
     projections: ClassVar[tuple[str, str, str]] = ("q", "k", "v")
+    conv_activation: ClassVar[str] = "silu"
+    active: ClassVar[bool] = False  # whether SiLU follows the projections where no convolution does
     gate_activation: ClassVar[str] = "silu"
     defaults: ClassVar[dict[str, Any]] = {
         "n_heads": 4,
@@ -164,8 +166,12 @@ class LinearAttention(Mixer):
     ) -> tuple[Float[Tensor, "batch time heads size"], ValuePath | None]:
         flat = self.get_submodule(f"{name}_proj")(hidden)
         if not self.options["short_conv"]:
-            return self.heads(flat), None
+            inputs = self.heads(flat)
+            if not self.active:
+                return inputs, None
+            slope = mixing.fixed(inputs.sigmoid())
+            return inputs * slope, ValuePath(inputs, source=slope)
         conv = self.get_submodule(f"{name}_conv1d")
         weight, bias = conv.get_parameter("weight")[:, 0], conv._parameters["bias"]
-        done = mixing.short_convolution(flat, weight, bias, "silu", mask, memory, f"{name}_conv")
+        done = mixing.short_convolution(flat, weight, bias, self.conv_activation, mask, memory, f"{name}_conv")
         return self.heads(done.active), done.path(slice(None), self.n_heads)

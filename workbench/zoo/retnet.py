@@ -8,9 +8,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from workbench.errors import InputError
 from workbench.forms import ScalarDecay
 from workbench.memory import Memory
 from workbench.mixing import Values
+from workbench.zoo.config import ZooConfig
 from workbench.zoo.linear_attention import LinearAttention
 from workbench.zoo.registry import register
 
@@ -26,6 +28,11 @@ class RetNet(LinearAttention):
     family: ClassVar[str] = "retnet"
     operands: ClassVar[tuple[str, ...]] = ("q", "k", "v", "log_decay")
     defaults: ClassVar[dict[str, Any]] = {**LinearAttention.defaults, "expand_v": 2.0, "rope_theta": 10_000.0}
+
+    def __init__(self, config: ZooConfig, layer: int) -> None:
+        super().__init__(config, layer)
+        if self.d_key % 2:
+            raise InputError(f"Rotary positions turn pairs of key channels; {self.d_key} a head cannot be paired.")
 
     def form(
         self,
