@@ -19,6 +19,7 @@ MEMBERS: dict[str, dict[str, Any]] = {
         "final_norm": 0.04,
         "mixer_options": {"n_heads": 4, "initialisation": "previous-token"},
     },
+    "gated_delta": {"mixer_options": {"n_heads": 2, "initialisation": "mimetic"}},
     "gla": {
         "mixer_options": {
             "n_heads": 4,
