@@ -17,15 +17,17 @@ from workbench.kernels.dispatch import (
     rows,
     step,
 )
-from workbench.kernels.forms import DiagonalDecay, Form, RecurrentForm, ScalarDecay, Softmax
+from workbench.kernels.forms import Delta, DiagonalDecay, Form, RecurrentForm, ScalarDecay, Softmax, Toeplitz
 
 __all__ = [
     "Backend",
+    "Delta",
     "DiagonalDecay",
     "Form",
     "RecurrentForm",
     "ScalarDecay",
     "Softmax",
+    "Toeplitz",
     "apply_pattern",
     "column_sum",
     "columns",

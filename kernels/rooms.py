@@ -16,7 +16,7 @@ from workbench.kernels.diagonal_decay import chunked as diagonal_chunked
 from workbench.kernels.diagonal_decay import entries as diagonal_entries
 from workbench.kernels.diagonal_decay import reference as diagonal_reference
 from workbench.kernels.diagonal_decay import statistics as diagonal_statistics
-from workbench.kernels.forms import Delta, DiagonalDecay, Form, RecurrentForm, ScalarDecay, Softmax
+from workbench.kernels.forms import Delta, DiagonalDecay, Form, RecurrentForm, ScalarDecay, Softmax, Toeplitz
 from workbench.kernels.scalar_decay import chunked as scalar_chunked
 from workbench.kernels.scalar_decay import entries as scalar_entries
 from workbench.kernels.scalar_decay import reference as scalar_reference
@@ -103,8 +103,8 @@ _SOFTMAX = Room(softmax_entries, softmax_statistics)
 _RECURRENT: dict[type[RecurrentForm], RecurrentRoom] = {
     ScalarDecay: RecurrentRoom(scalar_entries, scalar_statistics, scalar_reference, scalar_chunked),
     DiagonalDecay: RecurrentRoom(diagonal_entries, diagonal_statistics, diagonal_reference, diagonal_chunked),
-    Toeplitz: RecurrentRoom(toeplitz_entries, toeplitz_statistics, toeplitz_reference, toeplitz_chunked),
     Delta: RecurrentRoom(delta_entries, delta_statistics, delta_reference, delta_chunked),
+    Toeplitz: RecurrentRoom(toeplitz_entries, toeplitz_statistics, toeplitz_reference, toeplitz_chunked),
 }
 
 

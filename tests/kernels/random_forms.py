@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import TypeVar
+
 import torch
 from torch import Tensor
 
-from workbench.kernels import DiagonalDecay, ScalarDecay, Softmax
+from workbench.kernels import Delta, DiagonalDecay, Form, RecurrentForm, ScalarDecay, Softmax, Toeplitz
 
 BATCH, HEADS, GROUPS, KEY, VALUE = 2, 6, 3, 5, 3
 
@@ -61,6 +65,58 @@ def mamba(time: int, dtype: torch.dtype = torch.float64, mean: float = 1.0, stat
     )
 
 
+def cells(time: int, dtype: torch.dtype = torch.float64, mean: float = 1.0) -> DiagonalDecay:
+    """Cells that hold one number each: RG-LRU, RWKV-4, an LSTM with its gates held fixed."""
+    return DiagonalDecay(
+        q=normal(BATCH, time, HEADS, 1, dtype=dtype),
+        k=normal(BATCH, time, HEADS, 1, dtype=dtype),
+        v=normal(BATCH, time, HEADS, 1, dtype=dtype),
+        log_decay=log_decays(BATCH, time, HEADS, 1, dtype=dtype, mean=mean),
+        write=normal(BATCH, time, HEADS, dtype=dtype),
+    )
+
+
+def delta_rule(
+    time: int, dtype: torch.dtype = torch.float64, groups: int = GROUPS, mean: float = 1.0, scalar: bool = False
+) -> Delta:
+    """Keys of length one and a write below 2, so that no step grows the state."""
+    k = torch.nn.functional.normalize(normal(BATCH, time, groups, KEY, dtype=torch.float64), dim=-1)
+    return Delta(
+        q=normal(BATCH, time, groups, KEY, dtype=dtype),
+        k=k.to(dtype),
+        v=normal(BATCH, time, HEADS, VALUE, dtype=dtype),
+        log_decay=log_decays(BATCH, time, HEADS, 1 if scalar else KEY, dtype=dtype, mean=mean),
+        write=torch.rand(BATCH, time, HEADS, dtype=torch.float64).mul(2).to(dtype),
+    )
+
+
+def delta_apart(time: int, dtype: torch.dtype = torch.float64, mean: float = 1.0) -> Delta:
+    """RWKV-7's kind: it erases along one direction, of which it writes another."""
+    form = delta_rule(time, dtype, mean=mean)
+    probe = torch.nn.functional.normalize(normal(BATCH, time, HEADS, KEY, dtype=torch.float64), dim=-1).to(dtype)
+    erase = probe * torch.rand(BATCH, time, HEADS, KEY, dtype=torch.float64).to(dtype)
+    return replace(form, k=normal(BATCH, time, GROUPS, KEY, dtype=dtype), probe=probe, erase=erase)
+
+
+def toeplitz(time: int, dtype: torch.dtype = torch.float64, lags: int = 4, mean: float = 1.0) -> Toeplitz:
+    """A filter whose weights shrink with the lag; `mean` is how fast."""
+    weights = normal(HEADS, lags, dtype=torch.float64) * torch.exp(-0.1 * mean * torch.arange(lags))
+    return Toeplitz(normal(BATCH, time, HEADS, VALUE, dtype=dtype), weights.to(dtype))
+
+
+def reading(
+    make: Callable[..., ScalarDecay | DiagonalDecay | Delta], exclusive: bool
+) -> Callable[..., ScalarDecay | DiagonalDecay | Delta]:
+    """The same with a normaliser of its own for every row, and a diagonal for an exclusive reader."""
+
+    def made(time: int, dtype: torch.dtype = torch.float64, **how: object) -> ScalarDecay | DiagonalDecay | Delta:
+        form = make(time, dtype, **how)
+        read = torch.rand(BATCH, time, HEADS, dtype=torch.float64).add(0.5).to(dtype)
+        return replace(form, read=read, diagonal=normal(BATCH, time, HEADS, dtype=dtype) if exclusive else None)
+
+    return made
+
+
 def softmax(time: int, dtype: torch.dtype = torch.float64, source: int | None = None) -> Softmax:
     source = time if source is None else source
     return Softmax(
@@ -90,15 +146,59 @@ def softmax_with_everything(time: int, dtype: torch.dtype = torch.float64, sourc
     )
 
 
-RECURRENT = {
+def _wide(time: int, dtype: torch.dtype = torch.float64, **how: float) -> DiagonalDecay:
+    return diagonal_decay(time, dtype, value=11, **how)  # type: ignore[arg-type]
+
+
+def _long(time: int, dtype: torch.dtype = torch.float64, mean: float = 1.0) -> Toeplitz:
+    return toeplitz(time, dtype, lags=67, mean=mean)
+
+
+# Forms whose reading may be exclusive; `mean` and `groups` are arguments of all of them.
+GROUPED: dict[str, Callable[..., ScalarDecay | DiagonalDecay | Delta]] = {
     "scalar decay": scalar_decay,
     "diagonal decay": diagonal_decay,
-    "diagonal decay, wide values": lambda time, dtype=torch.float64, **how: diagonal_decay(
-        time, dtype, value=11, **how
-    ),
-    "mamba": mamba,
+    "diagonal decay, wide values": _wide,
+    "delta": delta_rule,
 }
-ALL = {**RECURRENT, "softmax": softmax, "softmax with everything": softmax_with_everything}
+RECURRENT: dict[str, Callable[..., RecurrentForm]] = {
+    **GROUPED,
+    "scalar decay, exclusive": reading(scalar_decay, exclusive=True),
+    "diagonal decay, normalised": reading(diagonal_decay, exclusive=False),
+    "diagonal decay, exclusive, wide values": reading(_wide, exclusive=True),
+    "mamba": mamba,
+    "cells": cells,
+    "cells, exclusive": reading(cells, exclusive=True),
+    "delta, erasing apart": delta_apart,
+    "delta, exclusive": reading(delta_rule, exclusive=True),
+    "toeplitz": toeplitz,
+    "toeplitz, long": _long,
+}
+ALL: dict[str, Callable[..., Form]] = {
+    **RECURRENT,
+    "softmax": softmax,
+    "softmax with everything": softmax_with_everything,
+}
+
+_Recurrent = TypeVar("_Recurrent", ScalarDecay, DiagonalDecay, Delta, Toeplitz, RecurrentForm)
+
+
+def cut(form: _Recurrent, span: slice) -> _Recurrent:
+    """Some steps of a form: every operand that has a batch and a time."""
+    operands = {field.name: getattr(form, field.name) for field in fields(form)}
+    return replace(form, **{name: x[:, span] for name, x in operands.items() if x is not None and x.ndim > 2})
+
+
+def states(form: RecurrentForm) -> Tensor:
+    """A random state for the form."""
+    width = form.kernel.shape[1] - 1 if isinstance(form, Toeplitz) else form.k.shape[-1]
+    return normal(form.batch, form.heads, width, form.v.shape[-1], dtype=torch.float64)
+
+
+def operands(form: Form) -> dict[str, Tensor]:
+    """Every tensor of numbers in a form."""
+    found = {field.name: getattr(form, field.name) for field in fields(form)}
+    return {name: x for name, x in found.items() if isinstance(x, Tensor) and x.is_floating_point()}
 
 
 def relative_error(got: Tensor, expected: Tensor) -> float:

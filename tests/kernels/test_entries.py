@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.kernels import random_forms
-from tests.kernels.random_forms import ALL, RECURRENT, relative_error
+from tests.kernels.random_forms import ALL, RECURRENT, cut, operands, relative_error
 from workbench import kernels
 from workbench.kernels import blocking
 
@@ -79,17 +79,16 @@ def test_small_blocks_change_nothing(form: kernels.Form, matrix: torch.Tensor, m
     assert relative_error(energy, matrix.square().sum(-1).transpose(1, 2)) < 1e-10
 
 
-@pytest.mark.parametrize("kind", RECURRENT)
+@pytest.mark.parametrize("kind", [kind for kind in RECURRENT if not kind.startswith("toeplitz")])
 def test_neighbours_keep_their_digits_after_eleven_thousand_nats_of_decay(kind: str) -> None:
     # One float32 running sum is off by 9e-4 there. The last steps alone, from the sequential oracle, have no such sum.
     form = RECURRENT[kind](2000, torch.float32)
+    assert not isinstance(form, kernels.Toeplitz)
     form = replace(form, log_decay=torch.full_like(form.log_decay, -5.5) - 0.1 * torch.rand_like(form.log_decay))
     if isinstance(form, kernels.DiagonalDecay) and form.rate is not None:
         form = replace(form, rate=torch.ones_like(form.rate))
-    names = ("q", "k", "v", "log_decay", "write")
-    end = replace(form, **{name: getattr(form, name)[:, 1980:].double() for name in names})
-    if isinstance(end, kernels.DiagonalDecay) and end.rate is not None:
-        end = replace(end, rate=end.rate.double())
+    end = cut(form, slice(1980, None))
+    end = replace(end, **{name: operand.double() for name, operand in operands(end).items()})
     exact = kernels.dense(end, backend="reference")
     query = torch.arange(1985, 2000)
     rows = kernels.rows(form, query)

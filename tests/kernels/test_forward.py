@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from tests.kernels import random_forms
-from tests.kernels.random_forms import ALL, RECURRENT, relative_error
+from tests.kernels.random_forms import ALL, GROUPED, RECURRENT, cut, operands, relative_error
 from workbench import kernels
-from workbench.kernels import DiagonalDecay, ScalarDecay, Softmax
+from workbench.kernels import DiagonalDecay, ScalarDecay, Softmax, Toeplitz
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
+DECAYING = [kind for kind in RECURRENT if kind != "mamba" and not kind.startswith("toeplitz")]
 
 
 def as_float64(form: kernels.Form) -> kernels.Form:
-    doubled = {
-        field.name: value.double()
-        for field in fields(form)
-        if isinstance(value := getattr(form, field.name), Tensor) and value.is_floating_point()
-    }
-    return replace(form, **doubled)
+    return replace(form, **{name: operand.double() for name, operand in operands(form).items()})
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
@@ -53,15 +48,8 @@ def test_what_is_hardly_forgotten_crosses_many_chunks(kind: str) -> None:
 def test_a_run_cut_in_two_continues_from_the_state(kind: str) -> None:
     form = RECURRENT[kind](100)
     whole, last = kernels.forward(form, backend="reference")
-    early, late = (
-        replace(
-            form,
-            **{name: getattr(form, name)[:, span] for name in ("q", "k", "v", "log_decay", "write")},
-        )
-        for span in (slice(0, 37), slice(37, 100))
-    )
-    first, state = kernels.forward(early, backend="chunked")
-    second, final = kernels.forward(late, state, backend="chunked")
+    first, state = kernels.forward(cut(form, slice(0, 37)), backend="chunked")
+    second, final = kernels.forward(cut(form, slice(37, 100)), state, backend="chunked")
     assert relative_error(torch.cat([first, second], 1), whole) < 1e-10
     assert final is not None and last is not None
     assert relative_error(final, last) < 1e-10
@@ -77,17 +65,17 @@ def test_outputs_are_linear_in_the_values(kind: str) -> None:
 
 
 @pytest.mark.parametrize("backend", ["reference", "chunked"])
-@pytest.mark.parametrize("kind", ["scalar decay", "diagonal decay", "diagonal decay, wide values"])
+@pytest.mark.parametrize("kind", GROUPED)
 def test_missing_write_means_one(kind: str, backend: kernels.Backend) -> None:
-    form = RECURRENT[kind](70, write=False)
+    form = replace(GROUPED[kind](70), write=None)
     written = replace(form, write=torch.ones(form.v.shape[:3], dtype=torch.float64))
     assert relative_error(kernels.forward(form, backend=backend)[0], kernels.forward(written)[0]) < 1e-12
 
 
 @pytest.mark.parametrize("groups", [1, 2, 6])
-@pytest.mark.parametrize("kind", ["scalar decay", "diagonal decay", "diagonal decay, wide values"])
+@pytest.mark.parametrize("kind", GROUPED)
 def test_a_head_reads_its_group(kind: str, groups: int) -> None:
-    form = RECURRENT[kind](70, groups=groups)
+    form = GROUPED[kind](70, groups=groups)
     per_head = torch.arange(random_forms.HEADS) // (random_forms.HEADS // groups)
     spread = replace(form, q=form.q[:, :, per_head], k=form.k[:, :, per_head])
     for backend in ("reference", "chunked"):
@@ -97,13 +85,10 @@ def test_a_head_reads_its_group(kind: str, groups: int) -> None:
 @pytest.mark.parametrize("kind", ALL)
 def test_strided_and_expanded_operands_are_read_as_they_are(kind: str) -> None:
     form = ALL[kind](70)
-    strided = replace(
-        form,
-        q=form.q.transpose(0, 1).contiguous().transpose(0, 1),
-        k=form.k[:, :1].expand(form.k.shape),
-        v=form.v.mT.contiguous().mT,
-    )
-    plain = replace(form, k=form.k[:, :1].repeat(1, form.k.shape[1], 1, 1))
+    strided, plain = replace(form, v=form.v.mT.contiguous().mT), form
+    if not isinstance(form, Toeplitz):
+        q, k = form.q.transpose(0, 1).contiguous().transpose(0, 1), form.k[:, :1].expand(form.k.shape)
+        strided, plain = replace(strided, q=q, k=k), replace(form, k=k.clone())
     assert relative_error(kernels.forward(strided, backend="chunked")[0], kernels.forward(plain)[0]) < 1e-12
 
 
@@ -120,23 +105,44 @@ def test_half_precision_operands_are_accumulated_in_float32(kind: str, dtype: to
     assert relative_error(got, expected) < torch.finfo(dtype).eps
 
 
-@pytest.mark.parametrize("kind", ["scalar decay", "diagonal decay", "diagonal decay, wide values"])
+@pytest.mark.parametrize("kind", DECAYING)
 @pytest.mark.parametrize("level", [0.0, -1e-7, -2.2, -50.0, -1000.0])
 def test_decays_from_none_to_total_stay_accurate_in_float32(kind: str, level: float) -> None:
     form = RECURRENT[kind](200, torch.float32)
+    assert not isinstance(form, Toeplitz)
     form = replace(form, log_decay=torch.full_like(form.log_decay, level))
     expected = kernels.forward(as_float64(form), backend="reference")[0]
     assert relative_error(kernels.forward(form, backend="chunked")[0], expected) < 1e-5
 
 
 @pytest.mark.parametrize("backend", ["reference", "chunked"])
-@pytest.mark.parametrize("kind", ["scalar decay", "diagonal decay", "diagonal decay, wide values"])
+@pytest.mark.parametrize("kind", DECAYING)
 def test_a_log_decay_of_minus_infinity_forgets_everything(kind: str, backend: kernels.Backend) -> None:
     form = RECURRENT[kind](90)
+    assert not isinstance(form, Toeplitz)
     form.log_decay[:, 40] = -torch.inf
-    after = replace(form, **{name: getattr(form, name)[:, 40:] for name in ("q", "k", "v", "log_decay", "write")})
-    got = kernels.forward(form, backend=backend)[0][:, 40:]
-    assert relative_error(got, kernels.forward(after, backend="reference")[0]) < 1e-12
+    # An exclusive reader reads before the decay: what it reads at step 40 is from before the reset.
+    first = 40 if form.diagonal is None else 41
+    after = kernels.forward(cut(form, slice(40, None)), backend="reference")[0][:, first - 40 :]
+    got = kernels.forward(form, backend=backend)[0][:, first:]
+    assert relative_error(got, after) < 1e-12
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+def test_a_cell_that_was_reset_has_no_trace_of_its_past(dtype: torch.dtype) -> None:
+    form = random_forms.cells(90, dtype)
+    form.log_decay[:, 40] = -torch.inf
+    form.log_decay[:, 60] = -torch.inf
+    loud = replace(form, v=form.v.clone())
+    loud.v[:, :40] = 1e30
+    leaves = {name: x.requires_grad_() for name, x in operands(loud).items()}
+    for tracked in (form, replace(loud, **leaves)):
+        got = kernels.forward(tracked, backend="chunked")[0][:, 40:]
+        assert torch.equal(got, kernels.forward(cut(tracked, slice(40, None)), backend="chunked")[0])
+    gradients = torch.autograd.grad(got.sum(), list(leaves.values()))
+    for gradient in gradients:
+        assert gradient.isfinite().all()
+        assert (gradient[:, :40] == 0).all()
 
 
 def test_slow_decay_after_a_strong_one_keeps_its_digits() -> None:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from tests.kernels import random_forms
-from tests.kernels.random_forms import relative_error
+from tests.kernels.random_forms import operands, relative_error, states
 from workbench import kernels
-from workbench.kernels import DiagonalDecay, ScalarDecay, Softmax
+from workbench.kernels import RecurrentForm, Softmax
 
 TIME = 5
 
@@ -21,23 +21,28 @@ def leaves(*tensors: Tensor) -> tuple[Tensor, ...]:
     return tuple(x.detach().requires_grad_() for x in tensors)
 
 
-def recurrent(form: ScalarDecay | DiagonalDecay) -> tuple[Callable[..., tuple[Tensor, ...]], tuple[Tensor, ...]]:
-    names = ["q", "k", "v", "log_decay", "write"] + (["rate"] if getattr(form, "rate", None) is not None else [])
-    initial = torch.randn(2, 6, form.k.shape[-1], form.v.shape[-1], dtype=torch.float64)
+def recurrent(form: RecurrentForm) -> tuple[Callable[..., tuple[Tensor, ...]], tuple[Tensor, ...]]:
+    named = operands(form)
 
-    def run(state: Tensor, *operands: Tensor) -> tuple[Tensor, ...]:
-        outputs, final = kernels.forward(replace(form, **dict(zip(names, operands, strict=True))), state)
+    def run(state: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
+        outputs, final = kernels.forward(replace(form, **dict(zip(named, given, strict=True))), state)
         assert final is not None
         return outputs, final
 
-    return run, leaves(initial, *(getattr(form, name) for name in names))
+    return run, leaves(states(form), *named.values())
 
 
 @pytest.mark.parametrize("kind", random_forms.RECURRENT)
 def test_outputs_and_final_state_are_differentiable_in_every_operand(kind: str) -> None:
-    run, operands = recurrent(random_forms.RECURRENT[kind](TIME))
+    run, given = recurrent(random_forms.RECURRENT[kind](TIME))
     # One random direction instead of every coordinate: the forms have hundreds.
-    assert torch.autograd.gradcheck(run, operands, fast_mode=True)
+    assert torch.autograd.gradcheck(run, given, fast_mode=True)
+
+
+@pytest.mark.parametrize("kind", random_forms.RECURRENT)
+def test_gradients_are_differentiable_again(kind: str) -> None:
+    run, given = recurrent(random_forms.RECURRENT[kind](TIME))
+    assert torch.autograd.gradgradcheck(run, given, fast_mode=True)
 
 
 @pytest.mark.parametrize("kind", random_forms.RECURRENT)
@@ -46,11 +51,11 @@ def test_gradients_over_several_chunks_are_those_of_the_reference(kind: str) -> 
     direction = torch.randn_like(form.v)
     gradients = []
     for backend in ("chunked", "reference"):
-        operands = leaves(form.q, form.k, form.v, form.log_decay)
-        q, k, v, log_decay = operands
-        outputs, state = kernels.forward(replace(form, q=q, k=k, v=v, log_decay=log_decay), backend=backend)
+        named = operands(form)
+        given = leaves(*named.values())
+        outputs, state = kernels.forward(replace(form, **dict(zip(named, given, strict=True))), backend=backend)
         assert state is not None
-        gradients.append(torch.autograd.grad((outputs * direction).sum() + state.sum(), operands))
+        gradients.append(torch.autograd.grad((outputs * direction).sum() + state.sum(), given))
     for got, expected in zip(*gradients, strict=True):
         assert relative_error(got, expected) < 1e-10
 
@@ -84,21 +89,26 @@ def test_sinks_are_differentiable() -> None:
 @pytest.mark.parametrize("kind", random_forms.RECURRENT)
 def test_strong_decays_leave_no_nan_in_the_gradients(kind: str) -> None:
     form = random_forms.RECURRENT[kind](150, torch.float32, mean=50.0)
-    operands = leaves(form.q, form.k, form.v, form.log_decay)
-    q, k, v, log_decay = operands
-    form = replace(form, q=q, k=k, v=v, log_decay=log_decay)
+    named = operands(form)
+    given = leaves(*named.values())
+    form = replace(form, **dict(zip(named, given, strict=True)))
     read = kernels.forward(form, backend="chunked")[0].square().sum()
     read = read + kernels.dense(form).sum() + kernels.row_energy(form).sum()
-    for gradient in torch.autograd.grad(read, operands):
+    for gradient in torch.autograd.grad(read, given):
         assert torch.isfinite(gradient).all()
 
 
 @pytest.mark.parametrize("kind", random_forms.RECURRENT)
-@pytest.mark.parametrize("read", [kernels.row_sum, kernels.row_energy, kernels.dense], ids=lambda read: read.__name__)
+@pytest.mark.parametrize(
+    "read",
+    [kernels.row_sum, kernels.column_sum, kernels.row_energy, kernels.energy_distance, kernels.dense],
+    ids=lambda read: read.__name__,
+)
 def test_what_is_read_from_the_matrix_is_differentiable(kind: str, read: Callable[..., Tensor]) -> None:
     form = random_forms.RECURRENT[kind](TIME)
+    named = {name: operand for name, operand in operands(form).items() if name != "v"}
 
-    def run(q: Tensor, k: Tensor, log_decay: Tensor) -> Tensor:
-        return read(replace(form, q=q, k=k, log_decay=log_decay))
+    def run(*given: Tensor) -> Tensor:
+        return read(replace(form, **dict(zip(named, given, strict=True))))
 
-    assert torch.autograd.gradcheck(run, leaves(form.q, form.k, form.log_decay), fast_mode=True)
+    assert torch.autograd.gradcheck(run, leaves(*named.values()), fast_mode=True)

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 from torch import Tensor
 
 from tests.kernels import random_forms
-from tests.kernels.random_forms import RECURRENT, relative_error
+from tests.kernels.random_forms import RECURRENT, cut, relative_error, states
 from workbench import kernels
+
+
+def output(form: kernels.RecurrentForm, t: int, before: Tensor, after: Tensor) -> Tensor:
+    """What a step reads of the states before and after it: ``[batch, heads, value]``."""
+    if isinstance(form, kernels.Toeplitz):
+        register = torch.cat([after, before[:, :, -1:]], dim=2)
+        return torch.einsum("bhlv,hl->bhv", register, form.kernel)
+    q = form.q[:, t].repeat_interleave(6 // form.q.shape[2], dim=1)
+    read = torch.einsum("bhkv,bhk->bhv", after if form.diagonal is None else before, q)
+    if form.read is not None:
+        read = read * form.read[:, t, :, None]
+    return read if form.diagonal is None else read + form.diagonal[:, t, :, None] * form.v[:, t]
 
 
 @pytest.mark.parametrize("kind", RECURRENT)
@@ -20,27 +30,27 @@ def test_every_state_is_shown_once_in_order_and_gives_the_output(kind: str) -> N
     outputs, final = kernels.iterate(form, on_state=lambda t, state: seen.append((t, state)))
     assert [t for t, _ in seen] == list(range(9))
     assert torch.equal(seen[-1][1], final)
-    groups = form.q.shape[2]
+    before = torch.zeros_like(final)
     for t, state in seen:
-        q = form.q[:, t].repeat_interleave(6 // groups, dim=1)
-        assert relative_error(outputs[:, t], torch.einsum("bhkv,bhk->bhv", state, q)) < 1e-12
+        assert relative_error(outputs[:, t], output(form, t, before, state)) < 1e-12
+        before = state
 
 
 @pytest.mark.parametrize("kind", RECURRENT)
-def test_an_edited_state_reaches_its_own_output_and_every_later_one(kind: str) -> None:
+def test_an_edited_state_reaches_every_output_that_reads_it_and_every_later_state(kind: str) -> None:
     form = RECURRENT[kind](30)
     untouched, _ = kernels.iterate(form)
-    replacement = torch.randn(2, 6, form.k.shape[-1], form.v.shape[-1], dtype=torch.float64)
+    replacement, shown = states(form), []
 
-    edited, final = kernels.iterate(form, on_state=lambda t, state: replacement if t == 11 else None)
+    def edit(t: int, state: Tensor) -> Tensor | None:
+        shown.append(state)
+        return replacement if t == 11 else None
+
+    edited, final = kernels.iterate(form, on_state=edit)
 
     assert torch.equal(edited[:, :11], untouched[:, :11])
-    groups = form.q.shape[2]
-    q = form.q[:, 11].repeat_interleave(6 // groups, dim=1)
-    assert relative_error(edited[:, 11], torch.einsum("bhkv,bhk->bhv", replacement, q)) < 1e-12
-    names = ("q", "k", "v", "log_decay", "write")
-    later = replace(form, **{name: getattr(form, name)[:, 12:] for name in names})
-    expected, last = kernels.forward(later, replacement, backend="chunked")
+    assert relative_error(edited[:, 11], output(form, 11, shown[10], replacement)) < 1e-12
+    expected, last = kernels.forward(cut(form, slice(12, None)), replacement, backend="chunked")
     assert relative_error(edited[:, 12:], expected) < 1e-10
     assert last is not None
     assert relative_error(final, last) < 1e-10
@@ -49,12 +59,10 @@ def test_an_edited_state_reaches_its_own_output_and_every_later_one(kind: str) -
 @pytest.mark.parametrize("kind", RECURRENT)
 def test_steps_one_by_one_are_the_forward_run(kind: str) -> None:
     form = RECURRENT[kind](8)
-    expected, last = kernels.forward(form)
-    state = torch.zeros(2, 6, form.k.shape[-1], form.v.shape[-1], dtype=torch.float64)
+    state = states(form)
+    expected, last = kernels.forward(form, state)
     for t in range(8):
-        names = ("q", "k", "v", "log_decay", "write")
-        now = replace(form, **{name: getattr(form, name)[:, t : t + 1] for name in names})
-        outputs, state = kernels.step(now, state)
+        outputs, state = kernels.step(cut(form, slice(t, t + 1)), state)
         assert relative_error(outputs[:, 0], expected[:, t]) < 1e-10
     assert last is not None
     assert relative_error(state, last) < 1e-10

@@ -1,0 +1,1 @@
+"""Toeplitz matrices: S4's convolution, short convolutions."""
