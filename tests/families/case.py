@@ -92,9 +92,14 @@ def hooked(model: nn.Module) -> Iterator[HookedModel]:
 
 
 def recurrent(wrapped: HookedModel, case: Case) -> RecurrentAdapter:
-    """The adapter of the case's layer."""
+    """The adapter of the case's layer, running its recurrence step by step.
+
+    Matrices come from the chunked closed forms: within one chunk these also make the layer's fast output, and an error
+    of theirs would agree with itself.
+    """
     adapter = wrapped.adapters[case.layer]
     assert isinstance(adapter, RecurrentAdapter)
+    adapter.backend = "reference"
     return adapter
 
 
@@ -121,14 +126,19 @@ def all_in_float64(dtype: torch.dtype) -> Iterator[None]:
     if dtype != torch.float64:
         yield
         return
-    cast, to = torch.Tensor.float, torch.Tensor.to
+    cast, to, type_ = torch.Tensor.float, torch.Tensor.to, torch.Tensor.type
 
     def wide(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         args = tuple(torch.float64 if arg is torch.float32 else arg for arg in args)
         return to(self, *args, **{k: torch.float64 if v is torch.float32 else v for k, v in kwargs.items()})
 
+    def wide_type(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+        return type_(self, *(torch.float64 if arg is torch.float32 else arg for arg in args), **kwargs)
+
     torch.Tensor.float, torch.Tensor.to = torch.Tensor.double, wide  # type: ignore[method-assign, assignment]
+    torch.Tensor.type = wide_type  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
         torch.Tensor.float, torch.Tensor.to = cast, to  # type: ignore[method-assign]
+        torch.Tensor.type = type_  # type: ignore[method-assign]

@@ -1,0 +1,84 @@
+"""RWKV-4 of transformers where the contract suite cannot go: its caches, which stock itself confuses in batches."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.families.case import all_in_float64, batch_of_tokens, build, hooked, stock
+from tests.families.cases.rwkv import CASES
+from workbench.errors import UnsupportedFamilyError
+
+RESCALED = CASES["rwkv, rescaled"]
+
+
+def in_parts(model: nn.Module, tokens: Tensor, sizes: list[int], ours: list[bool]) -> Tensor:
+    """Logits of one sequence, fed in parts, hooked or not in turns."""
+    parts, cache = [], None
+    for i, part in enumerate(tokens.split(sizes, dim=1)):
+        if ours[i % len(ours)]:
+            with hooked(model):
+                logits, cache = stock(model, part, cache=cache, keep=True)
+        else:
+            logits, cache = stock(model, part, cache=cache, keep=True)
+        parts.append(logits)
+    return torch.cat(parts, dim=1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_one_sequence_goes_on_by_single_tokens_as_in_stock(dtype: torch.dtype) -> None:
+    tokens = batch_of_tokens()[0][:1]
+    sizes, limit = [1, 1, 5, *[1] * 12], 1e-4 if dtype == torch.float32 else 1e-9
+    expected = in_parts(build(RESCALED, dtype), tokens, sizes, [False])
+    for ours in ([True], [True, False], [False, True]):
+        actual = in_parts(build(RESCALED, dtype), tokens, sizes, ours)
+        torch.testing.assert_close(actual, expected, atol=limit, rtol=limit)
+    torch.testing.assert_close(stock(build(RESCALED, dtype), tokens), expected, atol=limit, rtol=limit)
+
+
+def test_a_batch_goes_on_by_several_tokens() -> None:
+    tokens, model = batch_of_tokens()[0], build(RESCALED, torch.float64)
+    with hooked(model):
+        whole = stock(model, tokens)
+    torch.testing.assert_close(in_parts(model, tokens, [9, 4, 2, 4], [True]), whole, atol=1e-9, rtol=1e-9)
+    torch.testing.assert_close(in_parts(model, tokens, [9, 4, 2, 4], [True, False]), whole, atol=1e-9, rtol=1e-9)
+
+
+def test_a_batch_that_goes_on_by_one_token_is_refused_where_stock_mixes_it_up() -> None:
+    tokens, model = batch_of_tokens()[0], build(RESCALED)
+    _, cache = stock(model, tokens[:, :5], keep=True)
+    confused, _ = stock(model, tokens[:, 5:6], cache=cache, keep=True)
+    assert confused.shape[1] == 2  # as many time steps as sequences: when upstream mends it, the refusal can go
+    with hooked(model):
+        _, cache = stock(model, tokens[:, :5], keep=True)
+        with pytest.raises(UnsupportedFamilyError, match="one sequence at a time"):
+            stock(model, tokens[:, 5:6], cache=cache, keep=True)
+
+
+def test_a_state_that_has_no_room_is_refused() -> None:
+    with hooked(build(CASES["rwkv, wide"])) as wrapped, pytest.raises(UnsupportedFamilyError, match="use_cache=False"):
+        stock(wrapped.module, batch_of_tokens()[0], keep=True)
+
+
+def test_a_gradient_passes_although_a_state_is_written() -> None:
+    model, tokens = build(RESCALED, torch.float64), batch_of_tokens()[0]
+    with hooked(model), all_in_float64(torch.float64):
+        found = []
+        for keep in (False, True):
+            model.zero_grad()
+            model(tokens, use_cache=keep).logits.square().mean().backward()
+            found.append([parameter.grad.clone() for parameter in model.parameters()])
+    for with_state, without in zip(*found, strict=True):
+        torch.testing.assert_close(with_state, without, atol=1e-12, rtol=1e-9)
+
+
+def test_states_are_the_numerator_that_stock_keeps() -> None:
+    model, tokens = build(RESCALED, torch.float64), batch_of_tokens()[0][:1]
+    with torch.no_grad(), all_in_float64(torch.float64):
+        kept = model(tokens, use_cache=True).state
+        with hooked(model) as wrapped:
+            shown: list[Tensor] = []
+            with wrapped.adapters[1].points["hook_state"].listening(lambda state, hook: shown.append(state.clone())):
+                ours = model(tokens, use_cache=True).state
+    for place in range(5):
+        torch.testing.assert_close(ours[place].double(), kept[place].double(), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(shown[-1][..., 0, 0].float(), kept[2][:, :, 1].float(), atol=1e-6, rtol=1e-5)
