@@ -29,7 +29,8 @@ class LinearAttention(Mixer):
     Options of every subclass: ``n_heads``; ``expand_k`` and ``expand_v``, the widths of keys and values over d_model;
     ``short_conv``, whether a causal depthwise convolution (and SiLU) follows each of the three projections;
     ``conv_size``, its taps; ``conv_bias``; ``output_gate``, whether there is one; ``norm_weight``, whether the norm
-    has a weight; ``norm_eps`` (None: the config's); ``initialisation``, ``"reference"`` or ``"mimetic"`` (`initialise`).
+    has a weight; ``norm_eps`` (None: the config's); ``initialisation``, ``"reference"`` or ``"mimetic"`` (see
+    `initialise`).
 
     Raises:
         InputError: an option is unknown, or the heads do not divide a width.
