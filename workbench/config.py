@@ -18,10 +18,12 @@ class ModelConfig:
     Attributes:
         model_name: where it came from, for people.
         architecture: class name of the wrapped module.
-        family: family of the mixers, or ``"hybrid"``; `families` has one entry a layer.
+        family: family of the mixers, or ``"hybrid"``; `families` has one entry a layer, such as ``"mamba2"``,
+            ``"falcon_h1+softmax"`` (two mixers side by side) or ``"none"`` (an MLP alone).
         n_layers: residual blocks.
         d_model: width of the residual stream.
-        n_heads: heads that carry their own implicit attention (channels, in Mamba-1); a list where layers differ.
+        n_heads: heads that carry their own implicit attention (channels, in Mamba-1); a list where layers differ. Of a
+            layer with several mixers it is the first one's, of a layer without any it is 0; `d_head` alike.
         d_head: value channels a head; a list where layers differ.
         d_vocab: tokens with an embedding.
         n_ctx: positions, or None where nothing limits them.
@@ -46,19 +48,20 @@ class ModelConfig:
 
 def describe(module: nn.Module, layout: ModelLayout, model_name: str) -> ModelConfig:
     """The configuration of a module whose parts have been found."""
-    kinds = [adapter.family for adapter in layout.adapters]
+    kinds = [block.family for block in layout.blocks]
+    used = {adapter.family for adapter in layout.every_adapter}
     weight = layout.embed.weight
     return ModelConfig(
         model_name=model_name,
         architecture=type(module).__name__,
-        family=kinds[0] if len(set(kinds)) == 1 else "hybrid",
+        family=used.pop() if len(used) == 1 else "hybrid",
         families=kinds,
         n_layers=len(kinds),
         d_model=layout.d_model,
         n_heads=_one_or_all([adapter.n_heads for adapter in layout.adapters]),
         d_head=_one_or_all([adapter.d_value for adapter in layout.adapters]),
         d_vocab=layout.embed.num_embeddings,
-        n_ctx=None if all(adapter.recurrent for adapter in layout.adapters) else _positions(module),
+        n_ctx=None if all(adapter.recurrent for adapter in layout.every_adapter) else _positions(module),
         dtype=weight.dtype,
         device=weight.device,
         additive=all(block.additive for block in layout.blocks),

@@ -8,15 +8,17 @@ installed as long as the model is wrapped).
 from __future__ import annotations
 
 import copy
+import operator
 import threading
 from collections.abc import Callable
+from functools import partial, reduce
 from typing import Any
 
 from torch import Tensor, nn
 
 from workbench import aliases
 from workbench.errors import HookEditError
-from workbench.families.base import BlockLayout, Site
+from workbench.families.base import BlockLayout, PlacedMixer, Site
 from workbench.families.layouts import ModelLayout
 from workbench.families.softmax import IMPLEMENTATION, SoftmaxAdapter
 from workbench.hooks import HookPoint, HookPoints
@@ -47,9 +49,9 @@ class Instrument:
         names = [point.name for point in points]
         recurrent = [adapter.layer for adapter in layout.adapters if adapter.recurrent]
         self.points = HookPoints(points, aliases.expand(names, recurrent))
-        if any(isinstance(adapter, SoftmaxAdapter) for adapter in layout.adapters):
+        if any(isinstance(adapter, SoftmaxAdapter) for adapter in layout.every_adapter):
             self._undo.append(_own_attention(module))
-        for adapter in layout.adapters:
+        for adapter in layout.every_adapter:
             self._undo.append(adapter.install())
 
     def remove(self) -> None:
@@ -62,16 +64,20 @@ def _block_points(layer: int, block: BlockLayout) -> list[HookPoint]:
     def point(name: str, axes: tuple[str, ...]) -> HookPoint:
         return HookPoint(f"blocks.{layer}.{name}", axes)
 
+    def part(index: int) -> str:
+        return "mixer" if index == 0 else f"mixer{index}"
+
     def placed(name: str, axes: tuple[str, ...], site: Site) -> HookPoint:
         return _placed(f"blocks.{layer}.{name}", axes, site, block.block)
 
-    mixer = block.adapter.module
-    mixer_out, middle = point("mixer.hook_out", RESIDUAL), point("hook_resid_mid", RESIDUAL)
-    resid_pre = point("hook_resid_pre", RESIDUAL)
-    _place_residual(block, resid_pre, mixer_out, middle)
-    points = [resid_pre, placed("mixer.hook_in", RESIDUAL, Site(mixer, output=False))]
-    points.extend(block.adapter.points.values())
-    points.append(mixer_out)
+    resid_pre, middle = point("hook_resid_pre", RESIDUAL), point("hook_resid_mid", RESIDUAL)
+    outs = [point(f"{part(index)}.hook_out", RESIDUAL) for index in range(len(block.mixers))]
+    _place_residual(block, resid_pre, outs, middle)
+    points = [resid_pre]
+    for index, mixer in enumerate(block.mixers):
+        points.append(placed(f"{part(index)}.hook_in", RESIDUAL, Site(mixer.adapter.module, output=False)))
+        points.extend(mixer.adapter.points.values())
+        points.append(outs[index])
     if block.sequential:
         points.append(middle)
     for name, axes, site in (
@@ -85,51 +91,59 @@ def _block_points(layer: int, block: BlockLayout) -> list[HookPoint]:
     return points
 
 
-def _place_residual(block: BlockLayout, resid_pre: HookPoint, mixer_out: HookPoint, middle: HookPoint) -> None:
-    """Place the three points of a block's first half, which depend on each other.
+def _place_residual(block: BlockLayout, resid_pre: HookPoint, outs: list[HookPoint], middle: HookPoint) -> None:
+    """Place the points of a block's first half, which depend on each other.
 
-    No module owns the stream between mixer and MLP: the block has already kept a reference to it for the second sum
+    No module owns the stream between mixers and MLP: the block has already kept a reference to it for the second sum
     when the MLP's norm reads it, so an edit of what the norm reads would miss half of its effect. The point is
-    therefore fired on ``input + mixer_out`` where the mixer writes, and an edit is put in by `_Replacement`.
+    therefore fired on the input and what the mixers wrote where the last of them writes, and an edit is put in by
+    `_Replacement`.
     """
     replacements: dict[int, _Replacement] = {}
     entered: dict[int, Tensor] = {}  # by thread: a run may be paused halfway while another one passes here
+    written: dict[int, list[Tensor]] = {}
+    writers = sum(mixer.writes for mixer in block.mixers)
 
     def at_input(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         tensor = _first(args, kwargs)
         if resid_pre.active:
             tensor = resid_pre(tensor.clone())
         if middle.active:
-            entered[threading.get_ident()] = tensor
+            thread = threading.get_ident()
+            entered[thread], written[thread] = tensor, []
         return _with_first(args, kwargs, tensor)
 
-    def at_output(module: nn.Module, args: Any, output: Any) -> Any:
-        tensor = mixer_out(output[0] if isinstance(output, tuple) else output)
-        if middle.active:
+    def at_output(mixer: PlacedMixer, out: HookPoint, module: nn.Module, args: Any, output: Any) -> Any:
+        shown = _shown(out, output[0] if isinstance(output, tuple) else output, mixer.out.scale)
+        if middle.active and mixer.writes:
             thread = threading.get_ident()
-            stream = entered.pop(thread)
-            total = stream + tensor
-            version = None if total.is_inference() else total._version
-            edited = middle(total)
-            changed = edited is not total or version is None or version != total._version
-            if changed or edited.requires_grad:  # a gradient asked for at the point has to pass through it
-                if thread in replacements:
-                    replacements[thread].remove()
-                replacements[thread] = _Replacement(block, stream, tensor, edited, middle.name, changed)
-        return (tensor, *output[1:]) if isinstance(output, tuple) else tensor
+            written[thread].append(shown if mixer.out.scale == 1.0 else shown * mixer.out.scale)
+            if len(written[thread]) == writers:
+                fire_middle(thread, entered.pop(thread), reduce(operator.add, written.pop(thread)))
+        return (shown, *output[1:]) if isinstance(output, tuple) else shown
+
+    def fire_middle(thread: int, stream: Tensor, mixed: Tensor) -> None:
+        total = stream + mixed
+        version = None if total.is_inference() else total._version
+        edited = middle(total)
+        changed = edited is not total or version is None or version != total._version
+        if changed or edited.requires_grad:  # a gradient asked for at the point has to pass through it
+            if thread in replacements:
+                replacements[thread].remove()
+            replacements[thread] = _Replacement(block, stream, mixed, edited, middle.name, changed)
 
     def place_input() -> Callable[[], None]:
         handle = block.block.register_forward_pre_hook(at_input, with_kwargs=True)
         return handle.remove
 
-    def place_output() -> Callable[[], None]:
-        handle = block.mixer_out.module.register_forward_hook(at_output)
-        return handle.remove
+    def place_output(mixer: PlacedMixer, out: HookPoint) -> Callable[[], None]:
+        return mixer.out.module.register_forward_hook(partial(at_output, mixer, out)).remove
 
-    shared_input, shared_output = _shared(place_input), _shared(place_output)
+    shared_input = _shared(place_input)
+    shared_outputs = [_shared(partial(place_output, mixer, out)) for mixer, out in zip(block.mixers, outs, strict=True)]
 
     def place_middle() -> Callable[[], None]:
-        releases = (shared_input(), shared_output())
+        releases = [place() for place in (shared_input, *shared_outputs)]
 
         def release() -> None:
             for undo in releases:
@@ -139,7 +153,9 @@ def _place_residual(block: BlockLayout, resid_pre: HookPoint, mixer_out: HookPoi
 
         return release
 
-    resid_pre.source, mixer_out.source, middle.source = shared_input, shared_output, place_middle
+    resid_pre.source, middle.source = shared_input, place_middle
+    for out, placed_output in zip(outs, shared_outputs, strict=True):
+        out.source = placed_output
 
 
 class _Replacement:
@@ -157,9 +173,10 @@ class _Replacement:
         self._thread = threading.get_ident()
         self._mixed, self._total, self._edited = mixed, (stream + mixed).detach(), edited
         self._name, self._must = name, must
+        self._scale = 1.0 if block.mlp_out is None else block.mlp_out.scale
         self._found = False
         self._written: Tensor | None = None
-        mixer = set(block.adapter.module.modules()) | {block.block}
+        mixer = {part for placed in block.mixers for part in placed.adapter.module.modules()} | {block.block}
         self._handles = [
             part.register_forward_pre_hook(self._at_reader, with_kwargs=True)
             for part in block.block.modules()
@@ -204,7 +221,7 @@ class _Replacement:
                     "input and its mixer's output as it is; edit mixer.hook_out or hook_resid_post."
                 )
             return None
-        after = self._edited + self._written.reshape(self._edited.shape)
+        after = self._edited + self._written.reshape(self._edited.shape) * self._scale
         return (after, *output[1:]) if isinstance(output, tuple) else after
 
 
@@ -229,6 +246,18 @@ def _shared(place: Callable[[], Callable[[], None]]) -> Callable[[], Callable[[]
     return acquire
 
 
+def _shown(point: HookPoint, tensor: Tensor, scale: float) -> Tensor:
+    """Show what a module writes times the factor it is added with; an edit comes back without the factor."""
+    if scale == 1.0 or not point.active:
+        return point(tensor)
+    scaled = tensor * scale
+    version = None if scaled.is_inference() else scaled._version
+    edited = point(scaled)
+    if edited is scaled and version is not None and version == scaled._version and not scaled.requires_grad:
+        return tensor  # nobody changed it: not even by a rounding error
+    return edited / scale
+
+
 def _placed(name: str, axes: tuple[str, ...], site: Site, block: nn.Module | None = None) -> HookPoint:
     """A hook point on what a module reads or writes; `block` tells a flattened site its batch and time."""
     point = HookPoint(name, axes)
@@ -236,7 +265,7 @@ def _placed(name: str, axes: tuple[str, ...], site: Site, block: nn.Module | Non
 
     def fired(tensor: Tensor) -> Tensor:
         if not site.flattened:
-            return point(tensor)
+            return _shown(point, tensor, site.scale)
         return point(tensor.view(*shapes[threading.get_ident()], tensor.shape[-1])).reshape(tensor.shape)
 
     def at_block(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

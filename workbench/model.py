@@ -23,7 +23,7 @@ from workbench.generation import generate
 from workbench.hooks import HookFunction, HookPoints, NamesFilter
 from workbench.instrument import Instrument
 from workbench.loss import next_token_loss
-from workbench.stock import StockCall, StockOutput, positions
+from workbench.stock import StockCall, StockOutput, leaving_no_trace, positions
 from workbench.stopping import Stopped, stopping
 from workbench.tokens import Tokens, as_integers, check_choice
 
@@ -66,7 +66,8 @@ class HookedModel(nn.Module):
         module.eval()
         self.wrapped = module
         self._call = StockCall(module)
-        self.layout = find_layout(module, self._call)
+        with leaving_no_trace(module):
+            self.layout = find_layout(module, self._call)
         self._cfg = describe(module, self.layout, model_name or type(module).__name__)
         self.tokens = Tokens(tokenizer, self.cfg.d_vocab, self.cfg.n_ctx, self.cfg.model_name)
         self._instrument = Instrument(module, self.layout)
@@ -341,9 +342,7 @@ class HookedModel(nn.Module):
         form = self.mixer_form(input, layer, attention_mask, mixer)
         return ImplicitAttention(form, scope=scope, layer=self.layer_index(layer))
 
-    def mixer_form(
-        self, input: ModelInput, layer: int, attention_mask: Mask = None, mixer: int = 0
-    ) -> MixerForm:
+    def mixer_form(self, input: ModelInput, layer: int, attention_mask: Mask = None, mixer: int = 0) -> MixerForm:
         """What one layer's mixer did to this input; the model runs only up to that layer."""
         adapter = self.mixer(layer, mixer)
         recorded: list[MixerForm] = []
@@ -366,7 +365,8 @@ class HookedModel(nn.Module):
     ) -> Iterator[tuple[int, ImplicitAttention]]:
         """Yield ``(layer, implicit attention)`` one layer at a time, from one forward pass.
 
-        None for `layers` means every layer that mixes tokens; of several mixers in a layer, the first. The pass waits while the caller works on a layer, and only that layer's tensors are held.
+        None for `layers` means every layer that mixes tokens; of a layer's several mixers, the first is looked at. The
+        pass waits while the caller works on a layer, and only that layer's tensors are held.
         """
         from workbench.attention import ImplicitAttention
         from workbench.pausing import paused
@@ -416,7 +416,7 @@ class HookedModel(nn.Module):
         return attribute(self, tokens, mask, target, position)
 
     def mixer(self, layer: int, index: int = 0) -> MixerAdapter:
-        """One of a layer's mixers, the first by default. Raises InputError for a number that the layer does not have."""
+        """One of a layer's mixers, the first by default. Raises InputError for one that the layer does not have."""
         block = self.layout.blocks[self.layer_index(layer)]
         count, index = len(block.mixers), _whole("mixer", index)
         if count == 0 and index == 0:

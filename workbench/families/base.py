@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch import nn
 
-from workbench.errors import UnsupportedFamilyError
+from workbench.errors import InputError, UnsupportedFamilyError
 from workbench.forms import MixerForm
 from workbench.hooks import HookPoint
 
@@ -80,6 +80,13 @@ class MixerAdapter(ABC):
         if self._recorder is not None:
             self._recorder(form)
 
+    def numbered(self, index: int) -> MixerAdapter:
+        """This adapter as its block's mixer number `index`: a second mixer's hooks are called ``mixer1.hook_q``."""
+        part = "mixer" if index == 0 else f"mixer{index}"
+        for local, point in self.points.items():
+            point.name = f"blocks.{self.layer}.{part}.{local}"
+        return self
+
     @contextmanager
     def recorded_by(self, recorder: Callable[[MixerForm], None]) -> Iterator[None]:
         """Call `recorder` with the mixer's form at each forward inside the ``with`` block."""
@@ -90,6 +97,39 @@ class MixerAdapter(ABC):
             self._recorder = previous
 
 
+class NoMixer(MixerAdapter):
+    """What stands in for the mixer of a block without one (an MLP alone, as in Nemotron-H): no heads, no hooks.
+
+    Raises:
+        InputError: somebody wants to record its mixer.
+    """
+
+    family = "none"
+    mixer_classes = ()
+    recurrent = False
+
+    @property
+    def n_heads(self) -> int:
+        """None at all."""
+        return 0
+
+    @property
+    def d_value(self) -> int:
+        """None at all."""
+        return 0
+
+    def declare_points(self) -> Iterable[tuple[str, tuple[str, ...], bool]]:
+        return ()
+
+    def install(self) -> Callable[[], None]:
+        return lambda: None
+
+    def recorded_by(self, recorder: Callable[[MixerForm], None]) -> AbstractContextManager[None]:
+        raise InputError(
+            f"Layer {self.layer} ({type(self.module).__name__}) has no token mixer: no token reads another one there."
+        )
+
+
 @dataclass(frozen=True)
 class Site:
     """A tensor in the forward pass, by the module that reads or writes it.
@@ -98,11 +138,29 @@ class Site:
         module: the module.
         output: True for what it returns (the first element of a tuple), False for what it reads.
         flattened: True where the module sees ``[batch * time, width]`` (OPT's feed-forward layers).
+        scale: what the tensor is multiplied with before it is added to the residual stream (Granite's and Falcon-H1's
+            multipliers); a hook point there shows the product.
     """
 
     module: nn.Module
     output: bool
     flattened: bool = False
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class PlacedMixer:
+    """One of a block's mixers, and where it writes.
+
+    Attributes:
+        adapter: the mixer.
+        out: what it adds to the residual stream: its own output, or that of a norm after it (Gemma-2).
+        writes: whether it is added to the residual stream (Zamba's shared attention feeds a Mamba mixer instead).
+    """
+
+    adapter: MixerAdapter
+    out: Site
+    writes: bool = True
 
 
 @dataclass(frozen=True)
@@ -111,24 +169,34 @@ class BlockLayout:
 
     Attributes:
         block: the module whose input is the residual stream before, and whose output the stream after.
-        adapter: the block's mixer.
-        mixer_out: what the mixer adds to the residual stream: its own output, or that of a norm after it (Gemma-2).
-        sequential: whether something reads the residual stream between mixer and MLP; False for parallel blocks and
-            blocks without an MLP.
+        layer: its number.
+        mixers: the block's mixers, recurrent ones first; none in a block that is an MLP alone.
+        sequential: whether something reads the residual stream between the mixers and the MLP; False for parallel
+            blocks and blocks without an MLP.
         mlp_pre: the hidden activation before the non-linearity (of the gate, in a gated MLP), or None.
         mlp_post: the hidden activation that the MLP's output matrix reads, or None.
         mlp_out: what the MLP adds to the residual stream, or None for a block without an MLP.
-        additive: whether output = input + mixer_out + mlp_out; False where a norm or a factor comes between.
+        additive: whether output = input + what the mixers that write add + mlp_out; False where a norm comes between.
     """
 
     block: nn.Module
-    adapter: MixerAdapter
-    mixer_out: Site
+    layer: int
+    mixers: tuple[PlacedMixer, ...]
     sequential: bool = False
     mlp_pre: Site | None = None
     mlp_post: Site | None = None
     mlp_out: Site | None = None
     additive: bool = True
+
+    @property
+    def adapter(self) -> MixerAdapter:
+        """The mixer that a layer's number alone means: the first, or a `NoMixer`."""
+        return self.mixers[0].adapter if self.mixers else NoMixer(self.block, self.layer)
+
+    @property
+    def family(self) -> str:
+        """The families of its mixers, joined by ``+``; ``"none"`` without a mixer."""
+        return "+".join(mixer.adapter.family for mixer in self.mixers) or NoMixer.family
 
 
 _ADAPTERS: dict[str, type[MixerAdapter]] = {}

@@ -120,6 +120,27 @@ class FalconMambaAdapter(MambaAdapter):
         return _rms(low, epsilon), _rms(b, epsilon), _rms(c, epsilon)
 
 
+@register
+class JambaAdapter(MambaAdapter):
+    """Jamba's Mamba layers (Lieber et al. 2024, arXiv:2403.19887): an RMS norm with weights on dt, B and C."""
+
+    family: str = "jamba"
+    mixer_classes: ClassVar[tuple[str, ...]] = ("JambaMambaMixer",)
+
+    def normalised(
+        self,
+        low: Float[Tensor, "batch time rank"],
+        b: Float[Tensor, "batch time key"],
+        c: Float[Tensor, "batch time key"],
+    ) -> tuple[Float[Tensor, "batch time rank"], Float[Tensor, "batch time key"], Float[Tensor, "batch time key"]]:
+        return self._norm("dt_layernorm", low), self._norm("b_layernorm", b), self._norm("c_layernorm", c)
+
+    def _norm(self, name: str, x: Float[Tensor, "batch time size"]) -> Float[Tensor, "batch time size"]:
+        norm = self.submodule(name)
+        epsilon = float(getattr(norm, "variance_epsilon"))  # noqa: B009 - mypy sees a Tensor in module attributes
+        return norm.get_parameter("weight") * _rms(x, epsilon)
+
+
 def _rms(x: Float[Tensor, "batch time size"], epsilon: float) -> Float[Tensor, "batch time size"]:
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
     return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + epsilon)).to(x.dtype)

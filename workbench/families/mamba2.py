@@ -26,13 +26,20 @@ from workbench.mixing import Inlet, Outlet, Values
 
 @register
 class Mamba2Adapter(RecurrentAdapter):
-    """Mamba-2 of transformers (``Mamba2Mixer``) and of the zoo (``Mamba2``).
+    """Mamba-2 of transformers, in whichever model, and of the zoo (``Mamba2``): same parameters, same mathematics.
 
-    Limits on the time step hold in one-token decoding too, where transformers' eager mixer forgets them.
+    Limits on the time step hold in one-token decoding too, where transformers' eager mixers forget them.
     """
 
     family: str = "mamba2"
-    mixer_classes: ClassVar[tuple[str, ...]] = ("Mamba2Mixer", "Mamba2")
+    mixer_classes: ClassVar[tuple[str, ...]] = (
+        "Mamba2Mixer",
+        "Mamba2",
+        "BambaMixer",
+        "GraniteMoeHybridMambaLayer",
+        "NemotronHMamba2Mixer",
+        "Zamba2MambaMixer",
+    )
 
     def __init__(self, module: nn.Module, layer: int) -> None:
         super().__init__(module, layer)
