@@ -155,8 +155,10 @@ def fixed(x: Tensor) -> Tensor:
 # Pieces that many families share.
 
 
-def slope_of(activation: str) -> Callable[[Tensor], Tensor]:
+def slope_of(activation: str, key: str = "activation") -> Callable[[Tensor], Tensor]:
     """The factor s(c) with ``act(c) = s(c) c``, the non-linearity that is held fixed for implicit attention.
+
+    `key` is what the configuration calls it.
 
     Raises:
         UnsupportedFamilyError: the activation has no such factor here.
@@ -168,7 +170,7 @@ def slope_of(activation: str) -> Callable[[Tensor], Tensor]:
     if activation in ("linear", "identity"):
         return torch.ones_like
     raise UnsupportedFamilyError(
-        f"The mixer's activation {activation!r} has no exact linear form here; silu, relu and linear have one."
+        f"The mixer's {key} {activation!r} has no exact linear form here; silu, relu and linear have one."
     )
 
 

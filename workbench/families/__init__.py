@@ -3,7 +3,7 @@
 Importing this package registers every family that comes with the workbench.
 """
 
-from workbench.families import mamba, mamba2, native, softmax
+from workbench.families import gated_delta, kda, mamba, mamba2, native, softmax
 from workbench.families.base import BlockLayout, MixerAdapter, Site, adapt, families, register, unregister
 
 __all__ = [
@@ -12,6 +12,8 @@ __all__ = [
     "Site",
     "adapt",
     "families",
+    "gated_delta",
+    "kda",
     "mamba",
     "mamba2",
     "native",

@@ -51,6 +51,7 @@ class RecurrentAdapter(MixerAdapter):
         operands: the form's operands that the family computes from its input, each shown at a hook point of its name.
         gated: whether there is an output gate, shown at ``hook_gate``.
         log_decay_axes: axes of ``hook_log_decay``; four where every key dimension decays at its own rate.
+        activation_key: the configuration key that names the activation after the convolution.
         log_decay_on_request: whether that hook needs a tensor that is otherwise never built.
         backend: the kernel backend of the recurrence, ``"auto"`` unless somebody wants a particular one.
     """
@@ -60,12 +61,13 @@ class RecurrentAdapter(MixerAdapter):
     gated: bool = True
     log_decay_axes: tuple[str, ...] = ("batch", "time", "head")
     log_decay_on_request: bool = False
+    activation_key: str = "hidden_act"
 
     def __init__(self, module: nn.Module, layer: int) -> None:
         super().__init__(module, layer)
         self.backend: Any = "auto"
         self._activation = str(getattr(module, "activation", "silu"))
-        mixing.slope_of(self._activation)  # refuses one that has no linear form, before anything runs
+        mixing.slope_of(self._activation, self.activation_key)  # refuses one without a linear form before a run
 
     # What a family supplies.
 
@@ -188,6 +190,9 @@ class RecurrentAdapter(MixerAdapter):
                 # The factored decay cannot hold an edit of one state dimension, and an edit in place would go
                 # unnoticed: whoever listens gets the full tensor and what comes back is what runs.
                 form = replace(form, log_decay=point(form.log_decay * form.rate), rate=None)
+            elif name == "log_decay" and operand.ndim > len(point.axes):
+                # One decay a head of a form that could hold one a key dimension: its last axis only broadcasts.
+                form = replace(form, log_decay=point(operand[..., 0])[..., None])
             elif operand is not None:
                 form = replace(form, **{name: point(operand)})
         if not mixing.is_linearised():
