@@ -99,7 +99,6 @@ class RWKV4(Mixer):
 
     family = "rwkv4"
     operands = ("v", "log_decay", "write", "read", "diagonal")
-    per_channel_decay = True
 
     def __init__(self, config: ZooConfig, layer: int) -> None:
         super().__init__()

@@ -146,7 +146,9 @@ class RWKV7(Mixer):
             return own, None
         first = handed_on("values")
         share = mixing.fixed(self._heads(torch.sigmoid(self.v_lora(hidden).to(wide))))
-        return own + (first - own) * share, ValuePath(own, source=1 - share, offset=lambda: share * first)
+        # The path begins after the factor: the norm's mean goes over channels, each of which has a factor of its own.
+        kept = own * (1 - share)
+        return kept + share * first, ValuePath(kept, offset=lambda: share * first)
 
     def read_out(self, z: mixing.Values, inlet: Inlet) -> Outlet:
         form = inlet.form
