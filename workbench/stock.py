@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from workbench.errors import LoadError
 
 # What the argument that carries the key-value cache or the recurrent state is called, newest spelling first.
-CACHE_NAMES = ("past_key_values", "cache_params", "cache")
+CACHE_NAMES = ("past_key_values", "cache_params", "cache", "state")
 
 
 @dataclass(frozen=True)
