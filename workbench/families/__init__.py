@@ -3,7 +3,7 @@
 Importing this package registers every family that comes with the workbench.
 """
 
-from workbench.families import gated_delta, kda, mamba, mamba2, native, softmax
+from workbench.families import gated_delta, kda, mamba, mamba2, native, rwkv, softmax
 from workbench.families.base import BlockLayout, MixerAdapter, Site, adapt, families, register, unregister
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "mamba2",
     "native",
     "register",
+    "rwkv",
     "softmax",
     "unregister",
 ]
