@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from jaxtyping import Float, Int
@@ -29,6 +31,9 @@ class StockCall:
     Attributes:
         takes_positions: whether position ids can be passed.
         cache_name: what its cache argument is called; None for a module that cannot continue from a cache.
+
+    A module may take ``past_key_values`` and have no room for it in what it returns (RecurrentGemma): the caller owns
+    the cache then, and so one is made here.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -37,6 +42,11 @@ class StockCall:
         self._known = set(parameters)
         self.takes_positions = "position_ids" in parameters
         self.cache_name = next((name for name in CACHE_NAMES if name in parameters), None)
+        returned = inspect.signature(module.forward).return_annotation
+        known_output = isinstance(returned, type) and is_dataclass(returned)
+        self._keeps_cache_to_itself = self.cache_name == "past_key_values" and (
+            known_output and not any(field.name in CACHE_NAMES for field in fields(returned))
+        )
         if "input_ids" not in parameters:
             raise LoadError(
                 f"{type(module).__name__}.forward takes no input_ids; a language model over token ids is needed."
@@ -56,6 +66,10 @@ class StockCall:
             arguments["attention_mask"] = attention_mask
         if position_ids is not None and self.takes_positions:
             arguments["position_ids"] = position_ids
+        if cache is None and use_cache and self._keeps_cache_to_itself:
+            from transformers import DynamicCache
+
+            cache = DynamicCache(config=self.module.config)
         if cache is not None and self.cache_name is not None:
             arguments[self.cache_name] = cache
         out = self.module(**{name: value for name, value in arguments.items() if name in self._known})
@@ -66,6 +80,8 @@ class StockCall:
                 "(…ForCausalLM)."
             )
         following = next((getattr(out, name) for name in CACHE_NAMES if getattr(out, name, None) is not None), None)
+        if self._keeps_cache_to_itself:
+            following = cache
         return StockOutput(logits, following)
 
 
@@ -73,3 +89,19 @@ def positions(attention_mask: Int[Tensor, "batch source"]) -> Int[Tensor, "batch
     """Positions that count real tokens only, as transformers' generation counts them for left-padded rows."""
     counted = attention_mask.long().cumsum(-1) - 1
     return counted.masked_fill(attention_mask == 0, 0)
+
+
+@contextmanager
+def leaving_no_trace(module: nn.Module) -> Iterator[None]:
+    """Calls inside this change nothing that `module` remembers: RecurrentGemma keeps its states as plain attributes."""
+    remembered = [
+        (vars(part), name, value)
+        for part in module.modules()
+        for name, value in vars(part).items()
+        if value is None or isinstance(value, Tensor)
+    ]
+    try:
+        yield
+    finally:
+        for attributes, name, value in remembered:
+            attributes[name] = value
