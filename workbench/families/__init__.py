@@ -3,7 +3,7 @@
 Importing this package registers every family that comes with the workbench.
 """
 
-from workbench.families import gated_delta, kda, mamba, mamba2, native, rwkv, softmax
+from workbench.families import gated_delta, kda, mamba, mamba2, native, recurrent_gemma, rwkv, softmax, xlstm
 from workbench.families.base import BlockLayout, MixerAdapter, Site, adapt, families, register, unregister
 
 __all__ = [
@@ -17,8 +17,10 @@ __all__ = [
     "mamba",
     "mamba2",
     "native",
+    "recurrent_gemma",
     "register",
     "rwkv",
     "softmax",
     "unregister",
+    "xlstm",
 ]
