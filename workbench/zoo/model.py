@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -71,17 +72,58 @@ class Block(nn.Module):
         return output
 
 
-class ZooModel(nn.Module):
-    """Token embedding, blocks, final norm, and an unembedding tied to the embedding."""
+class Decoder(nn.Module):
+    """Token embedding, blocks, final norm and unembedding, whatever the blocks are.
+
+    A block is called as ``Block.forward`` is. The unembedding shares the embedding's weight if `tied`.
+    """
+
+    def __init__(self, vocab_size: int, d_model: int, blocks: Iterable[nn.Module], norm: nn.Module, tied: bool = True):
+        super().__init__()
+        self.embed = nn.Embedding(vocab_size, d_model)
+        self.blocks = nn.ModuleList(blocks)
+        self.norm = norm
+        self.unembed = nn.Linear(d_model, vocab_size, bias=False)
+        if tied:
+            self.unembed.weight = self.embed.weight
+
+    def forward(
+        self,
+        input_ids: Int[Tensor, "batch time"],
+        attention_mask: Int[Tensor, "batch source"] | Bool[Tensor, "batch source"] | None = None,
+        position_ids: Int[Tensor, "_ time"] | None = None,
+        cache: ZooCache | None = None,
+        use_cache: bool = False,
+    ) -> ZooOutput:
+        """Logits for every position.
+
+        ``attention_mask`` is 1 at tokens and 0 at (left) padding; while decoding it spans the cached tokens too.
+        With ``use_cache`` the output carries a cache to pass to the next call.
+        """
+        if cache is None and use_cache:
+            cache = ZooCache(len(self.blocks))
+        seen = 0 if cache is None else cache.seen
+        if position_ids is None:
+            position_ids = torch.arange(seen, seen + input_ids.shape[1], device=input_ids.device)[None]
+        mask = None if attention_mask is None or bool(attention_mask.all()) else attention_mask.bool()
+        x = self.embed(input_ids)
+        with forward_pass():
+            for i, block in enumerate(self.blocks):
+                x = block(x, mask, position_ids, None if cache is None else cache.layers[i])
+        if cache is not None:
+            cache.seen += input_ids.shape[1]
+        return ZooOutput(self.unembed(self.norm(x)), cache)
+
+
+class ZooModel(Decoder):
+    """A member of the zoo: every block has the config's mixer, and the unembedding is tied to the embedding."""
+
+    norm: RMSNorm
 
     def __init__(self, config: ZooConfig):
-        super().__init__()
+        blocks = (Block(config, layer) for layer in range(config.n_layers))
+        super().__init__(config.vocab_size, config.d_model, blocks, RMSNorm(config.d_model, config.norm_eps))
         self.config = config
-        self.embed = nn.Embedding(config.vocab_size, config.d_model)
-        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layers))
-        self.norm = RMSNorm(config.d_model, config.norm_eps)
-        self.unembed = nn.Linear(config.d_model, config.vocab_size, bias=False)
-        self.unembed.weight = self.embed.weight
         self.initialise()
 
     @torch.no_grad()
@@ -107,30 +149,3 @@ class ZooModel(nn.Module):
         for name, module in self.named_modules():
             if isinstance(module, nn.Linear) and name.endswith(("o_proj", "out_proj", "down_proj")):
                 module.weight /= (2 * self.config.n_layers) ** 0.5
-
-    def forward(
-        self,
-        input_ids: Int[Tensor, "batch time"],
-        attention_mask: Int[Tensor, "batch source"] | Bool[Tensor, "batch source"] | None = None,
-        position_ids: Int[Tensor, "_ time"] | None = None,
-        cache: ZooCache | None = None,
-        use_cache: bool = False,
-    ) -> ZooOutput:
-        """Logits for every position.
-
-        ``attention_mask`` is 1 at tokens and 0 at (left) padding; while decoding it spans the cached tokens too.
-        With ``use_cache`` the output carries a cache to pass to the next call.
-        """
-        if cache is None and use_cache:
-            cache = ZooCache(self.config.n_layers)
-        seen = 0 if cache is None else cache.seen
-        if position_ids is None:
-            position_ids = torch.arange(seen, seen + input_ids.shape[1], device=input_ids.device)[None]
-        mask = None if attention_mask is None or bool(attention_mask.all()) else attention_mask.bool()
-        x = self.embed(input_ids)
-        with forward_pass():
-            for i, block in enumerate(self.blocks):
-                x = block(x, mask, position_ids, None if cache is None else cache.layers[i])
-        if cache is not None:
-            cache.seen += input_ids.shape[1]
-        return ZooOutput(self.unembed(self.norm(x)), cache)
