@@ -201,7 +201,8 @@ class RecurrentAdapter(MixerAdapter):
         return replace(form, **{name: tensor.detach() for name, tensor in others if tensor is not None})
 
     def _fixed_outlet(self, outlet: Outlet) -> Outlet:
-        parts = {name: getattr(outlet, name) for name in ("scale", "skip", "offset")}
+        # Not the offset: a norm's bias is a parameter, and what it adds is attributed to it.
+        parts = {name: getattr(outlet, name) for name in ("scale", "skip")}
         return replace(outlet, **{name: None if part is None else mixing.fixed(part) for name, part in parts.items()})
 
     def _edited_pattern(self, form: RecurrentForm) -> Float[Tensor, "batch heads time time"] | None:
