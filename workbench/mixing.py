@@ -29,6 +29,7 @@ from workbench.forms import MixerForm, RecurrentForm
 from workbench.memory import Memory
 
 Values = Float[Tensor, "batch time heads value"]
+OnState = Callable[[int, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,9 @@ class Inlet:
         conditional: whether the gates were computed from the recurrence's own state (LSTM, GRU): the form is then
             exact given the gates, and says nothing about what the past did to them.
         extra: whatever `read_out` needs besides.
+        stepwise: runs such a recurrence one step at a time from a state, with gates that see what ``on_state`` (the
+            step, the state) makes of each state; given this inlet with the operands as hooks left them. Returns the
+            inlet with the gates there were, the outputs and the final state. None where gates do not see states.
     """
 
     form: RecurrentForm
@@ -67,6 +71,7 @@ class Inlet:
     path: ValuePath | None = None
     conditional: bool = False
     extra: Any = None
+    stepwise: Callable[[Inlet, Tensor | None, OnState], tuple[Inlet, Values, Tensor]] | None = None
 
 
 @dataclass(frozen=True)

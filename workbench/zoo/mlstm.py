@@ -102,10 +102,10 @@ class MLSTM(Mixer):
     def initialise(self) -> None:
         """Gates that start open and remember long; a convolution near the identity.
 
-        With ``"mimetic"``, in the spirit of Trockman et al. 2024 (arXiv:2410.11135), a query starts out finding the keys
-        whose *predecessor* it resembles: the convolution adds the predecessor to every other channel and subtracts it
-        from the rest, and the keys' projection is the queries' with the sign of those channels turned. In the products
-        of queries and keys the terms of like with like then cancel, and token with predecessor stays.
+        With ``"mimetic"``, in the spirit of Trockman et al. 2024 (arXiv:2410.11135), a query starts out finding the
+        keys whose *predecessor* it resembles: the convolution adds the predecessor to every other channel and subtracts
+        it from the rest, and the keys' projection is the queries' with the sign of those channels turned. In the
+        products of queries and keys the terms of like with like then cancel, and token with predecessor stays.
         """
         low, high = self.options.get("forget_bias", (3.0, 6.0))
         self.f_proj.bias.copy_(torch.linspace(low, high, self.n_heads))

@@ -29,6 +29,8 @@ MEMBERS: dict[str, dict[str, Any]] = {
             "initialisation": "mimetic",
         }
     },
+    "gru": {"mixer_options": {"units": 192}},
+    "lstm": {"mixer_options": {"units": 192}},
     "mamba": {"mixer_options": {"state_size": 64, **MIMETIC}},
     "mamba2": {"mixer_options": {"state_size": 128, "head_dim": 64, **MIMETIC}},
     "mlstm": {"mixer_options": {"n_heads": 4, "qk_dim": 256, "v_dim": 256, "initialisation": "mimetic"}},

@@ -1,0 +1,8 @@
+"""Recurrent cells whose gates read their own hidden state, as conditional canonical forms."""
+
+from workbench.cells.base import Cell, Gates, Weights
+from workbench.cells.elman import ElmanCell
+from workbench.cells.gru import GRUCell
+from workbench.cells.lstm import LSTMCell
+
+__all__ = ["Cell", "ElmanCell", "GRUCell", "Gates", "LSTMCell", "Weights"]
