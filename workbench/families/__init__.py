@@ -3,7 +3,7 @@
 Importing this package registers every family that comes with the workbench.
 """
 
-from workbench.families import gated_delta, kda, mamba, mamba2, native, recurrent_gemma, rwkv, softmax, xlstm
+from workbench.families import gated_delta, kda, lfm2, mamba, mamba2, native, recurrent_gemma, rwkv, softmax, xlstm
 from workbench.families.base import BlockLayout, MixerAdapter, Site, adapt, families, register, unregister
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "families",
     "gated_delta",
     "kda",
+    "lfm2",
     "mamba",
     "mamba2",
     "native",
