@@ -15,6 +15,7 @@ from workbench.zoo import (
     registry,
     retnet,
     rwkv4,
+    rwkv6,
     rwkv7,
 )  # the mixers register themselves when imported
 from workbench.zoo.cache import LayerCache, ZooCache
@@ -46,5 +47,6 @@ __all__ = [
     "registry",
     "retnet",
     "rwkv4",
+    "rwkv6",
     "rwkv7",
 ]
