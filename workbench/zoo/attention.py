@@ -35,7 +35,8 @@ def rotate(
 class Attention(nn.Module):
     """Llama's attention: no biases, rotary positions, one key-value head a query head.
 
-    Options: ``n_heads`` (4), ``rope_theta`` (10000), ``initialisation``: ``"reference"`` (normal weights) or
+    Options: ``n_heads`` (4), ``rope_theta`` (10000), ``window`` (None: how many tokens back a token sees, itself
+    included; the local attention of hybrids such as Griffin), ``initialisation``: ``"reference"`` (normal weights) or
     ``"previous-token"`` (see ``initialise``). The initialisation changes where training starts, not the architecture.
     """
 
@@ -46,6 +47,7 @@ class Attention(nn.Module):
         self.options = options
         self.n_heads = options.get("n_heads", 4)
         self.rope_theta = options.get("rope_theta", 10_000.0)
+        self.window: int | None = options.get("window")
         self.head_dim = config.d_model // self.n_heads
         self.scale = self.head_dim**-0.5
         self.q_proj = nn.Linear(config.d_model, config.d_model, bias=False)
@@ -110,19 +112,27 @@ class Attention(nn.Module):
             if cache:
                 k, v = torch.cat([cache["key"], k], 2), torch.cat([cache["value"], v], 2)
             cache["key"], cache["value"] = k, v
-        mixed = self.attend(q, k, v, _mask(attention_mask, time, k.shape[2], q.device), self.scale)
+        mask = _mask(attention_mask, time, k.shape[2], q.device, self.window)
+        mixed = self.attend(q, k, v, mask, self.scale)
         output: Tensor = self.o_proj(mixed.transpose(1, 2).reshape(batch, time, width))
         return output
 
 
 def _mask(
-    attention_mask: Bool[Tensor, "batch source"] | None, time: int, sources: int, device: torch.device
+    attention_mask: Bool[Tensor, "batch source"] | None,
+    time: int,
+    sources: int,
+    device: torch.device,
+    window: int | None = None,
 ) -> Bool[Tensor, "#batch 1 time source"] | None:
-    if attention_mask is None and time == sources:
+    whole = window is None or sources <= window
+    if attention_mask is None and time == sources and whole:
         return None
     destination = torch.arange(sources - time, sources, device=device)[:, None]
     source = torch.arange(sources, device=device)
     allowed = (source <= destination)[None, None]
+    if not whole:
+        allowed = allowed & (source > destination - window)
     if attention_mask is None:
         return allowed
     # A padded destination sees itself: a row with no source at all would be a softmax over nothing, NaN.

@@ -56,7 +56,9 @@ class Block(nn.Module):
     def __init__(self, config: ZooConfig, layer: int):
         super().__init__()
         self.norm1 = RMSNorm(config.d_model, config.norm_eps)
-        self.mixer = registry.mixer(config.mixer)(config, layer)
+        own = config.of_layer(layer)
+        assert isinstance(own.mixer, str)
+        self.mixer = registry.mixer(own.mixer)(own, layer)
         self.norm2 = RMSNorm(config.d_model, config.norm_eps)
         self.mlp = MLP(config)
 

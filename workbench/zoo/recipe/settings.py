@@ -36,6 +36,10 @@ MEMBERS: dict[str, dict[str, Any]] = {
     "mlstm": {"mixer_options": {"n_heads": 4, "qk_dim": 256, "v_dim": 256, "initialisation": "mimetic"}},
     "retnet": {"mixer_options": {"n_heads": 4, "initialisation": "mimetic"}},
     "rwkv4": {},
+    "rg_lru": {
+        "mixer": ["rg_lru", "rg_lru", "attention", "rg_lru"],
+        "mixer_options": {"rg_lru": {"width": 192}, "attention": {"n_heads": 4, "window": 128}},
+    },
     "rwkv7": {"mixer_options": {"head_dim": 64, "initialisation": "mimetic"}},
 }
 

@@ -33,10 +33,9 @@ def build_model(member: str, settings: Settings) -> ZooModel:
     torch.manual_seed(settings.seed)
     return ZooModel(
         ZooConfig(
-            mixer=member,
+            **{"mixer": member, **MEMBERS[member]},
             vocab_size=settings.vocab_size,
             context=settings.context,
-            **MEMBERS[member],
         )
     )
 
