@@ -19,6 +19,7 @@ from workbench.errors import InputError, LoadError, UnsupportedFamilyError
 from workbench.families.layouts import token_embedding
 from workbench.fidelity import check_fidelity, stock_run
 from workbench.model import HookedModel
+from workbench.zoo import published
 
 
 def load(
@@ -141,6 +142,8 @@ def _from_files(
         return _pretrained(str(path.parent.resolve()), dtype or torch.float32, True, gguf_file=path.name)
     if path.is_dir():
         check_directory(path, trust_pickle)
+        if published.is_published(path):
+            return _published(path)
         options = {} if trust_pickle else {"use_safetensors": True}
         return _pretrained(str(path), dtype, has_tokenizer(path), local_files_only=True, **options)
     if path.is_file():
@@ -156,9 +159,13 @@ def _from_files(
     return _pretrained(str(source), dtype, True, revision=revision or "main", **options)
 
 
+def _published(path: Path) -> tuple[nn.Module, Any]:
+    return published.load(path), _tokenizer(str(path), str(path)) if has_tokenizer(path) else None
+
+
 def _pretrained(name: str, dtype: torch.dtype | None, with_tokenizer: bool, **options: Any) -> tuple[nn.Module, Any]:
     """A model, and its tokenizer where it has one, through transformers; every failure becomes one sentence."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     what = str(Path(name) / options["gguf_file"]) if "gguf_file" in options else name
     try:
@@ -194,11 +201,17 @@ def _pretrained(name: str, dtype: torch.dtype | None, with_tokenizer: bool, **op
     if not with_tokenizer:
         return module, None
     options.pop("use_safetensors", None)
+    return module, _tokenizer(name, what, **options)
+
+
+def _tokenizer(name: str, what: str, **options: Any) -> Any:
+    from transformers import AutoTokenizer
+
     try:
-        return module, AutoTokenizer.from_pretrained(name, trust_remote_code=False, **options)
+        return AutoTokenizer.from_pretrained(name, trust_remote_code=False, **options)
     except Exception as error:  # a model is useful without one; to_tokens says that it is missing
-        warnings.warn(f"{what} was loaded without its tokenizer: {_sentence(error)}", stacklevel=4)
-        return module, None
+        warnings.warn(f"{what} was loaded without its tokenizer: {_sentence(error)}", stacklevel=5)
+        return None
 
 
 @contextmanager

@@ -25,7 +25,7 @@ class ZooOutput:
 
 
 class RMSNorm(nn.Module):
-    """``weight * x / rms(x)`` in float32 (Zhang and Sennrich 2019, arXiv:1910.07467, equation 4)."""
+    """``weight * x / rms(x)`` in float32 at least (Zhang and Sennrich 2019, arXiv:1910.07467, equation 4)."""
 
     def __init__(self, size: int, eps: float):
         super().__init__()
@@ -33,7 +33,8 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Float[Tensor, "*batch size"]) -> Float[Tensor, "*batch size"]:
-        return F.rms_norm(x.float(), self.weight.shape, self.weight.float(), self.eps).to(x.dtype)
+        wide = torch.promote_types(x.dtype, torch.float32)
+        return F.rms_norm(x.to(wide), self.weight.shape, self.weight.to(wide), self.eps).to(x.dtype)
 
 
 class MLP(nn.Module):
