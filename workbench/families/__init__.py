@@ -3,7 +3,19 @@
 Importing this package registers every family that comes with the workbench.
 """
 
-from workbench.families import gated_delta, kda, lfm2, mamba, mamba2, native, recurrent_gemma, rwkv, softmax, xlstm
+from workbench.families import (
+    gated_delta,
+    kda,
+    lfm2,
+    lightning,
+    mamba,
+    mamba2,
+    native,
+    recurrent_gemma,
+    rwkv,
+    softmax,
+    xlstm,
+)
 from workbench.families.base import BlockLayout, MixerAdapter, Site, adapt, families, register, unregister
 
 __all__ = [
@@ -15,6 +27,7 @@ __all__ = [
     "gated_delta",
     "kda",
     "lfm2",
+    "lightning",
     "mamba",
     "mamba2",
     "native",
