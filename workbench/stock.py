@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -64,6 +65,8 @@ class StockCall:
         arguments: dict[str, Any] = {"input_ids": tokens, "use_cache": use_cache}
         if attention_mask is not None:
             arguments["attention_mask"] = attention_mask
+        if position_ids is None and cache is not None:
+            position_ids = following_positions(cache, tokens)  # Bamba would start again at 0
         if position_ids is not None and self.takes_positions:
             arguments["position_ids"] = position_ids
         if cache is None and use_cache and self._keeps_cache_to_itself:
@@ -105,3 +108,11 @@ def leaving_no_trace(module: nn.Module) -> Iterator[None]:
     finally:
         for attributes, name, value in remembered:
             attributes[name] = value
+
+
+def following_positions(cache: Any, tokens: Int[Tensor, "batch time"]) -> Int[Tensor, "batch time"] | None:
+    """Positions of tokens that follow those in a cache of transformers; None where no layer of it counts tokens."""
+    layers = [layer for layer in getattr(cache, "layers", ()) if hasattr(layer, "get_seq_length")]
+    if not layers:
+        return None
+    return (torch.arange(tokens.shape[1], device=tokens.device) + layers[0].get_seq_length()).expand(tokens.shape)

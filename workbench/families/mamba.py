@@ -54,9 +54,16 @@ class MambaAdapter(RecurrentAdapter):
         positions: Tensor | None = None,
     ) -> Inlet:
         both: Tensor = self.submodule("in_proj")(hidden if mask is None else hidden * mask)
-        conv = self.short_convolution(both[..., : self.n_heads], mask, memory)
-        gate = F.silu(both[..., self.n_heads :].to(conv.active.dtype))[..., None]
+        values, gate = self.halves(both)
+        conv = self.short_convolution(values, mask, memory)
+        gate = F.silu(gate.to(conv.active.dtype))[..., None]
         return Inlet(self._form(conv.active), gate, conv.path(slice(None), self.n_heads))
+
+    def halves(
+        self, both: Float[Tensor, "batch time double"]
+    ) -> tuple[Float[Tensor, "batch time channels"], Float[Tensor, "batch time channels"]]:
+        """Values and gate, as the input projection puts them side by side."""
+        return both[..., : self.n_heads], both[..., self.n_heads :]
 
     def _form(self, active: Float[Tensor, "batch time channels"]) -> DiagonalDecay:
         rate = self.parameter("A_log").to(active.dtype).exp()

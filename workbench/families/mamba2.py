@@ -37,7 +37,6 @@ class Mamba2Adapter(RecurrentAdapter):
         "Mamba2",
         "BambaMixer",
         "GraniteMoeHybridMambaLayer",
-        "NemotronHMamba2Mixer",
         "Zamba2MambaMixer",
     )
 
@@ -70,12 +69,17 @@ class Mamba2Adapter(RecurrentAdapter):
         memory: Memory,
         positions: Tensor | None = None,
     ) -> Inlet:
-        flat: Tensor = self.submodule("in_proj")(hidden if mask is None else hidden * mask)
+        flat = self.projected(hidden if mask is None else hidden * mask)
         step = flat.shape[-1] - self.n_heads
         conv = self.short_convolution(flat[..., self._inner : step], mask, memory)
         gate = self.heads(F.silu(flat[..., : self._inner].to(conv.active.dtype)))
         path = conv.path(slice(0, self._inner), self.n_heads)
         return Inlet(self._form(conv.active, flat[..., step:]), gate, path)
+
+    def projected(self, hidden: Float[Tensor, "batch time model"]) -> Float[Tensor, "batch time projected"]:
+        """The input projection: gate, values, B, C and time steps, side by side."""
+        flat: Tensor = self.submodule("in_proj")(hidden)
+        return flat
 
     def _form(
         self, active: Float[Tensor, "batch time channels"], step: Float[Tensor, "batch time heads"]
@@ -92,12 +96,20 @@ class Mamba2Adapter(RecurrentAdapter):
         )
 
     def read_out(self, z: Values, inlet: Inlet) -> Outlet:
-        skip = self.parameter("D").to(z.dtype)[None, None, :, None]
+        skip = self.skip(z)
         assert inlet.gate is not None  # `read_in` gives one
-        gated = ((z + skip * inlet.form.v) * inlet.gate).flatten(2).unflatten(-1, (self._groups, -1))
-        inverse = mixing.inverse_rms(gated, self._epsilon).expand_as(gated).flatten(2)
-        scale = self.heads(inverse * self.submodule("norm").get_parameter("weight").to(z.dtype))
+        scale = self.norm_scale((z + skip * inlet.form.v) * inlet.gate)
         return Outlet(scale=scale, skip=scale * skip)
+
+    def skip(self, z: Values) -> Float[Tensor, "one one heads one"]:
+        """D, the factor on each head's own value."""
+        return self.parameter("D").to(z.dtype)[None, None, :, None]
+
+    def norm_scale(self, y: Values) -> Values:
+        """What the norm multiplies `y` with: its weight over the root mean square of each group of channels."""
+        grouped = y.flatten(2).unflatten(-1, (self._groups, -1))
+        inverse = mixing.inverse_rms(grouped, self._epsilon).expand_as(grouped).flatten(2)
+        return self.heads(inverse * self.submodule("norm").get_parameter("weight").to(y.dtype))
 
     def project_out(self, flat: Float[Tensor, "batch time inner"]) -> Float[Tensor, "batch time model"]:
         out: Tensor = self.submodule("out_proj")(flat)
@@ -108,3 +120,11 @@ class Mamba2Adapter(RecurrentAdapter):
 
     def from_cache(self, state: Float[Tensor, "batch heads value key"]) -> Float[Tensor, "batch heads key value"]:
         return state.transpose(2, 3)
+
+
+@register
+class NemotronHAdapter(Mamba2Adapter):
+    """Nemotron-H's Mamba-2 (NVIDIA 2025, arXiv:2504.03624), whose configuration names the activation otherwise."""
+
+    mixer_classes: ClassVar[tuple[str, ...]] = ("NemotronHMamba2Mixer",)
+    activation_key: str = "mamba_hidden_act"

@@ -1,0 +1,34 @@
+"""Zamba2: two shared transformer blocks with adapters of their own in each layer, in front of Mamba-2."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from tests.families.case import VOCABULARY, Case
+
+
+def _zamba2() -> nn.Module:
+    from transformers import Zamba2Config, Zamba2ForCausalLM
+
+    return Zamba2ForCausalLM(
+        Zamba2Config(
+            vocab_size=VOCABULARY,
+            hidden_size=12,
+            intermediate_size=16,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            n_mamba_heads=6,
+            mamba_ngroups=2,
+            mamba_d_state=5,
+            chunk_size=8,
+            layers_block_type=["mamba", "hybrid", "hybrid", "hybrid"],
+            num_mem_blocks=2,
+            use_shared_attention_adapter=True,
+            adapter_rank=3,
+            use_mem_rope=True,
+            time_step_min=1e-9,  # stock clamps time steps from below, and forgets to in one-token decoding
+        )
+    )
+
+
+CASES = {"zamba2": Case(_zamba2)}
