@@ -4,6 +4,7 @@ Importing this package registers every family that comes with the workbench.
 """
 
 from workbench.families import (
+    falcon_h1,
     gated_delta,
     kda,
     lfm2,
@@ -15,6 +16,7 @@ from workbench.families import (
     rwkv,
     softmax,
     xlstm,
+    zamba,
 )
 from workbench.families.base import BlockLayout, MixerAdapter, Site, adapt, families, register, unregister
 
@@ -23,6 +25,7 @@ __all__ = [
     "MixerAdapter",
     "Site",
     "adapt",
+    "falcon_h1",
     "families",
     "gated_delta",
     "kda",
@@ -37,4 +40,5 @@ __all__ = [
     "softmax",
     "unregister",
     "xlstm",
+    "zamba",
 ]
