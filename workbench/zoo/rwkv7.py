@@ -38,8 +38,9 @@ class RWKV7(Mixer):
     As a `Delta` form, which decays first: probe ``kh / w``, erase ``a kh``. The first layer hands its values on
     (`workbench.zoo.handing`) as its projection wrote them: an edit of its ``hook_v`` concerns that layer alone.
 
-    Options: ``head_dim`` (64), ``rank`` (32) of the four low-rank maps, ``norm_eps`` (1e-5 a channel of a head, 64e-5
-    for heads of 64), ``initialisation``: ``"reference"`` or ``"mimetic"`` (see `initialise`).
+    Options: ``head_dim`` (64), ``rank`` (32) of the low-rank maps, one number or one for each of ``"w"``, ``"a"``,
+    ``"g"`` and ``"v"``, ``norm_eps`` (1e-5 a channel of a head, 64e-5 for heads of 64), ``initialisation``:
+    ``"reference"`` or ``"mimetic"`` (see `initialise`).
     """
 
     family = "rwkv7"
@@ -54,16 +55,17 @@ class RWKV7(Mixer):
         self.n_heads = width // self.d_value
         self.norm_eps = options.get("norm_eps", 1e-5 * self.d_value)
         rank = options.get("rank", 32)
+        ranks = rank if isinstance(rank, dict) else dict.fromkeys("wagv", rank)
         self.mix = nn.ParameterDict({name: torch.empty(width) for name in SHARES})
         self.r_proj = nn.Linear(width, width, bias=False)
         self.k_proj = nn.Linear(width, width, bias=False)
         self.v_proj = nn.Linear(width, width, bias=False)
         self.o_proj = nn.Linear(width, width, bias=False)
-        self.w_lora = LowRank(width, width, rank, torch.tanh)
-        self.a_lora = LowRank(width, width, rank)
-        self.g_lora = LowRank(width, width, rank, torch.sigmoid, bias=False)
+        self.w_lora = LowRank(width, width, ranks["w"], torch.tanh)
+        self.a_lora = LowRank(width, width, ranks["a"])
+        self.g_lora = LowRank(width, width, ranks["g"], torch.sigmoid, bias=False)
         if layer > 0:
-            self.v_lora = LowRank(width, width, rank)
+            self.v_lora = LowRank(width, width, ranks["v"])
         self.removal = nn.Parameter(torch.empty(width))
         self.replacement = nn.Parameter(torch.empty(width))
         self.bonus = nn.Parameter(torch.empty(self.n_heads, self.d_value))

@@ -3,7 +3,7 @@
 A family is a function from a config.json to a `Decoder` and a `KeyMap`, registered under its ``model_type``.
 """
 
-from workbench.zoo.published import fla
+from workbench.zoo.published import fla, rwkv
 from workbench.zoo.published.configuration import Configuration
 from workbench.zoo.published.keys import KeyMap, Stored, read_weights
 from workbench.zoo.published.registry import is_published, load, model_types, register
@@ -18,4 +18,5 @@ __all__ = [
     "model_types",
     "read_weights",
     "register",
+    "rwkv",
 ]
