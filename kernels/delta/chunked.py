@@ -60,7 +60,8 @@ class Chunks:
 
     def solve(self, right: Float[Tensor, "batch heads chunks step n"]) -> Float[Tensor, "batch heads chunks step n"]:
         """``(I + L)^-1`` times the right-hand side."""
-        return torch.linalg.solve_triangular(self.found_erasers, right, upper=False, unitriangular=True)
+        solved: Tensor = torch.linalg.solve_triangular(self.found_erasers, right, upper=False, unitriangular=True)
+        return solved
 
 
 def form_dtype(form: Delta, *others: Tensor | None) -> torch.dtype:
@@ -71,7 +72,8 @@ def form_dtype(form: Delta, *others: Tensor | None) -> torch.dtype:
 def cut(x: Float[Tensor, "batch time heads n"], length: int) -> Float[Tensor, "batch heads chunks step n"]:
     """Chunks of one length, heads first, the last one padded with zeros."""
     x = pad(x, (0, 0, 0, 0, 0, -x.shape[1] % length))
-    return x.unflatten(1, (-1, length)).permute(0, 3, 1, 2, 4)
+    chunks: Tensor = x.unflatten(1, (-1, length))
+    return chunks.permute(0, 3, 1, 2, 4)
 
 
 def stretches(form: Delta, dtype: torch.dtype, reverse: bool = False) -> Iterator[Chunks]:
@@ -154,6 +156,6 @@ def _stretch(
 
 def _added(base: Tensor, left: Tensor, right: Tensor, sign: float = 1.0) -> Tensor:
     """``base + sign * left @ right`` in one pass."""
-    shape = base.shape[:-2]
+    shape = base.shape
     base, left, right = (x.flatten(0, -3) for x in (base, left, right))
-    return torch.baddbmm(base, left, right, alpha=sign).unflatten(0, shape)
+    return torch.baddbmm(base, left, right, alpha=sign).view(shape)

@@ -116,7 +116,7 @@ def _borders(across: Maps, index: int) -> tuple[int, int]:
 
 
 def _inside(across: Maps, positions: Int[Tensor, "batch n"]) -> Bool[Tensor, "batch n"]:
-    return (positions >= across.span.start) & (positions < across.span.stop)
+    return torch.logical_and(positions >= across.span.start, positions < across.span.stop)
 
 
 def _pick(
