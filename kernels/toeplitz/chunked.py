@@ -10,7 +10,7 @@ from workbench.kernels.forms import Toeplitz
 from workbench.kernels.precision import compute_dtype, sum_dtype
 
 # Lag by lag costs a pass over the values each; beyond this many the transform is faster.
-SHORT = 16
+SHORT = 32
 
 
 def forward(

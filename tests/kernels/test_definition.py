@@ -127,4 +127,5 @@ def test_bfloat16_outputs_of_an_exclusive_reader_are_rounded_once() -> None:
     doubled = replace(form, **{name: x.double() for name, x in random_forms.operands(form).items()})
     got, state = kernels.forward(form)
     assert got.dtype == torch.bfloat16 and state is not None and state.dtype == torch.float32
-    assert relative_error(got, kernels.forward(doubled)[0]) < torch.finfo(torch.bfloat16).eps
+    # Half a unit in the last place of the largest output; a second rounding on the way may add as much again.
+    assert relative_error(got, kernels.forward(doubled)[0]) < 0.51 * torch.finfo(torch.bfloat16).eps

@@ -69,7 +69,10 @@ def test_small_blocks_change_nothing(form: kernels.Form, matrix: torch.Tensor, m
     def blocks_of_three(length: int, elements_each: int, budget: int = 0) -> list[slice]:
         return list(blocking.blocks(length, elements_each=1, budget=3))
 
-    for module in ("softmax.pattern", "softmax.entries", "scalar_decay.entries", "diagonal_decay.entries"):
+    for module in (
+        "softmax.pattern", "softmax.entries", "scalar_decay.entries", "diagonal_decay.entries",
+        "delta.entries", "delta.chunked",
+    ):  # fmt: skip
         monkeypatch.setattr(f"workbench.kernels.{module}.blocks", blocks_of_three)
     positions = torch.tensor([149, 0, 63, 64, 65, 64, 128])
     assert relative_error(kernels.rows(form, positions), matrix[:, :, positions]) < 1e-10
