@@ -32,7 +32,7 @@ class Mixer(nn.Module, ABC):
 
     family: ClassVar[str]
     operands: ClassVar[tuple[str, ...]] = ("q", "k", "v", "log_decay", "write")
-    gated: ClassVar[bool] = True
+    gated: bool = True
     per_channel_decay: ClassVar[bool] = False
     output: ClassVar[str] = "o_proj"
     n_heads: int
