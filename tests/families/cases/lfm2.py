@@ -21,7 +21,9 @@ SIZES: dict[str, Any] = {
 }
 
 
-def _lfm2(**options: Any) -> Callable[[], nn.Module]:
+def made(**options: Any) -> Callable[[], nn.Module]:
+    """A small model, with other configuration values where given."""
+
     def build() -> nn.Module:
         from transformers import Lfm2Config, Lfm2ForCausalLM
 
@@ -45,8 +47,8 @@ def _lfm2_moe() -> nn.Module:
 
 
 CASES = {
-    "lfm2": Case(_lfm2()),
+    "lfm2": Case(made()),
     # Stock writes the product of two biases into the register at each pad.
-    "lfm2 with biases": Case(_lfm2(conv_bias=True), padding=False),
+    "lfm2 with biases": Case(made(conv_bias=True), padding=False),
     "lfm2_moe": Case(_lfm2_moe),
 }

@@ -24,7 +24,9 @@ SIZES: dict[str, Any] = {
 }
 
 
-def _olmo_hybrid(**options: Any) -> Callable[[], nn.Module]:
+def made(**options: Any) -> Callable[[], nn.Module]:
+    """A small model, with other configuration values where given."""
+
     def build() -> nn.Module:
         from transformers import OlmoHybridConfig, OlmoHybridForCausalLM
 
@@ -34,6 +36,6 @@ def _olmo_hybrid(**options: Any) -> Callable[[], nn.Module]:
 
 
 CASES = {
-    "olmo_hybrid": Case(_olmo_hybrid()),
-    "olmo_hybrid with positive eigenvalues": Case(_olmo_hybrid(linear_allow_neg_eigval=False)),
+    "olmo_hybrid": Case(made()),
+    "olmo_hybrid with positive eigenvalues": Case(made(linear_allow_neg_eigval=False)),
 }

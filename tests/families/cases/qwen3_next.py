@@ -31,7 +31,9 @@ EXPERTS: dict[str, Any] = {
 }
 
 
-def _qwen3_next(**options: Any) -> Callable[[], nn.Module]:
+def made(**options: Any) -> Callable[[], nn.Module]:
+    """A small model, with other configuration values where given."""
+
     def build() -> nn.Module:
         from transformers import Qwen3NextConfig, Qwen3NextForCausalLM
 
@@ -43,6 +45,6 @@ def _qwen3_next(**options: Any) -> Callable[[], nn.Module]:
 
 
 CASES = {
-    "qwen3_next": Case(_qwen3_next()),
-    "qwen3_next without experts": Case(_qwen3_next(mlp_only_layers=[0, 1, 2], linear_num_key_heads=4)),
+    "qwen3_next": Case(made()),
+    "qwen3_next without experts": Case(made(mlp_only_layers=[0, 1, 2], linear_num_key_heads=4)),
 }
