@@ -30,7 +30,7 @@ class StockRun:
     Its second row is padded on the left, unless the stock model gives NaN there (eager attention in float64 does).
 
     Attributes:
-        residuals: output of every block.
+        residuals: output of every block; none for a stack of recurrent layers in one module.
     """
 
     tokens: Int[Tensor, "batch time"]
@@ -91,7 +91,7 @@ def check_fidelity(model: HookedModel, stock: StockRun, tolerance: float | None 
         return error
     layers = [
         (layer, _relative_error(ours, theirs, real))
-        for layer, (ours, theirs) in enumerate(zip(cache.values(), stock.residuals, strict=True))
+        for layer, (ours, theirs) in enumerate(zip(cache.values(), stock.residuals, strict=bool(stock.residuals)))
     ]
     where, size = next(((layer, off) for layer, off in layers if not off <= limit), (None, error))
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("transformers", "torch"))

@@ -15,6 +15,7 @@ from workbench.families import (
     recurrent_gemma,
     rwkv,
     softmax,
+    torch_rnn,
     xlstm,
     zamba,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "register",
     "rwkv",
     "softmax",
+    "torch_rnn",
     "unregister",
     "xlstm",
     "zamba",

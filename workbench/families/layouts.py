@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from workbench.errors import LoadError, UnsupportedFamilyError
 from workbench.families.base import BlockLayout, MixerAdapter, adapter_class, families
 from workbench.families.roles import block_layout
-from workbench.families.tracing import MixingProbe, Watching, close
+from workbench.families.stacks import find_stacks, stack_blocks
+from workbench.families.tracing import MixingProbe, Trace, Watching, close
 from workbench.stock import StockCall
 
 TRACE_BATCH, TRACE_TIME = 2, 5
@@ -63,13 +64,18 @@ def find_layout(model: nn.Module, call: StockCall) -> ModelLayout:
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(0, embed.num_embeddings, (TRACE_BATCH, TRACE_TIME), generator=generator)
     tokens = tokens.to(embed.weight.device)
-    with torch.no_grad(), Watching(model, blocks, mixers) as watched:
+    stacks = [] if blocks else find_stacks(model)
+    with torch.no_grad(), Watching(model, blocks or stacks, mixers or [[] for _ in stacks]) as watched:
         call(tokens)
     traces, outside = watched.traces, watched.outside
-    layouts = [
-        block_layout(block, inside, layer, trace)
-        for layer, (block, inside, trace) in enumerate(zip(blocks, mixers, traces, strict=True))
-    ]
+    if stacks:
+        blocks, traces = _in_call_order(model, stacks, watched)
+        layouts = stack_blocks(stack for stack in blocks if isinstance(stack, nn.RNNBase))
+    else:
+        layouts = [
+            block_layout(block, inside, layer, trace)
+            for layer, (block, inside, trace) in enumerate(zip(blocks, mixers, traces, strict=True))
+        ]
     _check_mixing(model, layouts, call, tokens)
     first, last = traces[0].read, traces[-1].written
     assert first is not None and last is not None  # block_layout has refused blocks that were not called
@@ -84,6 +90,20 @@ def find_layout(model: nn.Module, call: StockCall) -> ModelLayout:
         final_norm=next((p.module for p in after[1:-1] if close(p.read, last)), None),
         d_model=first.shape[-1],
     )
+
+
+def _in_call_order(
+    model: nn.Module, stacks: list[nn.RNNBase], watched: Watching
+) -> tuple[list[nn.Module], list[Trace]]:
+    """The stacks that the model calls, in order, and their traces."""
+    traces = dict(zip(stacks, watched.traces, strict=True))
+    order = list(dict.fromkeys(part.module for part in watched.outside if part.module in stacks))
+    if not order:
+        raise UnsupportedFamilyError(
+            f"{type(model).__name__} is not supported: it calls its {type(stacks[0]).__name__} not at all, or with "
+            "packed sequences; padded batches are needed."
+        )
+    return order, [traces[stack] for stack in order if isinstance(stack, nn.RNNBase)]
 
 
 def _check_mixing(model: nn.Module, layouts: list[BlockLayout], call: StockCall, tokens: Tensor) -> None:
@@ -104,8 +124,10 @@ def _check_mixing(model: nn.Module, layouts: list[BlockLayout], call: StockCall,
 def find_blocks(model: nn.Module) -> tuple[list[nn.Module], list[list[nn.Module]]]:
     """The residual blocks and the mixers in each: one as a rule, none in an MLP block, several in some hybrids.
 
+    There are no blocks at all in a model whose depth is a stack of recurrent layers (`workbench.families.stacks`).
+
     Raises:
-        UnsupportedFamilyError: no list of modules holds a known mixer.
+        UnsupportedFamilyError: no list of modules holds a known mixer, and there is no stack.
     """
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList) and len(module) > 0]
     found = [(list(modules), [list(dict.fromkeys(_mixers(block))) for block in modules]) for modules in lists]
@@ -113,6 +135,8 @@ def find_blocks(model: nn.Module) -> tuple[list[nn.Module], list[list[nn.Module]
     if found:
         # A list of stages, each a list of blocks, holds fewer modules with mixers than the blocks of a long stage.
         return max(found, key=lambda pair: (sum(map(bool, pair[1])), all(len(m) == 1 for m in pair[1]), len(pair[0])))
+    if find_stacks(model):
+        return [], []
     inside = f" ({', '.join(sorted({type(m[0]).__name__ for m in lists}))})" if lists else ""
     raise UnsupportedFamilyError(
         f"{type(model).__name__} is not supported: no adapter serves the mixers in its blocks{inside}; "
