@@ -62,6 +62,13 @@ def test_the_norm_has_another_name_where_it_is_not_fused_with_the_gate(tmp_path:
     torch.testing.assert_close(model(TOKENS[None]).logits[0], expected, atol=1e-9, rtol=1e-9)
 
 
+@torch.no_grad()
+def test_published_retnets_have_no_convolutions_whatever_their_configuration_says(tmp_path: Path) -> None:
+    weights = tensors("retnet")
+    model = published.load(write(tmp_path, configuration("retnet", use_short_conv=True), weights))
+    torch.testing.assert_close(model(TOKENS[None]).logits[0], logits("retnet", weights, TOKENS), atol=1e-9, rtol=1e-9)
+
+
 def test_weights_in_several_files_are_read_together(tmp_path: Path) -> None:
     weights = tensors("gla")
     names = sorted(weights)

@@ -124,6 +124,11 @@ def _gla(config: Configuration) -> dict[str, Any]:
     return _gated(config)
 
 
+def _retnet(config: Configuration) -> dict[str, Any]:
+    # Its models do not hand the key on to their layers: there are no convolutions, whatever it says.
+    return {**_gated(config), "short_conv": False}
+
+
 def _deltanet(config: Configuration) -> dict[str, Any]:
     config.only("qk_activation", "silu")
     config.only("qk_norm", "l2")
@@ -148,7 +153,7 @@ def _hgrn2(config: Configuration) -> dict[str, Any]:
 
 FAMILIES: Mapping[str, Family] = {
     "gla": Family("gla", {"expand_k": 0.5, "expand_v": 1.0, "num_heads": 4}, _gla),
-    "retnet": Family("retnet", {"expand_k": 1.0, "expand_v": 2.0, "num_heads": 8, "hidden_ratio": 2}, _gated),
+    "retnet": Family("retnet", {"expand_k": 1.0, "expand_v": 2.0, "num_heads": 8, "hidden_ratio": 2}, _retnet),
     "delta_net": Family(
         "deltanet",
         {
