@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from workbench.hooks import HookPoint as HookPoint
     from workbench.interventions import Ablate as Ablate
     from workbench.interventions import Site as Site
+    from workbench.knockout import Knockout as Knockout
     from workbench.loading import load as load
     from workbench.model import HookedModel as HookedModel
 
@@ -32,6 +33,7 @@ PUBLIC = {
     "HookPoint": "workbench.hooks",
     "HookedModel": "workbench.model",
     "ImplicitAttention": "workbench.attention",
+    "Knockout": "workbench.knockout",
     "Site": "workbench.interventions",
     "app": "workbench.app",
     "errors": "workbench.errors",

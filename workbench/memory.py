@@ -26,6 +26,11 @@ class Memory(ABC):
     def set(self, name: str, value: Tensor) -> None:
         """Leave `value` for later calls."""
 
+    @property
+    def fresh(self) -> bool:
+        """Whether a sequence begins with this call."""
+        return self.get("state") is None
+
     def extend(
         self, inputs: Float[Tensor, "batch time channels"], taps: int, name: str = "conv"
     ) -> Float[Tensor, "batch past channels"]:

@@ -30,6 +30,7 @@ from workbench.tokens import Tokens, as_integers, check_choice
 if TYPE_CHECKING:
     from workbench.attention import ImplicitAttention
     from workbench.attribution import Attribution, Target
+    from workbench.knockout import Knockout
 
 ModelInput: TypeAlias = "str | Sequence[str] | Sequence[int] | Tensor"
 Mask: TypeAlias = "Int[Tensor, 'batch time'] | Sequence[int] | Sequence[Sequence[int]] | None"
@@ -318,6 +319,33 @@ class HookedModel(nn.Module):
             return out
         texts = self.tokens.texts(out, mask)
         return texts[0] if isinstance(input, str) else texts
+
+    @contextmanager
+    def knocked_out(self, *knockouts: Knockout) -> Iterator[HookedModel]:
+        """Cut edges between tokens for the duration of a ``with`` block: forward passes and generation alike.
+
+        A generation has to begin inside the block, since a state mixes sources that nobody kept apart before.
+
+        Raises:
+            InputError: no such layer or head; at the end, when an edge never occurred (positions out of range).
+        """
+        added = []
+        for knockout in knockouts:
+            layers = range(self.cfg.n_layers) if knockout.layers is None else map(self.layer_index, knockout.layers)
+            adapters = [placed.adapter for layer in layers for placed in self.layout.blocks[layer].mixers]
+            added.extend((knockout, adapter, cut) for adapter in adapters for cut in knockout.cuts())
+        for _, adapter, cut in added:
+            cut.of_heads(adapter.n_heads, torch.device("cpu"))
+        try:
+            for _, adapter, cut in added:
+                adapter.cuts.append(cut)
+            yield self
+        finally:
+            for _, adapter, cut in added:
+                adapter.cuts = [other for other in adapter.cuts if other is not cut]
+        idle = next((knockout for knockout, _, cut in added if not cut.met), None)
+        if idle is not None:
+            raise InputError(f"{idle} cut nothing: the tokens that ran hold no such edge.")
 
     # Implicit attention.
 

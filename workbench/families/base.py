@@ -18,6 +18,7 @@ from torch import nn
 from workbench.errors import InputError, UnsupportedFamilyError
 from workbench.forms import MixerForm
 from workbench.hooks import HookPoint
+from workbench.knockout import Cut
 
 
 class MixerAdapter(ABC):
@@ -31,6 +32,7 @@ class MixerAdapter(ABC):
         module: the mixer module whose parameters are used.
         points: hook points by local name (``"hook_q"``), all of them present in the model's hook table.
         n_heads: heads that carry their own implicit attention matrix (channels, for Mamba-1).
+        cuts: edges between tokens that are knocked out (see `workbench.knockout`).
         d_value: value channels a head; ``n_heads * d_value`` is what the output projection reads.
     """
 
@@ -46,6 +48,7 @@ class MixerAdapter(ABC):
             local: HookPoint(f"{prefix}.{local}", axes, on_request) for local, axes, on_request in self.declare_points()
         }
         self._recorder: Callable[[MixerForm], None] | None = None
+        self.cuts: list[Cut] = []
 
     @classmethod
     def recognises(cls, module: nn.Module) -> bool:
@@ -140,12 +143,15 @@ class Site:
         flattened: True where the module sees ``[batch * time, width]`` (OPT's feed-forward layers).
         scale: what the tensor is multiplied with before it is added to the residual stream (Granite's and Falcon-H1's
             multipliers); a hook point there shows the product.
+        also: modules called before it whose outputs are added to its own first (Granite's experts, beside its shared
+            MLP); a hook point shows the total.
     """
 
     module: nn.Module
     output: bool
     flattened: bool = False
     scale: float = 1.0
+    also: tuple[nn.Module, ...] = ()
 
 
 @dataclass(frozen=True)

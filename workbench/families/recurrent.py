@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from workbench import kernels, mixing
 from workbench.errors import HookEditError, InputError
 from workbench.families.base import MixerAdapter
+from workbench.families.cutting import taken_away
 from workbench.forms import DiagonalDecay, RecurrentForm
 from workbench.memory import DictMemory, Memory, NoMemory, TransformersMemory
 from workbench.mixing import Inlet, Outlet
@@ -157,27 +158,34 @@ class RecurrentAdapter(MixerAdapter):
         memory: Memory,
         attention_mask: Tensor | None = None,
         positions: Tensor | None = None,
-    ) -> Float[Tensor, "batch time model"]:
+    ) -> Float[Tensor, "batch time out"]:
         """Mix tokens as the module would, firing hooks."""
         mask = None if attention_mask is None else attention_mask[:, -hidden.shape[1] :, None].to(hidden.dtype)
+        fresh = memory.fresh
         inlet = self.read_in(hidden, mask, memory, positions)
         inlet = replace(inlet, form=self._hooked(inlet.form))
         form = inlet.form
         stored = memory.get("state")
         start = None if stored is None else self.from_cache(stored).to(form.v.dtype)
         pattern = self._edited_pattern(form)
-        z, final = self._recur(form, start)
+        inlet, z, final = self._recur(inlet, start)
+        form = inlet.form
         if pattern is not None:
             z = kernels.apply_pattern(pattern, form.v)
             z = z if start is None else z + self._carried(form, start)
         carried_z = None if start is None or not self.recording else self._carried(form, start)
+        seen = inlet
+        if self.cuts:
+            z, v = taken_away(self.cuts, inlet, z, start, fresh, self.layer, self.backend)
+            seen = replace(inlet, form=replace(form, v=v))
         memory.set("state", self.to_cache(final))  # transformers overwrites in place what `start` looks at
         z = self.points["hook_z"](z)
 
         if inlet.gate is not None:
-            inlet = replace(inlet, gate=mixing.fixed(self.points["hook_gate"](inlet.gate)))
-        outlet = self._fixed_outlet(self.read_out(z, inlet))
-        written = self.points["hook_head_out"](mixing.outputs(z, form.v, inlet.gate, outlet))
+            gate = mixing.fixed(self.points["hook_gate"](inlet.gate))
+            inlet, seen = replace(inlet, gate=gate), replace(seen, gate=gate)
+        outlet = self._fixed_outlet(self.read_out(z, seen))
+        written = self.points["hook_head_out"](mixing.outputs(z, seen.form.v, inlet.gate, outlet))
         if self.recording:
             self.record(mixing.mixer_form(inlet, outlet, z, carried_z, written))
         return self.project_out(written.flatten(2).to(hidden.dtype))
@@ -231,13 +239,14 @@ class RecurrentAdapter(MixerAdapter):
         return shown if changed or (shown.requires_grad and not self.points["hook_state"].active) else None
 
     def _recur(
-        self, form: RecurrentForm, start: Float[Tensor, "batch heads key value"] | None
-    ) -> tuple[Float[Tensor, "batch time heads value"], Float[Tensor, "batch heads key value"]]:
+        self, inlet: Inlet, start: Float[Tensor, "batch heads key value"] | None
+    ) -> tuple[Inlet, Float[Tensor, "batch time heads value"], Float[Tensor, "batch heads key value"]]:
+        """Run the recurrence; the inlet comes back with other gates where they see edits of the state."""
         point = self.points["hook_state"]
         if not point.active:
-            z, final = kernels.forward(form, start, backend=self.backend)
+            z, final = kernels.forward(inlet.form, start, backend=self.backend)
             assert final is not None  # only softmax has no state
-            return z, final
+            return inlet, z, final
 
         def show(step: int, state: Tensor) -> Tensor:
             point.step = step
@@ -245,7 +254,9 @@ class RecurrentAdapter(MixerAdapter):
             return shown
 
         try:
-            return kernels.iterate(form, start, on_state=show)
+            if inlet.stepwise is not None:
+                return inlet.stepwise(inlet, start, show)
+            return inlet, *kernels.iterate(inlet.form, start, on_state=show)
         finally:
             point.step = None
 

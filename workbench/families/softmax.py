@@ -13,6 +13,7 @@ from __future__ import annotations
 import inspect
 import weakref
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -76,11 +77,12 @@ class SoftmaxAdapter(MixerAdapter):
         if self._v.active:
             v = self._v(v.transpose(1, 2).clone()).transpose(1, 2)
         q, k = mixing.fixed(q), mixing.fixed(k)
-        if fused is not None and not (self._pattern.active or self.recording):
+        if fused is not None and not (self._pattern.active or self.recording or self.cuts):
             return self._z(fused(q, k, v))
         form = softmax_form(q, k, v, mask, scale, softcap, sinks, bias)
-        if self._pattern.active:
-            z = kernels.apply_pattern(self._pattern(kernels.pattern(form)), form.v)
+        if self._pattern.active or self.cuts:
+            pattern = self._cut_pattern(form)
+            z = kernels.apply_pattern(self._pattern(pattern) if self._pattern.active else pattern, form.v)
         elif fused is not None:
             # What the model computes when nobody records: `check` then compares our entries with somebody else's code.
             z = fused(q, k, v)
@@ -90,6 +92,22 @@ class SoftmaxAdapter(MixerAdapter):
         if self.recording:
             self.record(MixerForm(core=form, z=z, outputs=z))
         return z
+
+
+    def _cut_pattern(self, form: Softmax) -> Float[Tensor, "batch heads time source"]:
+        """The pattern without the edges that are knocked out."""
+        device, causal = form.v.device, torch.arange(form.source, device=form.v.device)
+        mask = form.mask
+        if mask is None:
+            mask = (causal <= causal[form.source - form.time :, None])[None, None]
+        kept = torch.ones(1, form.heads, form.time, form.source, dtype=torch.bool, device=device)
+        for cut in self.cuts:
+            gone = cut.matrix(form.time, form.source, device) & cut.of_heads(form.heads, device)[:, None, None]
+            if cut.meaning == "write":
+                mask = mask & ~gone
+            else:
+                kept = kept & ~gone
+        return kernels.pattern(replace(form, mask=mask)) * kept
 
 
 def softmax_form(

@@ -1,0 +1,235 @@
+"""Cutting edges between tokens: a destination goes on as if it could not read some sources, in any family.
+
+An edge ``(t, s)`` of a mixer is its matrix's entry ``A[t, s]``; the whole mixer's, with convolution and skip, for a
+recurrent family. Everything the matrix is made of (gates, queries, keys, decays, normalisers) stays what it was. Two
+meanings exist, and they differ where a write does more than add:
+
+* ``"value"``: the destination loses what the source's input brings it, ``A[t, s] v_s``, and nothing else.
+* ``"write"``: for the destination, step `s` never wrote. A delta rule's write also erases what was there before, and
+  then does not (a neighbour's write into which a short convolution has mixed the source stays); a softmax row gives the
+  source's share to the others (attention knockout as in Geva et al. 2023, arXiv:2304.14767, section 5). For plain
+  decays both are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias, get_args
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from workbench.errors import InputError
+
+Meaning: TypeAlias = Literal["value", "write"]
+Where: TypeAlias = int | slice | range | Sequence[int]
+
+
+@dataclass(frozen=True)
+class Positions:
+    """A set of token positions: listed ones, or all from `start` up to `stop` (exclusive; None is without end)."""
+
+    listed: tuple[int, ...] | None = None
+    start: int = 0
+    stop: int | None = None
+
+    @classmethod
+    def of(cls, where: Where, what: str) -> Positions:
+        """Read positions as a user writes them; a slice may be open at its end, for tokens yet to be generated.
+
+        Raises:
+            InputError: negative positions, a stride, no position at all, or something that is no position.
+        """
+        if isinstance(where, slice):
+            start = 0 if where.start is None else int(where.start)
+            if where.step not in (None, 1):
+                raise InputError(f"The {what} {where} have a stride; list the positions instead.")
+            if start < 0 or (where.stop is not None and where.stop <= start):
+                raise InputError(f"The {what} {start}:{where.stop} hold no position; positions count from 0.")
+            return cls(None, start, where.stop)
+        listed = [where] if isinstance(where, int) else list(where)
+        if not listed or not all(isinstance(one, int) and one >= 0 for one in listed):
+            raise InputError(f"The {what} {where!r} are no positions; give whole numbers from 0, or a slice.")
+        return cls(tuple(sorted(set(listed))))
+
+    @property
+    def lowest(self) -> int:
+        """The first position."""
+        return self.start if self.listed is None else self.listed[0]
+
+    @property
+    def highest(self) -> int | None:
+        """The last position; None without end."""
+        if self.listed is not None:
+            return self.listed[-1]
+        return None if self.stop is None else self.stop - 1
+
+    def among(self, positions: Int[Tensor, " n"]) -> Bool[Tensor, " n"]:
+        """Which of the positions belong to the set."""
+        if self.listed is not None:
+            return torch.isin(positions, torch.tensor(self.listed, device=positions.device))
+        inside = positions >= self.start
+        return inside if self.stop is None else inside & (positions < self.stop)
+
+
+@dataclass(frozen=True)
+class Edges:
+    """Every edge from one of `sources` to one of `destinations`."""
+
+    sources: Positions
+    destinations: Positions
+
+
+@dataclass(frozen=True)
+class Knockout:
+    """Edges to cut: from every source to every later destination, in some layers and heads or all.
+
+    Positions count the columns of the batch from 0, padding included, and go on through generation; a slice without an
+    end covers tokens that are yet to come. `HookedModel.knocked_out` puts it into force.
+
+    Args:
+        sources, destinations: a position, a slice, or positions.
+        layers: block numbers; None for all.
+        heads: which heads of those layers lose the edges; None for all.
+        meaning: ``"write"`` or ``"value"``, see the module.
+
+    Raises:
+        InputError: no position, an unknown meaning, or a source that comes after every destination.
+    """
+
+    sources: Where
+    destinations: Where
+    layers: Sequence[int] | None = None
+    heads: Sequence[int] | None = None
+    meaning: Meaning = "write"
+    edges: tuple[Edges, ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        if self.meaning not in get_args(Meaning):
+            raise InputError(f"meaning {self.meaning!r} is neither 'value' nor 'write'.")
+        if not self.edges:
+            sources = Positions.of(self.sources, "sources")
+            destinations = Positions.of(self.destinations, "destinations")
+            last = destinations.highest
+            if last is not None and (sources.highest is None or sources.highest > last):
+                what = "sources without end" if sources.highest is None else f"source {sources.highest}"
+                raise InputError(f"A knock-out of the future: {what} cannot be read by destinations up to {last}.")
+            object.__setattr__(self, "edges", (Edges(sources, destinations),))
+
+    @classmethod
+    def pairs(
+        cls,
+        pairs: Iterable[tuple[int, int]],
+        layers: Sequence[int] | None = None,
+        heads: Sequence[int] | None = None,
+        meaning: Meaning = "write",
+    ) -> Knockout:
+        """Cut exactly the listed edges ``(destination, source)``.
+
+        Raises:
+            InputError: no pair, or a source after its destination.
+        """
+        by_destination: dict[int, set[int]] = {}
+        for destination, source in pairs:
+            if source > destination:
+                raise InputError(f"A knock-out of the future: source {source} comes after destination {destination}.")
+            by_destination.setdefault(destination, set()).add(source)
+        if not by_destination:
+            raise InputError("A knock-out of pairs needs at least one pair (destination, source).")
+        # Destinations that lose the same sources share one run of the recurrence.
+        together: dict[frozenset[int], list[int]] = {}
+        for destination, sources in by_destination.items():
+            together.setdefault(frozenset(sources), []).append(destination)
+        edges = tuple(
+            Edges(Positions.of(sorted(sources), "sources"), Positions.of(destinations, "destinations"))
+            for sources, destinations in together.items()
+        )
+        every = sorted({source for sources in by_destination.values() for source in sources})
+        return cls(every, sorted(by_destination), layers, heads, meaning, edges)
+
+    def cuts(self) -> list[Cut]:
+        """One running cut for each set of edges, for one layer."""
+        return [Cut(edges, self.meaning, None if self.heads is None else tuple(self.heads)) for edges in self.edges]
+
+    def __str__(self) -> str:
+        where = "all layers" if self.layers is None else f"layers {list(self.layers)}"
+        return f"Knockout({self.sources} -> {self.destinations}, {where}, {self.meaning})"
+
+
+@dataclass
+class Cut:
+    """Edges being cut in one layer, and what of the sources has passed so far.
+
+    Attributes:
+        met: whether any of the edges has occurred.
+        seen: tokens that have passed since the sequence began.
+        past: what a recurrent mixer carries for the cut from one call to the next.
+    """
+
+    edges: Edges
+    meaning: Meaning
+    heads: tuple[int, ...] | None
+    met: bool = False
+    seen: int = 0
+    past: dict[str, Tensor] = field(default_factory=dict)
+
+    def begin(self, fresh: bool, layer: int) -> None:
+        """Start over with a new sequence.
+
+        Raises:
+            InputError: a sequence goes on whose beginning was read without the cut.
+        """
+        if fresh:
+            self.seen, self.past = 0, {}
+        elif self.seen == 0:
+            raise InputError(
+                f"A knock-out in layer {layer} has to be in force when the prompt is read, not only while decoding."
+            )
+
+    def rows(self, time: int, device: torch.device) -> tuple[Bool[Tensor, " time"], Bool[Tensor, " time"]]:
+        """Which of the next tokens are sources, and which are destinations; counts them as seen."""
+        at = torch.arange(self.seen, self.seen + time, device=device)
+        self.seen += time
+        destinations = self.edges.destinations.among(at)
+        if bool(destinations.any()):
+            latest = int(at[destinations].max())
+            self.met = self.met or self.edges.sources.lowest <= latest
+        return self.edges.sources.among(at), destinations
+
+    def matrix(self, time: int, source: int, device: torch.device) -> Bool[Tensor, "time source"]:
+        """The cut entries of a softmax matrix of `time` queries; its sources end at the last query.
+
+        A cache may have dropped its oldest sources (a sliding window), or hold room for later ones.
+        """
+        if source == time:
+            self.seen = time
+        else:
+            self.seen = (self.seen or source - time) + time
+        first = max(0, self.seen - source)
+        sources = torch.arange(first, first + source, device=device)
+        queries = torch.arange(self.seen - time, self.seen, device=device)
+        cut = self.edges.destinations.among(queries)[:, None] & self.edges.sources.among(sources)
+        cut = cut & (sources <= queries[:, None])
+        self.met = self.met or bool(cut.any())
+        return cut
+
+    def of_heads(self, count: int, device: torch.device) -> Bool[Tensor, " heads"]:
+        """Which heads lose the edges.
+
+        Raises:
+            InputError: a head that the layer does not have.
+        """
+        if self.heads is None:
+            return torch.ones(count, dtype=torch.bool, device=device)
+        if not all(0 <= head < count for head in self.heads):
+            raise InputError(f"The knock-out names heads {list(self.heads)}; the layer has heads 0 to {count - 1}.")
+        chosen = torch.zeros(count, dtype=torch.bool, device=device)
+        chosen[list(self.heads)] = True
+        return chosen
+
+
+def silenced(x: Tensor, where: Bool[Tensor, " time"]) -> Tensor:
+    """``[batch, time, ...]`` with the marked steps set to zero."""
+    return x.masked_fill(where.view(1, -1, *[1] * (x.ndim - 2)), 0)
