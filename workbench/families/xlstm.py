@@ -62,7 +62,7 @@ class XLSTMAdapter(RecurrentAdapter):
     ) -> tuple[Float[Tensor, "batch time model"], State]:
         """Stand in for the layer's forward: the output, and C, n and m after the last token."""
         kept: dict[str, Tensor] = {"maximum": x.new_zeros(len(x), self.n_heads)}  # where transformers starts
-        if state is not None:
+        if state is not None and bool(state[1].any()):  # the cache of a sequence that begins holds zeros
             if torch.is_grad_enabled():  # the model copies the new state over the old one
                 state = (state[0].clone(), state[1].clone(), state[2].clone())
             kept = {"state": state[0], "normaliser": state[1][..., None], "maximum": state[2][..., 0]}
