@@ -52,14 +52,16 @@ def test_rows_of_the_matrix_are_averages() -> None:
 
 def test_pads_weigh_nothing_however_small_the_keys_after_them() -> None:
     key, value, log_decay, bonus = operands(9)
-    key = key - 500.0
+    key = key - 1000.0
     mask = torch.ones(2, 9, 1).double()
     mask[1, :4] = 0
     key, value = key.masked_fill(mask == 0, 0.0), value.masked_fill(mask == 0, 0.0)
-    out, _ = kernels.forward(weigh(key, value, log_decay, bonus, mask).form)
+    padded = weigh(key, value, log_decay, bonus, mask).form
+    out, _ = kernels.forward(padded)
     alone, _ = kernels.forward(weigh(key[1:, 4:], value[1:, 4:], log_decay, bonus).form)
     torch.testing.assert_close(out[1:, 4:], alone, atol=1e-12, rtol=1e-10)
     assert out.isfinite().all()
+    assert kernels.dense(padded)[1, :, :, :4].tril(-1).abs().max() == 0
 
 
 def test_gradients_are_those_of_the_softmax() -> None:

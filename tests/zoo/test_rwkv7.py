@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from workbench.errors import InputError
+from workbench.model import HookedModel
 from workbench.zoo import ZooConfig, ZooModel
 from workbench.zoo.handing import forward_pass
 from workbench.zoo.rwkv7 import RWKV7
@@ -83,13 +84,27 @@ def test_a_later_layer_on_its_own_says_what_it_lacks() -> None:
         mixers()[1](torch.randn(1, 3, WIDTH, dtype=torch.float64))
 
 
-def test_values_of_one_pass_are_not_seen_by_the_next() -> None:
+def test_values_of_one_pass_are_not_seen_by_one_inside_it_or_after_it() -> None:
     made = mixers()
     x = torch.randn(1, 3, WIDTH, dtype=torch.float64)
     with forward_pass():
         made[0](x)
+        with forward_pass(), pytest.raises(InputError):
+            made[1](x)
     with forward_pass(), pytest.raises(InputError):
         made[1](x)
+
+
+def test_two_passes_that_wait_in_turns_keep_their_own_values() -> None:
+    config = ZooConfig(
+        "rwkv7", vocab_size=30, d_model=WIDTH, n_layers=LAYERS, d_mlp=8, mixer_options={"head_dim": SIZE}
+    )
+    model, second = HookedModel(ZooModel(config)), HookedModel(ZooModel(config))
+    tokens = torch.randint(0, 30, (1, 9))
+    alone = [attention.form.z for _, attention in model.implicit_attentions(tokens)]
+    together = zip(model.implicit_attentions(tokens), second.implicit_attentions(tokens), strict=True)
+    for expected, ((_, attention), _) in zip(alone, together, strict=True):
+        torch.testing.assert_close(attention.form.z, expected, atol=0, rtol=0)
 
 
 def test_the_first_layers_values_carry_gradient_into_every_later_layer() -> None:

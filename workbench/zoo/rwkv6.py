@@ -112,4 +112,5 @@ class RWKV6(Mixer):
         return Outlet(scale=mixing.inverse_deviation(z, self.norm_eps) * weight, offset=bias[None, None], centred=True)
 
     def _heads(self, flat: Float[Tensor, "*batch model"]) -> Float[Tensor, "*batch heads key"]:
-        return flat.unflatten(-1, (self.n_heads, self.d_value))
+        split: Tensor = flat.unflatten(-1, (self.n_heads, self.d_value))
+        return split

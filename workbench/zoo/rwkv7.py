@@ -119,7 +119,8 @@ class RWKV7(Mixer):
         wide = torch.promote_types(hidden.dtype, torch.float32)
 
         def shifted(name: str) -> Tensor:
-            return hidden + step * self.mix[name]
+            mixed: Tensor = hidden + step * self.mix[name]
+            return mixed
 
         receptance, key = self.r_proj(shifted("r")).to(wide), self.k_proj(shifted("k")).to(wide)
         rate = torch.sigmoid(self.a_lora(shifted("a")).to(wide))
@@ -164,4 +165,5 @@ class RWKV7(Mixer):
         )
 
     def _heads(self, flat: Float[Tensor, "*batch model"]) -> Float[Tensor, "*batch heads key"]:
-        return flat.unflatten(-1, (self.n_heads, self.d_value))
+        split: Tensor = flat.unflatten(-1, (self.n_heads, self.d_value))
+        return split
