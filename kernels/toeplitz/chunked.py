@@ -52,7 +52,7 @@ def _transformed(
     # What wraps around the end lands on the first `past` outputs, which are not asked for.
     length = 1 << (total - 1).bit_length()
     wide = sum_dtype(values.device)
-    spectrum = (
-        torch.fft.rfft(values.to(wide), length, dim=1) * torch.fft.rfft(kernel.to(wide).T, length, dim=0)[..., None]
-    )
-    return torch.fft.irfft(spectrum, length, dim=1)[:, past:total].to(values.dtype)
+    # Time comes last: up to twice as fast as a transform along a dimension with gaps.
+    spectrum = torch.fft.rfft(values.to(wide).permute(0, 2, 3, 1), length)
+    outputs: Tensor = torch.fft.irfft(spectrum * torch.fft.rfft(kernel.to(wide), length)[:, None], length)
+    return outputs[..., past:total].permute(0, 3, 1, 2).to(values.dtype)
