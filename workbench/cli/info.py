@@ -84,11 +84,12 @@ def check_layers(model: HookedModel, output: Output, seed: int = 0) -> list[dict
 
 def _memory(core: Form) -> dict[str, int]:
     """Numbers the mixer keeps of the past: of fixed size where it has a state, a token where it has a cache."""
-    from workbench.kernels.forms import Softmax
+    from workbench.kernels.forms import Softmax, Toeplitz
 
     if isinstance(core, Softmax):
         return {"cache_per_token": core.k.shape[2] * core.k.shape[3] + core.v.shape[2] * core.v.shape[3]}
-    return {"state": core.v.shape[2] * core.v.shape[3] * core.q.shape[3]}
+    width = core.kernel.shape[1] - 1 if isinstance(core, Toeplitz) else core.k.shape[3]
+    return {"state": core.heads * core.v.shape[3] * width}
 
 
 def _print(output: Output, model: HookedModel, facts: dict[str, Any], layers: list[dict[str, Any]]) -> None:
