@@ -5,7 +5,7 @@ A tensor has one canonical name; the spellings of TransformerLens and of the too
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 # Tail of the other tool's name -> tail of the canonical name, within one block.
 TRANSFORMER_LENS = {
@@ -43,17 +43,35 @@ RECURRENT = {
 OUTSIDE_BLOCKS = {"ln_final.hook_out": "ln_final.hook_normalized", "unembed.hook_out": "hook_logits"}
 
 
-def expand(names: Iterable[str], recurrent_layers: Iterable[int]) -> dict[str, str]:
-    """Every alias that fits a model with these canonical hook names, and the name it stands for."""
+def expand(
+    names: Iterable[str], recurrent_layers: Iterable[int], attention_beside: Mapping[int, str] | None = None
+) -> dict[str, str]:
+    """Every alias that fits a model with these canonical hook names, and the name it stands for.
+
+    Args:
+        recurrent_layers: layers whose first mixer is recurrent.
+        attention_beside: for a layer with attention besides its first mixer, where that attention's hooks are
+            (``"mixer1"``): what other tools call ``attn`` is then meant there.
+    """
     known = set(names)
     recurrent = set(recurrent_layers)
+    beside = attention_beside or {}
     found = {alias: name for alias, name in OUTSIDE_BLOCKS.items() if name in known}
     layers = {int(name.split(".")[1]) for name in known if name.startswith("blocks.")}
     for layer in sorted(layers):
         tables = [TRANSFORMER_LENS, HEAD_OUTPUT, *([RECURRENT] if layer in recurrent else [])]
+        if layer in beside:
+            tables.insert(0, _of_attention(beside[layer]))
         for table in tables:
             for alias, tail in table.items():
                 name = f"blocks.{layer}.{tail}"
                 if name in known:
                     found.setdefault(f"blocks.{layer}.{alias}", name)
     return found
+
+
+def _of_attention(part: str) -> dict[str, str]:
+    """The aliases of an attention module that is not its block's first mixer."""
+    named = {alias: tail for alias, tail in TRANSFORMER_LENS.items() if "attn" in alias}
+    moved = {alias: tail.replace("mixer.", f"{part}.", 1) for alias, tail in named.items()}
+    return {**moved, f"{part}.hook_head_out": f"{part}.hook_z"}

@@ -32,11 +32,9 @@ def block_layout(block: nn.Module, mixers: Sequence[nn.Module], layer: int, trac
         for part in _mlp_candidates(trace, chains)
         if part.written.numel() == x.numel() and id(part) not in taken and not part.copies
     ]
-    for writers, mlp in _sums(chains, others, x):
-        summands = [part.written for part in [*writers, mlp] if part is not None]
-        factors = _factors(summands, x, y)
-        if factors is None:
-            continue
+    found = _sum(chains, others, x, y)
+    if found is not None:
+        writers, mlp, factors = found
         middle = x.float() + sum(
             factor * part.written.float().view(x.shape)
             for factor, part in zip(factors, filter(None, writers), strict=False)
@@ -48,18 +46,19 @@ def block_layout(block: nn.Module, mixers: Sequence[nn.Module], layer: int, trac
             else PlacedMixer(adapter, Site(writer.module, output=True, scale=next(scales)))
             for adapter, chain, writer in zip(adapters, chains, writers, strict=True)
         )
-        if mlp is None:
+        if not mlp:
             return BlockLayout(block, layer, placed)
         sequential = any(writers) and any(close(part.read, middle, x.dtype) for part in trace.parts)
-        pre, post = _mlp_inside(trace, mlp, x)
-        return BlockLayout(block, layer, placed, sequential, pre, post, _site(mlp, x, output=True, scale=next(scales)))
-    # A norm comes between (post-norm OPT), or several MLPs write: the parts are named, the sum is not claimed.
+        pre, post = _mlp_inside(trace, mlp[-1], x)
+        out = _site(mlp[-1], x, output=True, scale=next(scales), also=tuple(part.module for part in mlp[:-1]))
+        return BlockLayout(block, layer, placed, sequential, pre, post, out)
+    # A norm comes between (post-norm OPT): the parts are named, the sum is not claimed.
     placed = tuple(PlacedMixer(adapter, Site(adapter.module, output=True)) for adapter in adapters)
-    found = next((part for part in reversed(others) if _is_mlp(part)), None)
-    if found is None:
+    last = next((part for part in reversed(others) if _is_mlp(part)), None)
+    if last is None:
         return BlockLayout(block, layer, placed, additive=False)
-    pre, post = _mlp_inside(trace, found, x)
-    out = _site(found, x, output=True)
+    pre, post = _mlp_inside(trace, last, x)
+    out = _site(last, x, output=True)
     return BlockLayout(block, layer, placed, mlp_pre=pre, mlp_post=post, mlp_out=out, additive=False)
 
 
@@ -90,31 +89,46 @@ def _mlp_candidates(trace: Trace, chains: Sequence[Sequence[Part]]) -> list[Part
     return [*trace.parts[first:], *trace.parts[:first]]
 
 
-def _sums(
+def _sum(
+    chains: Sequence[Sequence[Part]], others: Sequence[Part], x: Tensor, y: Tensor
+) -> tuple[tuple[Part | None, ...], tuple[Part, ...], list[float]] | None:
+    """What adds up to ``y - x``: a part of each mixer's chain or None, the MLP's parts, and the factors of both."""
+    sums = list(_possible_sums(chains, others, x))
+    for factors_of in (_no_factors, _fitted_factors):
+        for writers, mlp in sums:
+            summands = [part.written.float().flatten() for part in writers if part is not None]
+            if mlp:
+                summands.append(torch.stack([part.written.float().flatten() for part in mlp]).sum(0))
+            factors = factors_of(torch.stack(summands, dim=-1), (y.float() - x.float()).flatten(), x.dtype)
+            if factors is not None:
+                return writers, mlp, factors
+    return None
+
+
+def _possible_sums(
     chains: Sequence[Sequence[Part]], others: Sequence[Part], x: Tensor
-) -> Iterator[tuple[tuple[Part | None, ...], Part | None]]:
-    """What may add up: one part of each mixer's chain, or none where its output goes elsewhere, and an MLP, or none."""
+) -> Iterator[tuple[tuple[Part | None, ...], tuple[Part, ...]]]:
+    """Choices of a part of each mixer's chain (or None: it writes elsewhere) and of at most two parts of an MLP."""
     options = [[*(part for part in chain if part.written.numel() == x.numel()), None] for chain in chains]
-    choices = sorted(itertools.product(*options), key=lambda choice: sum(part is None for part in choice))
-    for writers in choices:
-        if any(writers):
-            yield writers, None
-        for mlp in others:
-            if all(mlp is not part for part in writers):
+    pairs = sorted(itertools.combinations(sorted(others, key=lambda part: part.order), 2), key=lambda p: -p[0].order)
+    for writers in sorted(itertools.product(*options), key=lambda choice: sum(part is None for part in choice)):
+        for mlp in [(), *((part,) for part in others), *pairs]:
+            if (any(writers) or mlp) and all(part is not writer for part in mlp for writer in writers):
                 yield writers, mlp
 
 
-def _factors(summands: Sequence[Tensor], x: Tensor, y: Tensor) -> list[float] | None:
-    """The factors with which the tensors add up to ``y - x``, or None when they do not."""
-    delta = (y.float() - x.float()).flatten()
-    columns = torch.stack([tensor.float().flatten() for tensor in summands], dim=-1)
-    if close(columns.sum(-1), delta, x.dtype):
-        return [1.0] * len(summands)
-    factors = torch.linalg.lstsq(columns.double().cpu(), delta.double().cpu()[:, None]).solution
-    fitted = (columns.double().cpu() @ factors)[:, 0]
-    if not close(fitted, delta.cpu(), x.dtype) or float(factors.abs().min()) < 1e-3:
+def _no_factors(columns: Tensor, delta: Tensor, dtype: torch.dtype) -> list[float] | None:
+    return [1.0] * columns.shape[1] if close(columns.sum(-1), delta, dtype) else None
+
+
+def _fitted_factors(columns: Tensor, delta: Tensor, dtype: torch.dtype) -> list[float] | None:
+    """Fitted to some of the numbers, held to all of them."""
+    some = slice(None, None, max(1, len(delta) // 256))
+    factors = torch.linalg.lstsq(columns[some].double().cpu(), delta[some].double().cpu()[:, None]).solution[:, 0]
+    fitted = columns @ factors.to(columns)
+    if float(factors.abs().min()) < 1e-3 or not close(fitted, delta, dtype):
         return None
-    return [float(factor) for factor in factors[:, 0]]
+    return [float(factor) for factor in factors]
 
 
 def _spelled(factor: float, block: nn.Module) -> float:
@@ -130,7 +144,7 @@ def _mlp_inside(trace: Trace, write: Part, x: Tensor) -> tuple[Site | None, Site
     matrices = [i for i, leaf in enumerate(parts) if _is_matrix(leaf.module)]
     # The writer itself, or what wrote the input of a norm after it.
     writers = [write.raw, *(part.raw for part in trace.parts if close(part.written, write.read))]
-    ends = [i for i in matrices if any(close(parts[i].raw, raw) for raw in writers)]
+    ends = [i for i in matrices if any(_proportional(parts[i].raw, raw) for raw in writers)]
     if not ends:
         return None, None
     down = parts[ends[-1]]
@@ -145,16 +159,25 @@ def _mlp_inside(trace: Trace, write: Part, x: Tensor) -> tuple[Site | None, Site
     return (_site(ups[0], x, output=True) if len(ups) == 1 else None), post
 
 
+def _proportional(a: Tensor, b: Tensor) -> bool:
+    """Whether `b` is `a` times some number: a multiplier inside an MLP (Falcon-H1) changes nothing about its parts."""
+    if a.numel() != b.numel() or close(a, b):
+        return a.numel() == b.numel()
+    flat, other = a.float().flatten(), b.float().flatten()
+    square = flat.square().sum()
+    return bool(square > 0) and close(a.float() * (flat @ other / square), b, a.dtype)
+
+
 def _feeds(part: Part, down: Part) -> bool:
     return part.raw.shape == down.read.shape
 
 
-def _site(part: Part, x: Tensor, output: bool, scale: float = 1.0) -> Site | None:
+def _site(part: Part, x: Tensor, output: bool, scale: float = 1.0, also: tuple[nn.Module, ...] = ()) -> Site | None:
     tensor = part.raw if output else part.read
     if tensor.shape[:-1] == x.shape[:-1]:
-        return Site(part.module, output, scale=scale)
+        return Site(part.module, output, scale=scale, also=also)
     if tensor.dim() == 2 and tensor.shape[0] == x.shape[0] * x.shape[1]:
-        return Site(part.module, output, flattened=True, scale=scale)
+        return Site(part.module, output, flattened=True, scale=scale, also=also)
     return None
 
 

@@ -6,6 +6,7 @@ nothing adds up by chance, not even when a projection is still zero, so what doe
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,7 @@ class Part:
         read: what it read.
         raw: what it returned.
         written: that with noise: what others read.
+        order: its place among the calls that were watched.
     """
 
     module: nn.Module
@@ -30,6 +32,7 @@ class Part:
     read: Tensor
     raw: Tensor
     written: Tensor
+    order: int = field(default_factory=itertools.count().__next__)
 
     @property
     def copies(self) -> bool:
