@@ -14,8 +14,19 @@ TITLES = {
     "mamba": "Mamba",
     "mamba2": "Mamba-2",
     "retnet": "RetNet",
+    "rwkv4": "RWKV-4",
+    "rwkv7": "RWKV-7",
 }
-AIMS = {"attention": 0.95, "gated_delta": 0.90, "gla": 0.90, "mamba": 0.80, "mamba2": 0.90, "retnet": 0.80}
+AIMS = {
+    "attention": 0.95,
+    "gated_delta": 0.90,
+    "gla": 0.90,
+    "mamba": 0.80,
+    "mamba2": 0.90,
+    "retnet": 0.80,
+    "rwkv4": 0.50,
+    "rwkv7": 0.90,
+}
 BITS_AIM = 2.0
 SHARED_DIFFERENCE = (
     "The embedding starts as normal({embedding_mean:g}, {embedding_range:g}) in every coordinate: a common component, "
@@ -76,6 +87,22 @@ DIFFERENCES = {
         "back about 32, 64, 128 and 256 tokens.",
         "Initialisation: the projections of queries and keys are equal at the start (in the spirit of Trockman et al. "
         "2024, arXiv:2410.11135), so that a token starts out reading its own earlier occurrences.",
+    ],
+    "rwkv4": [
+        "The mixer is RWKV-4's time mixing (Peng et al. 2023, arXiv:2305.13048), and the tests hold it to the paper's "
+        "sums over the whole past; the adapter of transformers' `RwkvSelfAttention` runs on the same code. It has no "
+        "queries: what a channel averages depends on the keys and on the distance, not on the token that reads.",
+        "An MLP follows every mixer, as in the other members, in the place of RWKV's channel mixing.",
+        "Initialisation: decays, bonuses and shares of the predecessor as in the paper; the projections, which are "
+        "zero there, like the other members'.",
+    ],
+    "rwkv7": [
+        "The mixer is RWKV-7's time mixing (Peng et al. 2025, arXiv:2503.14456), the first layer's values in all later "
+        "ones included, and the tests hold it to a loop over tokens written from the paper. Heads of {head_dim}.",
+        "An MLP follows every mixer, as in the other members, in the place of RWKV's channel mixing.",
+        "Initialisation: decays, shares of the predecessor and low-rank maps as in the reference code; receptance and "
+        "key projections equal at the start (in the spirit of Trockman et al. 2024, arXiv:2410.11135), and the output "
+        "projection small where it is zero there. In a trial, unequal receptance and keys came to copying as fast.",
     ],
 }
 
