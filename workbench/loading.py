@@ -155,6 +155,10 @@ def _from_files(
         or str(source).count("/") > 1
     ):
         raise LoadError(f"There is no file or directory {path}.")
+    fetched = published.download(str(source), revision or "main")
+    if fetched is not None:
+        check_directory(fetched, trust_pickle=False)
+        return _published(fetched)
     options = {} if trust_pickle else {"use_safetensors": True}
     return _pretrained(str(source), dtype, True, revision=revision or "main", **options)
 

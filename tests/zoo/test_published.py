@@ -188,6 +188,25 @@ def test_a_hooked_published_model_is_exact(tmp_path: Path) -> None:
         assert model.implicit_attention(tokens, 1, scope=scope).check() < 1e-10
 
 
+@torch.no_grad()
+def test_a_hub_id_is_read_from_the_hubs_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    commit = "0" * 40
+    stored = tmp_path / "models--somebody--small" / "snapshots" / commit
+    stored.mkdir(parents=True)
+    (tmp_path / "models--somebody--small" / "refs").mkdir()
+    (tmp_path / "models--somebody--small" / "refs" / "main").write_text(commit)
+    weights = tensors("gla")
+    write(stored, configuration("gla"), weights)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    model = workbench.load("somebody/small")
+    torch.testing.assert_close(model(TOKENS[None])[0], logits("gla", weights, TOKENS), atol=1e-9, rtol=1e-9)
+    write(stored, configuration("gla") | {"model_type": "llama"}, weights)
+    assert published.download("somebody/small", "main") is None
+    assert published.download("somebody/nothing", "main") is None
+
+
 def test_a_configuration_that_is_no_object_is_refused(tmp_path: Path) -> None:
     directory = write(tmp_path, configuration("gla"), tensors("gla"))
     (directory / "config.json").write_text(json.dumps(["gla"]))

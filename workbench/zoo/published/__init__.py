@@ -5,6 +5,7 @@ A family is a function from a config.json to a `Decoder` and a `KeyMap`, registe
 
 from workbench.zoo.published import fla, rwkv
 from workbench.zoo.published.configuration import Configuration
+from workbench.zoo.published.hub import download
 from workbench.zoo.published.keys import KeyMap, Stored, read_weights
 from workbench.zoo.published.registry import is_published, load, model_types, register
 
@@ -12,6 +13,7 @@ __all__ = [
     "Configuration",
     "KeyMap",
     "Stored",
+    "download",
     "fla",
     "is_published",
     "load",
