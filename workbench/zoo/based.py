@@ -27,7 +27,7 @@ def taylor_features(x: Float[Tensor, "*batch size"]) -> Float[Tensor, "*batch fe
     """
     size = x.shape[-1]
     first, second = torch.triu_indices(size, size, device=x.device)
-    weight = torch.where(first == second, 0.5**0.5, 1.0).to(x.dtype) / size**0.5
+    weight = x.new_full(first.shape, size**-0.5).masked_fill(first == second, (2 * size) ** -0.5)
     return torch.cat([torch.ones_like(x[..., :1]), x * size**-0.25, x[..., first] * x[..., second] * weight], dim=-1)
 
 
