@@ -20,20 +20,21 @@ from workbench.memory import NoMemory
 
 def jacobian(
     adapter: MixerAdapter,
-    hidden: Float[Tensor, "batch time model"],
+    hidden: Tensor,
     query: Sequence[int] | int,
     key: Sequence[int] | int | None = None,
     attention_mask: Int[Tensor, "batch time"] | None = None,
     positions: Int[Tensor, "batch time"] | None = None,
 ) -> Float[Tensor, "batch queries keys out model"]:
-    """``d y_t / d x_s`` of one mixer by autograd, `y` what it writes (``hook_out``) and `x` what it reads (``hook_in``).
+    """``d y_t / d x_s`` of a mixer by autograd, `y` what it writes (``hook_out``) and `x` what it reads (``hook_in``).
 
     One backward pass a query and output channel; the result holds ``batch * queries * keys * out * model`` numbers.
     Blocks of sources after their query are 0.
 
     Args:
         adapter: the mixer (``model.adapters[layer]``).
-        hidden: what it reads, for example ``cache["in", layer]``; it goes in without a cache of earlier tokens.
+        hidden: what it reads, ``[batch, time, model]``, for example ``cache["in", layer]``; no earlier tokens are
+            remembered.
         query: destinations t.
         key: sources s; None for all.
 

@@ -9,6 +9,7 @@ from workbench.zoo import (
     gru,
     hgrn2,
     kda,
+    leaky_rnn,
     lightnet,
     longhorn,
     lstm,
@@ -23,6 +24,7 @@ from workbench.zoo import (
     rwkv6,
     rwkv7,
     s4,
+    slstm,
 )  # the mixers register themselves when imported
 from workbench.zoo.cache import LayerCache, ZooCache
 from workbench.zoo.config import ZooConfig
@@ -46,6 +48,7 @@ __all__ = [
     "gru",
     "hgrn2",
     "kda",
+    "leaky_rnn",
     "lightnet",
     "load",
     "longhorn",
@@ -61,4 +64,5 @@ __all__ = [
     "rwkv6",
     "rwkv7",
     "s4",
+    "slstm",
 ]

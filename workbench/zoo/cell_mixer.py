@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from workbench.cells import Cell, Weights
+from workbench.errors import InputError
 from workbench.memory import DictMemory, Memory, NoMemory
 from workbench.mixing import Inlet, Outlet, Values
 from workbench.zoo.cache import LayerCache
@@ -26,12 +27,19 @@ class CellMixer(Mixer):
     per_channel_decay = True
     d_value = 1
 
-    def __init__(self, config: ZooConfig, stacked: int):
+    def __init__(self, config: ZooConfig, stacked: int, blocks: int | None = None):
+        """`blocks`: recurrent weights in that many blocks on the diagonal; None for one matrix, a linear layer."""
         super().__init__()
         self.options = config.mixer_options
         self.n_heads = self.options.get("units", 2 * config.d_model)
         self.x_proj = nn.Linear(config.d_model, stacked * self.n_heads)
-        self.h_proj = nn.Linear(self.n_heads, stacked * self.n_heads)
+        if blocks is None:
+            self.h_proj = nn.Linear(self.n_heads, stacked * self.n_heads)
+        elif self.n_heads % blocks:
+            raise InputError(f"{blocks} heads do not divide {self.n_heads} units.")
+        else:
+            size = self.n_heads // blocks
+            self.recurrent = nn.Parameter(torch.empty(blocks, stacked, size, size))
         self.o_proj = nn.Linear(self.n_heads, config.d_model, bias=False)
 
     @abstractmethod
