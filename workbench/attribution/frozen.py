@@ -43,7 +43,7 @@ def is_norm(module: nn.Module) -> bool:
 
 
 def _mixers(model: HookedModel) -> list[Any]:
-    return model.adapters
+    return model.layout.every_adapter
 
 
 def _beside_the_values(attention: nn.Module) -> list[nn.Module]:

@@ -14,6 +14,7 @@ from workbench.attribution import target as targets
 from workbench.attribution.frozen import frozen
 from workbench.attribution.result import Attribution
 from workbench.errors import InputError
+from workbench.families.base import BlockLayout
 
 if TYPE_CHECKING:
     from workbench.model import HookedModel
@@ -36,8 +37,8 @@ def attribute(
     biases = [parameter for name, parameter in model.wrapped.named_parameters() if "bias" in name.rsplit(".", 1)[-1]]
     with torch.enable_grad(), frozen(model), _needing_gradients(biases), ExitStack() as stack:
         sources = [("tokens", model.layout.embed), ("positions", model.layout.pos_embed)]
-        mlps = [None if block.mlp_out is None else block.mlp_out.module for block in model.layout.blocks]
-        for name, module in [*sources, *((f"mlp{layer}", module) for layer, module in enumerate(mlps))]:
+        mlps = [(f"mlp{block.layer}.{i}", mlp) for block in model.layout.blocks for i, mlp in enumerate(_mlps(block))]
+        for name, module in [*sources, *mlps]:
             if module is not None:
                 handle = module.register_forward_hook(_Cut(leaves, name, len(tokens)))
                 stack.callback(handle.remove)
@@ -55,7 +56,10 @@ def attribute(
         of_biases = torch.stack([_of_biases(one, biases) for one in value]) if biases else torch.zeros_like(value)
     batch = tokens.shape[0]
     zeros = value.new_zeros(batch, time)
-    layers = [parts.get(f"mlp{layer}", zeros).reshape(batch, time) for layer in range(len(mlps))]
+    layers = [
+        sum((parts[name].reshape(batch, time) for name, _ in mlps if name.startswith(f"mlp{block.layer}.")), zeros)
+        for block in model.layout.blocks
+    ]
     return Attribution(
         tokens=parts["tokens"],
         positions=parts.get("positions", zeros),
@@ -65,6 +69,12 @@ def attribute(
         input=tokens,
         position=position,
     )
+
+
+def _mlps(block: BlockLayout) -> list[nn.Module]:
+    """The modules whose non-linearity is no mixer's: held fixed, what they write is a source of its own."""
+    out = block.mlp_out
+    return [*block.inner_mlps, *(() if out is None else (*out.also, out.module))]
 
 
 def _product(leaf: Tensor, gradient: Tensor | None) -> Tensor:

@@ -182,6 +182,7 @@ class BlockLayout:
         mlp_pre: the hidden activation before the non-linearity (of the gate, in a gated MLP), or None.
         mlp_post: the hidden activation that the MLP's output matrix reads, or None.
         mlp_out: what the MLP adds to the residual stream, or None for a block without an MLP.
+        inner_mlps: MLPs whose output goes to a mixer instead (in Zamba's shared transformer block).
         additive: whether output = input + what the mixers that write add + mlp_out; False where a norm comes between.
     """
 
@@ -192,6 +193,7 @@ class BlockLayout:
     mlp_pre: Site | None = None
     mlp_post: Site | None = None
     mlp_out: Site | None = None
+    inner_mlps: tuple[nn.Module, ...] = ()
     additive: bool = True
 
     @property

@@ -47,7 +47,8 @@ def block_layout(block: nn.Module, mixers: Sequence[nn.Module], layer: int, trac
             for adapter, chain, writer in zip(adapters, chains, writers, strict=True)
         )
         if not mlp:
-            return BlockLayout(block, layer, placed)
+            inner = [part.module for part in others if _is_mlp(part, matrices=2)]
+            return BlockLayout(block, layer, placed, inner_mlps=tuple(inner))
         sequential = any(writers) and any(close(part.read, middle, x.dtype) for part in trace.parts)
         pre, post = _mlp_inside(trace, mlp[-1], x)
         out = _site(mlp[-1], x, output=True, scale=next(scales), also=tuple(part.module for part in mlp[:-1]))
@@ -186,5 +187,5 @@ def _is_matrix(module: nn.Module) -> bool:
     return isinstance(weight, Tensor) and weight.dim() == 2 and not isinstance(module, nn.Embedding)
 
 
-def _is_mlp(part: Part) -> bool:
-    return any(_is_matrix(module) for module in part.module.modules())
+def _is_mlp(part: Part, matrices: int = 1) -> bool:
+    return sum(_is_matrix(module) for module in part.module.modules()) >= matrices
