@@ -16,7 +16,7 @@ from torch import Tensor
 from workbench.kernels import reading
 from workbench.kernels.backends import Backend, resolve
 from workbench.kernels.diagonal_decay import fused
-from workbench.kernels.forms import DiagonalDecay, Form, RecurrentForm, Softmax
+from workbench.kernels.forms import DiagonalDecay, Form, RecurrentForm, Softmax, Toeplitz
 from workbench.kernels.grouping import select_heads
 from workbench.kernels.rooms import recurrent_room, room
 from workbench.kernels.softmax import chunked as softmax_chunked
@@ -34,7 +34,8 @@ def forward(form: Form, initial_state: State | None = None, backend: Backend = "
     """Outputs ``o = A v`` (plus what an initial state adds) and the final state; None for softmax. Differentiable.
 
     Raises:
-        ValueError: softmax was given an initial state, or the backend cannot compute this form.
+        ValueError: softmax was given an initial state, the state has another shape than the form's, or the backend
+            cannot compute this form.
     """
     chosen = resolve(backend)
     if isinstance(form, Softmax):
@@ -44,6 +45,7 @@ def forward(form: Form, initial_state: State | None = None, backend: Backend = "
         return softmax_reference.forward(form) if chosen == "reference" else softmax_chunked.forward(form)
     if chosen == "reference":
         return iterate(form, initial_state)
+    _check_state(form, initial_state)
     return reading.forward(form, initial_state, lambda plain: _forward(plain, initial_state, chosen))
 
 
@@ -56,8 +58,13 @@ def iterate(
 
     Args:
         on_state: called with the step and the state ``[batch, heads, key, value]`` after its update and before it is
-            read; a tensor it returns replaces the state, for this step's output and for every later step.
+            read; a tensor it returns replaces the state, for this step's output and for every later step. An exclusive
+            reader's output is read before the update: what replaces the state is first read by the next step.
+
+    Raises:
+        ValueError: the initial state has another shape than the form's.
     """
+    _check_state(form, initial_state)
     run = recurrent_room(form).reference.forward
     return reading.forward(form, initial_state, lambda plain: run(plain, initial_state, on_state))
 
@@ -66,7 +73,7 @@ def step(form: RecurrentForm, state: State) -> tuple[Outputs, State]:
     """One step of generation: outputs and the next state of a form of one time step.
 
     Raises:
-        ValueError: the form has more than one step.
+        ValueError: the form has more than one step, or the state another shape than the form's.
     """
     if form.time != 1:
         raise ValueError(f"step takes a form of one time step, this one has {form.time}: use forward")
@@ -180,6 +187,15 @@ def _forward(form: Form, initial_state: State | None, chosen: Backend) -> tuple[
         _refuse_cpu(chosen, form)
     assert not isinstance(form, Softmax)
     return recurrent_room(form).chunked.forward(form, initial_state)
+
+
+def _check_state(form: RecurrentForm, state: State | None) -> None:
+    width = form.kernel.shape[1] - 1 if isinstance(form, Toeplitz) else form.k.shape[-1]
+    expected = [form.batch, form.heads, width, form.v.shape[-1]]
+    if state is not None and [*state.shape] != expected:
+        raise ValueError(
+            f"the form's state is {expected} (batch, heads, key, value), this one is {[*state.shape]}"
+        )
 
 
 def _refuse_cpu(chosen: Backend, form: Form) -> None:

@@ -59,6 +59,9 @@ def test_an_unknown_backend_is_refused_with_the_known_ones(monkeypatch: pytest.M
 def test_the_cpu_backend_says_what_does_not_fit() -> None:
     with pytest.raises(ValueError, match="not ScalarDecay"):
         kernels.forward(random_forms.scalar_decay(3), backend="cpu")
+    for kind, name in (("delta", "Delta"), ("toeplitz", "Toeplitz"), ("scalar decay, exclusive", "ScalarDecay")):
+        with pytest.raises(ValueError, match=f"not {name}"):
+            kernels.forward(random_forms.RECURRENT[kind](3), backend="cpu")
     with pytest.raises(ValueError, match="not Softmax"):
         kernels.row_sum(random_forms.softmax(3), backend="cpu")
     with pytest.raises(ValueError, match="values are 3 wide"):

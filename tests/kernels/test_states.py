@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from torch import Tensor
@@ -75,3 +77,14 @@ def test_a_final_state_does_not_keep_a_chunk_alive() -> None:
     _, state = kernels.forward(form, backend="chunked")
     assert state is not None
     assert state.untyped_storage().nbytes() == state.numel() * state.element_size()
+
+
+@pytest.mark.parametrize("kind", RECURRENT)
+def test_a_state_of_another_shape_is_refused_with_both_shapes(kind: str) -> None:
+    form = RECURRENT[kind](1)
+    state = states(form)
+    right, wrong = [*state.shape], [2, 6, state.shape[2] + 1, state.shape[3]]
+    for run in (kernels.forward, kernels.iterate, kernels.step):
+        with pytest.raises(ValueError, match=re.escape(f"state is {right}")) as refused:
+            run(form, torch.zeros(wrong, dtype=torch.float64))
+        assert str(wrong) in str(refused.value)
