@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from workbench.knockout import Knockout as Knockout
     from workbench.loading import load as load
     from workbench.model import HookedModel as HookedModel
+    from workbench.states import ModelState as ModelState
 
 __version__ = "0.1.0.dev0"
 
@@ -34,6 +35,7 @@ PUBLIC = {
     "HookedModel": "workbench.model",
     "ImplicitAttention": "workbench.attention",
     "Knockout": "workbench.knockout",
+    "ModelState": "workbench.states",
     "Site": "workbench.interventions",
     "app": "workbench.app",
     "errors": "workbench.errors",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from workbench.errors import InputError
+from workbench.states import ModelState, check_fits, going_on
 from workbench.stock import positions
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def generate(
     stop: set[int],
     seed: int | None,
     use_cache: bool,
+    state: ModelState | None = None,
 ) -> Int[Tensor, "batch total"]:
     """Prompt and continuation of every row; rows that have ended are filled with padding.
 
@@ -38,11 +40,18 @@ def generate(
     generator = None if seed is None else torch.Generator(tokens.device).manual_seed(seed)
     ended = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
     stops = torch.tensor(sorted(stop), dtype=torch.long, device=tokens.device)
-    cache: Any = None
+    before = 0
+    if state is not None:
+        check_fits(state, tokens)
+        if not use_cache or not bool(mask.all()):
+            raise InputError("A text that goes on from a state needs the cache and has no padding of its own.")
+        before = state.mask.shape[1]
+        mask = torch.cat([state.mask.to(mask), mask], dim=1)
     fed = 0
-    with torch.no_grad():
+    with torch.no_grad(), going_on(model, state) as cache:
         for _ in range(max_new_tokens):
-            output = model.step(tokens[:, fed:], mask, positions(mask)[:, fed:], cache, use_cache)
+            where = positions(mask)[:, before + fed :]
+            output = model.step(tokens[:, fed:], mask, where, cache, use_cache)
             cache, fed = output.cache, tokens.shape[1] if use_cache else 0
             chosen = _choose(output.logits[:, -1], temperature, top_k, top_p, generator)
             chosen = chosen.masked_fill(ended, model.pad_id)

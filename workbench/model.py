@@ -7,10 +7,11 @@ import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from workbench.cache import ActivationCache, Recorder
@@ -20,7 +21,7 @@ from workbench.families.base import MixerAdapter
 from workbench.families.layouts import find_layout
 from workbench.forms import MixerForm
 from workbench.generation import generate
-from workbench.hooks import HookFunction, HookPoints, NamesFilter
+from workbench.hooks import HookFunction, HookPoint, HookPoints, NamesFilter
 from workbench.instrument import Instrument
 from workbench.loss import next_token_loss
 from workbench.stock import StockCall, StockOutput, leaving_no_trace, positions
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from workbench.attention import ImplicitAttention
     from workbench.attribution import Attribution, Target
     from workbench.knockout import Knockout
+    from workbench.states import ModelState
 
 ModelInput: TypeAlias = "str | Sequence[str] | Sequence[int] | Tensor"
 Mask: TypeAlias = "Int[Tensor, 'batch time'] | Sequence[int] | Sequence[Sequence[int]] | None"
@@ -293,6 +295,7 @@ class HookedModel(nn.Module):
         prepend_bos: bool | None = None,
         use_cache: bool = True,
         return_type: Literal["input", "tokens", "str"] = "input",
+        state: ModelState | None = None,
     ) -> Any:
         """Continue a prompt or a left-padded batch of prompts; hooks fire at every step.
 
@@ -304,6 +307,7 @@ class HookedModel(nn.Module):
             seed: of the sampling; None uses torch's global generator.
             use_cache: keep keys and values or states between steps; without it every step runs the whole text, so a
                 hook sees all positions each time.
+            state: what the model remembers of an earlier text, which the prompt goes on from (see `prefill`).
             return_type: ``"tokens"`` [B, prompt + new], ``"str"`` (the whole text), or ``"input"``: as the input was.
 
         Raises:
@@ -313,12 +317,59 @@ class HookedModel(nn.Module):
         tokens, mask = self.prepared(input, attention_mask, prepend_bos, new=max_new_tokens)
         stop = self.tokens.eos_ids if stop_at_eos else set()
         use_cache = use_cache and self._call.cache_name is not None
-        out = generate(self, tokens, mask, max_new_tokens, temperature, top_k, top_p, stop, seed, use_cache)
+        out = generate(self, tokens, mask, max_new_tokens, temperature, top_k, top_p, stop, seed, use_cache, state)
         is_text = isinstance(input, str) or (isinstance(input, Sequence) and isinstance(input[0], str))
         if return_type == "tokens" or (return_type == "input" and not is_text):
             return out
         texts = self.tokens.texts(out, mask)
         return texts[0] if isinstance(input, str) else texts
+
+    def prefill(self, input: ModelInput, attention_mask: Mask = None, state: ModelState | None = None) -> ModelState:
+        """Read a text and keep what the model remembers of it; with `state`, as the continuation of another text.
+
+        Hooks fire. The result goes into `generate` or another `prefill`, as often as one likes; it can be changed
+        (`ModelState.with_recurrent`), saved (`ModelState.save`) and loaded (`load_state`).
+
+        Raises:
+            InputError: another batch size than the state's, padding in a continuation, or a model without a cache.
+        """
+        from workbench.states import prefill
+
+        tokens, mask = self.prepared(input, attention_mask, prepend_bos=None if state is None else False)
+        return prefill(self, tokens, mask, state)
+
+    def load_state(self, path: Path | str) -> ModelState:
+        """Read a state that `ModelState.save` wrote from this model. Raises LoadError for anything else."""
+        from workbench.states import load_state
+
+        return load_state(self, path)
+
+    def recurrent_states(
+        self, input: ModelInput, layer: int, at: Sequence[int] | None = None, attention_mask: Mask = None
+    ) -> Float[Tensor, "batch steps heads key value"]:
+        """One layer's recurrent state after each of the listed tokens (all).
+
+        Raises:
+            InputError: no such layer or position, or a layer without a recurrent state.
+        """
+        name = f"blocks.{self.layer_index(layer)}.mixer.hook_state"
+        if name not in self.points:
+            raise InputError(f"Layer {layer} of {self.cfg.model_name} keeps no recurrent state.")
+        tokens, mask = self.prepared(input, attention_mask)
+        time = tokens.shape[1]
+        steps = list(range(time)) if at is None else [int(step) for step in at]
+        if not steps or not all(-time <= step < time for step in steps):
+            raise InputError(f"Positions go from 0 to {time - 1}, and at least one is needed; got {steps}.")
+        kept: dict[int, Tensor] = {}
+        wanted = {step % time for step in steps}
+
+        def keep(state: Tensor, hook: HookPoint) -> None:
+            if hook.step in wanted:
+                kept[hook.step] = state.detach().clone()
+
+        with torch.no_grad(), self.points[name].listening(keep):
+            self._run(tokens, mask, min(self.layer_index(layer) + 1, self.cfg.n_layers))
+        return torch.stack([kept[step % time] for step in steps], dim=1)
 
     @contextmanager
     def knocked_out(self, *knockouts: Knockout) -> Iterator[HookedModel]:

@@ -55,6 +55,8 @@ class RecurrentAdapter(MixerAdapter):
         activation_key: the configuration key that names the activation after the convolution.
         log_decay_on_request: whether that hook needs a tensor that is otherwise never built.
         backend: the kernel backend of the recurrence, ``"auto"`` unless somebody wants a particular one.
+        opening: a state ``[batch, heads, key, value]`` that takes the place of the memory's in the next call, once.
+        closing: called with the state after each call.
     """
 
     recurrent: ClassVar[bool] = True
@@ -67,6 +69,8 @@ class RecurrentAdapter(MixerAdapter):
     def __init__(self, module: nn.Module, layer: int) -> None:
         super().__init__(module, layer)
         self.backend: Any = "auto"
+        self.opening: Tensor | None = None
+        self.closing: Callable[[Tensor], None] | None = None
         self._activation = str(getattr(module, "activation", "silu"))
         mixing.slope_of(self._activation, self.activation_key)  # refuses one without a linear form before a run
 
@@ -162,11 +166,15 @@ class RecurrentAdapter(MixerAdapter):
         """Mix tokens as the module would, firing hooks."""
         mask = None if attention_mask is None else attention_mask[:, -hidden.shape[1] :, None].to(hidden.dtype)
         fresh = memory.fresh
+        opening, self.opening = self.opening, None
+        if opening is not None:
+            memory.set("state", self.to_cache(opening))  # cells read it for their gates
         inlet = self.read_in(hidden, mask, memory, positions)
         inlet = replace(inlet, form=self._hooked(inlet.form))
         form = inlet.form
         stored = memory.get("state")
         start = None if stored is None else self.from_cache(stored).to(form.v.dtype)
+        start = start if opening is None else opening.to(form.v.dtype)
         pattern = self._edited_pattern(form)
         inlet, z, final = self._recur(inlet, start)
         form = inlet.form
@@ -179,6 +187,8 @@ class RecurrentAdapter(MixerAdapter):
             z, v = taken_away(self.cuts, inlet, z, start, fresh, self.layer, self.backend)
             seen = replace(inlet, form=replace(form, v=v))
         memory.set("state", self.to_cache(final))  # transformers overwrites in place what `start` looks at
+        if self.closing is not None:
+            self.closing(final)
         z = self.points["hook_z"](z)
 
         if inlet.gate is not None:
