@@ -93,7 +93,10 @@ def assert_generation_is_stocks(case: Case) -> None:
 
 
 def assert_half_precision_is_near_stocks(case: Case) -> None:
-    """bfloat16 in and out, with an error against float64 that is no larger than stock's own by a half."""
+    """bfloat16 in and out, with errors against float64 no larger than stock's own by a half, at the median token.
+
+    At single tokens rounding decides which expert is chosen, in stock and here.
+    """
     tokens, mask = batch_of_tokens()
     exact = stock(build(case, torch.float64), tokens, mask)
     model = build(case, torch.bfloat16)
@@ -101,8 +104,7 @@ def assert_half_precision_is_near_stocks(case: Case) -> None:
     with hooked(model):
         ours = stock(model, tokens, mask)
     assert ours.dtype == torch.bfloat16
-    seen = mask.bool()
-    error, allowed = ((x.double() - exact)[seen].square().mean().sqrt() for x in (ours, theirs))
+    error, allowed = ((x.double() - exact)[mask.bool()].abs().amax(-1).median() for x in (ours, theirs))
     assert error < 1.5 * allowed
 
 
@@ -165,10 +167,10 @@ def test_an_activation_without_a_linear_form_is_refused_by_its_key(made: Callabl
         pass
 
 
-def test_an_unknown_output_gate_is_refused_by_its_key() -> None:
+def test_an_unknown_activation_of_the_output_gate_is_refused() -> None:
     model = CASES["qwen3_5"].build()
     for module in model.modules():
         if type(module).__name__ == "Qwen3_5RMSNormGated":
-            module.activation = "tanh"
-    with pytest.raises(UnsupportedFamilyError, match="output_gate_type 'tanh'"), hooked(model):
+            module.activation = "tanh"  # type: ignore[assignment]
+    with pytest.raises(UnsupportedFamilyError, match="gate with the activation 'tanh'"), hooked(model):
         pass

@@ -65,11 +65,12 @@ class DeltaRuleAdapter(RecurrentAdapter):
     def __init__(self, module: nn.Module, layer: int) -> None:
         super().__init__(module, layer)
         norm: Any = module.get_submodule(self.norm)
-        self._epsilon = float(norm.variance_epsilon)
+        self._epsilon = float(getattr(norm, "variance_epsilon", getattr(norm, "eps", 1e-6)))  # fla's norms say eps
         gate = str(getattr(norm, "activation", self.gate_activation))
         if gate not in GATES:
             raise UnsupportedFamilyError(
-                f"{type(module).__name__} has an output_gate_type {gate!r}; {' and '.join(GATES)} are known here."
+                f"The norm of {type(module).__name__} has a gate with the activation {gate!r}; "
+                f"{', '.join(GATES)} are known here."
             )
         self._gate = GATES[gate]
 
@@ -173,14 +174,10 @@ class Qwen3NextAdapter(GatedDeltaNetAdapter):
 
 @register
 class Qwen35Adapter(GatedDeltaNetAdapter):
-    """Qwen3.5, dense and with experts, and its successor's text model: a projection for each part."""
+    """Qwen3.5, dense and with experts: a projection for each part."""
 
     family: str = "qwen3_5"
-    mixer_classes: ClassVar[tuple[str, ...]] = (
-        "Qwen3_5GatedDeltaNet",
-        "Qwen3_5MoeGatedDeltaNet",
-        "Qwen4ExpTextGatedDeltaNet",
-    )
+    mixer_classes: ClassVar[tuple[str, ...]] = ("Qwen3_5GatedDeltaNet", "Qwen3_5MoeGatedDeltaNet")
 
     def projected(self, hidden: Float[Tensor, "batch time model"]) -> Projected:
         return Projected(*(self.submodule(f"in_proj_{part}")(hidden) for part in ("qkv", "z", "b", "a")))

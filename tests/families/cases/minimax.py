@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
@@ -18,15 +19,23 @@ SIZES: dict[str, Any] = {
     "head_dim": 6,
     "num_local_experts": 3,
     "layer_types": ["full_attention", "linear_attention", "linear_attention"],
+    "block_size": 4,
+    "linear_attn_beta_factor": 0.7,
+    "mlp_alpha_factor": 1.3,
     "experts_implementation": "eager",  # torch's grouped products know no float64
 }
 
 
-def _minimax() -> nn.Module:
-    from transformers import MiniMaxConfig, MiniMaxForCausalLM
+def made(**options: Any) -> Callable[[], nn.Module]:
+    """A small model, with other configuration values where given."""
 
-    return MiniMaxForCausalLM(MiniMaxConfig(**SIZES, block_size=4, linear_attn_beta_factor=0.7, mlp_alpha_factor=1.3))
+    def build() -> nn.Module:
+        from transformers import MiniMaxConfig, MiniMaxForCausalLM
+
+        return MiniMaxForCausalLM(MiniMaxConfig(**(SIZES | options)))
+
+    return build
 
 
 # Stock computes its decays in float32 when it is built, and converts them.
-CASES = {"minimax": Case(_minimax, float64=1e-6)}
+CASES = {"minimax": Case(made(), float64=1e-6)}
