@@ -50,9 +50,9 @@ _BUILT_IN = (
     "find what followed an earlier occurrence were put there, and training kept what it could use."
 )
 _CELL = (
-    "An output projection follows the cell, and an MLP follows every mixer, as in the other members. All that is carried "
-    "from token to token are {units} numbers a layer, each of which decays as a whole: nothing can be looked up by its "
-    "content, so copying random tokens is the hard case for it, and the table above says how far it got."
+    "An output projection follows the cell, and an MLP follows every mixer, as in the other members. All that is "
+    "carried from token to token are {units} numbers a layer, each of which decays as a whole: nothing can be looked "
+    "up by its content, so copying random tokens is the hard case for it, and the table above says how far it got."
 )
 DIFFERENCES = {
     "attention": [
@@ -107,11 +107,12 @@ DIFFERENCES = {
         "{slow_decay:g}, so that the state forgets slowly at first.",
     ],
     "mlstm": [
-        "The mixer is xLSTM's mLSTM (Beck et al. 2024, arXiv:2405.04517) with the capped gates, the query scale and the "
-        "norm of xLSTM-7B (arXiv:2503.13427); the tests hold it to a loop over tokens written from the paper and, "
+        "The mixer is xLSTM's mLSTM (Beck et al. 2024, arXiv:2405.04517) with the capped gates, the query scale and "
+        "the norm of xLSTM-7B (arXiv:2503.13427); the tests hold it to a loop over tokens written from the paper and, "
         "without its convolution, to `xLSTMLayer` of transformers. {n_heads} heads; queries and keys are {qk_dim} and "
         "values {v_dim} wide together.",
-        "A short convolution with SiLU comes before queries and keys, as in the first paper's block; xLSTM-7B has none.",
+        "A short convolution with SiLU comes before queries and keys, as in the first paper's block; xLSTM-7B has "
+        "none.",
         "Initialisation: mimetic (in the spirit of Trockman et al. 2024, arXiv:2410.11135): the convolution adds the "
         "predecessor to every other channel and subtracts it from the rest, and the keys' projection is the queries' "
         "with those channels' signs turned, so that a token starts out finding what followed its earlier occurrences. "
@@ -126,9 +127,10 @@ DIFFERENCES = {
         "2024, arXiv:2410.11135), so that a token starts out reading its own earlier occurrences.",
     ],
     "rg_lru": [
-        "A hybrid after Griffin (De et al. 2024, arXiv:2402.19427): recurrent blocks with the RG-LRU in layers 0, 1 and "
-        "3, local attention in layer 2, over {attention[window]} tokens. Griffin's attention shares keys and values "
-        "between heads and alternates one to two in a deeper model; here every head has its own.",
+        "A hybrid after Griffin (De et al. 2024, arXiv:2402.19427): recurrent blocks with the RG-LRU in layers 0, 1 "
+        "and 3, local attention in layer 2, over {attention[window]} tokens. Griffin's heads share keys and values, "
+        "and its models are deeper, with one attention block after every two recurrent ones; here every head has keys "
+        "and values of its own.",
         "The recurrence is {rg_lru[width]} channels wide, and the tests hold it to a loop over tokens written from the "
         "paper and to `RecurrentGemmaRglru` of transformers.",
         "Initialisation: the paper's decays, a convolution half way to the identity.",
