@@ -1,5 +1,7 @@
 """RWKV-4 of transformers where the contract suite cannot go: its caches, which stock itself confuses in batches."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -79,3 +81,15 @@ def test_states_are_the_numerator_that_stock_keeps() -> None:
     for place in range(5):
         torch.testing.assert_close(ours[place].double(), kept[place].double(), atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(shown[-1][..., 0, 0].float(), kept[2][:, :, 1].float(), atol=1e-6, rtol=1e-5)
+
+
+def test_a_state_is_saved_loaded_changed_and_gone_on_from(tmp_path: Path) -> None:
+    model, tokens = build(RESCALED), batch_of_tokens()[0][:1]
+    with hooked(model) as wrapped:
+        whole = wrapped(tokens)[:, -1]
+        wrapped.prefill(tokens[:, :9]).save(tmp_path / "memory")
+        memory = wrapped.load_state(tmp_path / "memory")
+        for _ in range(2):  # going on leaves the memory as it was
+            torch.testing.assert_close(wrapped.prefill(tokens[:, 9:], state=memory).logits, whole, atol=1e-5, rtol=1e-4)
+        other = memory.with_recurrent(1, memory.recurrent[1] * -2.0)
+        assert (wrapped.prefill(tokens[:, 9:], state=other).logits - whole).abs().max() > 1e-4
