@@ -17,7 +17,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from workbench import aliases
-from workbench.families.base import BlockLayout, Site
+from workbench.errors import UnsupportedFamilyError
+from workbench.families.base import BlockLayout, MixerAdapter, Site
+from workbench.families.calling import running_layer, watch
 from workbench.families.layouts import ModelLayout
 from workbench.families.softmax import IMPLEMENTATION, SoftmaxAdapter
 from workbench.families.tracing import with_read
@@ -42,8 +44,9 @@ class Instrument:
         points = [_placed("hook_embed", RESIDUAL, Site(layout.embed, output=True))]
         if layout.pos_embed is not None:
             points.append(_placed("hook_pos_embed", RESIDUAL, Site(layout.pos_embed, output=True)))
+        shared = _shared_mixers(layout)
         for layer, block in enumerate(layout.blocks):
-            points.extend(_block_points(layer, block))
+            points.extend(_block_points(layer, block, shared))
         if layout.final_norm is not None:
             points.append(_placed("ln_final.hook_normalized", RESIDUAL, Site(layout.final_norm, output=True)))
         points.append(self.logits)
@@ -58,6 +61,8 @@ class Instrument:
         self.points = HookPoints(points, aliases.expand(names, recurrent, beside))
         if any(isinstance(adapter, SoftmaxAdapter) for adapter in layout.every_adapter):
             self._undo.append(_own_attention(module))
+        if shared:
+            self._undo.append(watch((block.layer, block.block) for block in layout.blocks))
         for adapter in layout.every_adapter:
             self._undo.append(adapter.install())
 
@@ -67,7 +72,22 @@ class Instrument:
             self._undo.pop()()
 
 
-def _block_points(layer: int, block: BlockLayout) -> list[HookPoint]:
+def _shared_mixers(layout: ModelLayout) -> set[nn.Module]:
+    """Mixer modules that several blocks call. Raises UnsupportedFamilyError where one is recurrent."""
+    layers: dict[nn.Module, list[MixerAdapter]] = {}
+    for adapter in layout.every_adapter:
+        layers.setdefault(adapter.module, []).append(adapter)
+    shared = {module: adapters for module, adapters in layers.items() if len(adapters) > 1}
+    for module, adapters in shared.items():
+        if adapters[0].recurrent:
+            raise UnsupportedFamilyError(
+                f"Layers {' and '.join(str(adapter.layer) for adapter in adapters)} share one recurrent mixer "
+                f"({type(module).__name__}), which is not supported."
+            )
+    return set(shared)
+
+
+def _block_points(layer: int, block: BlockLayout, shared: set[nn.Module]) -> list[HookPoint]:
     def point(name: str, axes: tuple[str, ...]) -> HookPoint:
         return HookPoint(f"blocks.{layer}.{name}", axes)
 
@@ -79,10 +99,12 @@ def _block_points(layer: int, block: BlockLayout) -> list[HookPoint]:
 
     resid_pre, middle = point("hook_resid_pre", RESIDUAL), point("hook_resid_mid", RESIDUAL)
     outs = [point(f"{part(index)}.hook_out", RESIDUAL) for index in range(len(block.mixers))]
-    place_residual(block, resid_pre, outs, middle)
+    place_residual(block, resid_pre, outs, middle, shared)
     points = [resid_pre]
     for index, mixer in enumerate(block.mixers):
-        points.append(placed(f"{part(index)}.hook_in", RESIDUAL, Site(mixer.adapter.module, output=False)))
+        read = Site(mixer.adapter.module, output=False)
+        only = layer if mixer.adapter.module in shared else None
+        points.append(_placed(f"blocks.{layer}.{part(index)}.hook_in", RESIDUAL, read, only=only))
         points.extend(mixer.adapter.points.values())
         points.append(outs[index])
     if block.sequential:
@@ -98,8 +120,13 @@ def _block_points(layer: int, block: BlockLayout) -> list[HookPoint]:
     return points
 
 
-def _placed(name: str, axes: tuple[str, ...], site: Site, block: nn.Module | None = None) -> HookPoint:
-    """A hook point on what a module reads or writes; `block` tells a flattened site its batch and time."""
+def _placed(
+    name: str, axes: tuple[str, ...], site: Site, block: nn.Module | None = None, only: int | None = None
+) -> HookPoint:
+    """A hook point on what a module reads or writes.
+
+    `block` tells a flattened site its batch and time; `only` is the layer that is meant where several share the module.
+    """
     point = HookPoint(name, axes)
     shapes: dict[int, tuple[int, int]] = {}  # by thread, as in place_residual
     earlier: dict[int, dict[nn.Module, Tensor]] = {}
@@ -116,6 +143,8 @@ def _placed(name: str, axes: tuple[str, ...], site: Site, block: nn.Module | Non
         shapes[threading.get_ident()] = (batch, time)
 
     def at_input(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if only is not None and running_layer() != only:
+            return None
         # A copy: others may read the same tensor (an MLP in parallel), and an edit in place is not for them.
         return with_read(args, kwargs, fired(stream_read(args, kwargs).clone()))
 

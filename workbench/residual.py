@@ -12,12 +12,15 @@ from torch import Tensor, nn
 
 from workbench.errors import HookEditError
 from workbench.families.base import BlockLayout, PlacedMixer
+from workbench.families.calling import running_layer
 from workbench.families.tracing import tensor_read, with_read
 from workbench.hooks import HookPoint
 
 
-def place_residual(block: BlockLayout, resid_pre: HookPoint, outs: list[HookPoint], middle: HookPoint) -> None:
-    """Place the points of a block's first half, which depend on each other.
+def place_residual(
+    block: BlockLayout, resid_pre: HookPoint, outs: list[HookPoint], middle: HookPoint, shared: set[nn.Module]
+) -> None:
+    """Place the points of a block's first half, which depend on each other; `shared` modules serve other blocks, too.
 
     No module owns the stream between mixers and MLP: the block has already kept a reference to it for the second sum
     when the MLP's norm reads it, so an edit of what the norm reads would miss half of its effect. The point is
@@ -39,6 +42,8 @@ def place_residual(block: BlockLayout, resid_pre: HookPoint, outs: list[HookPoin
         return with_read(args, kwargs, tensor)
 
     def at_output(mixer: PlacedMixer, out: HookPoint, module: nn.Module, args: Any, output: Any) -> Any:
+        if mixer.out.module in shared and running_layer() != block.layer:
+            return None
         added = shown(out, output[0] if isinstance(output, tuple) else output, mixer.out.scale)
         if middle.active and mixer.writes:
             thread = threading.get_ident()

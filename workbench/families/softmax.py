@@ -22,11 +22,13 @@ from torch import Tensor, nn
 
 from workbench import kernels, mixing
 from workbench.families.base import MixerAdapter, register
+from workbench.families.calling import running_layer
 from workbench.forms import MixerForm, Softmax
 
 IMPLEMENTATION = "workbench"
 
-_adapters: weakref.WeakKeyDictionary[nn.Module, SoftmaxAdapter] = weakref.WeakKeyDictionary()
+# Several for a module that several blocks share.
+_adapters: weakref.WeakKeyDictionary[nn.Module, list[SoftmaxAdapter]] = weakref.WeakKeyDictionary()
 
 
 class SoftmaxAdapter(MixerAdapter):
@@ -92,7 +94,6 @@ class SoftmaxAdapter(MixerAdapter):
         if self.recording:
             self.record(MixerForm(core=form, z=z, outputs=z))
         return z
-
 
     def _cut_pattern(self, form: Softmax) -> Float[Tensor, "batch heads time source"]:
         """The pattern without the edges that are knocked out."""
@@ -179,10 +180,10 @@ class RegistryAttention(SoftmaxAdapter):
     def install(self) -> Callable[[], None]:
         """Route the module through this adapter. The model's config has to name `IMPLEMENTATION` (see instrument)."""
         register_implementation()
-        _adapters[self.module] = self
+        _adapters.setdefault(self.module, []).append(self)
 
         def undo() -> None:
-            del _adapters[self.module]
+            _adapters[self.module].remove(self)
 
         return undo
 
@@ -237,6 +238,14 @@ def register_implementation() -> None:
     AttentionMaskInterface.register(IMPLEMENTATION, sdpa_mask)
 
 
+def _adapter_of(module: nn.Module) -> SoftmaxAdapter | None:
+    adapters = _adapters.get(module, [])
+    if len(adapters) < 2:
+        return adapters[0] if adapters else None
+    layer = running_layer()
+    return next(adapter for adapter in adapters if adapter.layer == layer)
+
+
 def registry_attention(
     module: nn.Module,
     query: Tensor,
@@ -270,7 +279,7 @@ def registry_attention(
         return out
 
     plain = softcap is None and s_aux is None
-    adapter = _adapters.get(module)
+    adapter = _adapter_of(module)
     if adapter is None and plain:
         return fused(query, key, value), None
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling

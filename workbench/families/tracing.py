@@ -109,7 +109,7 @@ class Watching:
     def _leaf(self, module: nn.Module, name: str, trace: Trace | None) -> None:
         def seen(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
             read, written = tensor_read(args, kwargs), tensor_written(output)
-            if read is not None and written is not None and trace in (None, self._running):
+            if read is not None and written is not None and (trace is None or trace is self._running):
                 into = self.outside if trace is None else trace.leaves
                 into.append(Part(module, name, read, written, written))
 
