@@ -60,7 +60,7 @@ def gradient_weighted(
     embedded = model.points["hook_embed"].listening(lambda x, hook: x.detach().requires_grad_(True))
     with torch.enable_grad(), ExitStack() as stack:
         stack.enter_context(embedded)
-        for adapter in model.adapters:
+        for adapter in model.layout.every_adapter:
             stack.enter_context(adapter.recorded_by(forms.append))
         logits = model._run(tokens, mask, None)[0][:, position]
         chosen = targets.weights(target, logits.detach(), model.tokens)

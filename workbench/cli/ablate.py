@@ -142,7 +142,8 @@ def _others(model: HookedModel, named: list[Site]) -> list[Site]:
     found = []
     for layer, adapter in enumerate(model.adapters):
         if part != "heads":
-            if part != "mlp" or f"blocks.{layer}.hook_mlp_out" in model.points:
+            needed = {"mlp": "hook_mlp_out", "mixer": "mixer.hook_out", "layer": "hook_resid_post"}[part]
+            if f"blocks.{layer}.{needed}" in model.points:
                 found.append(Site(layer, part))
             continue
         found += [Site.heads(layer, at, at + size) for at in range(0, adapter.n_heads - size + 1, size)]
