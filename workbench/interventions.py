@@ -101,8 +101,11 @@ class Site:
             raise InputError(f"{self} names an MLP, and layer {self.layer} has none.")
         if self.part == "layer":
             self._check_removable(model)
-        tails = {"mixer": ["mixer.hook_out"], "mlp": ["hook_mlp_out"], "layer": ["mixer.hook_out"]}[self.part]
-        if self.part == "layer" and mlp in model.points:
+        mixers = model.layout.blocks[self.layer].mixers
+        if self.part == "mixer" and not mixers:
+            raise InputError(f"{self} names a mixer, and layer {self.layer} has none.")
+        tails = [f"mixer{i or ''}.hook_out" for i in range(len(mixers))] if self.part != "mlp" else []
+        if self.part != "mixer" and mlp in model.points:
             tails.append("hook_mlp_out")
         return [model.points[f"{block}.{tail}"].name for tail in tails]
 

@@ -165,10 +165,10 @@ def _statistics(
 
 
 def _layers(model: HookedModel, layers: Sequence[int] | None) -> list[int]:
-    """The layers to look at, ascending, each once."""
+    """The layers to look at, ascending, each once; where none are named, those that mix tokens at all."""
     count = len(model.adapters)
     if layers is None:
-        return list(range(count))
+        return [layer for layer, block in enumerate(model.layout.blocks) if block.mixers]
     for layer in layers:
         if not 0 <= layer < count:
             raise InputError(f"There is no layer {layer}; the model has layers 0..{count - 1}.")

@@ -5,6 +5,8 @@ import pytest
 import torch
 from transformers import MambaConfig, MambaForCausalLM
 
+from tests.families.case import build, hooked
+from tests.families.cases import every_case
 from workbench.errors import InputError
 from workbench.model import HookedModel
 from workbench.probes import find_heads, kinds, sites_of, top_heads
@@ -99,3 +101,11 @@ def test_the_top_of_a_table_names_sites_to_ablate() -> None:
             top_heads(table, k, by=by)
     with pytest.raises(InputError, match="no column 'site'"):
         sites_of(table.drop(columns="site"))
+
+
+@pytest.mark.parametrize(("name", "layers"), [("nemotron_h", {1, 2, 4}), ("lfm2", {0, 1, 2}), ("zoo rwkv7", {0, 1})])
+def test_every_layer_that_mixes_tokens_is_looked_at_whatever_its_family(name: str, layers: set[int]) -> None:
+    with hooked(build(every_case()[name])) as model:
+        table = find_heads(model, "previous_token", block=6, batch=2, seeds=(0,))
+    assert set(table.layer) == layers
+    assert table.score.notna().all()

@@ -4,6 +4,8 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, MambaConfig, MambaForCausalLM
 
+from tests.families.case import build, hooked
+from tests.families.cases import every_case
 from workbench.errors import InputError
 from workbench.interventions import Ablate, Reference, Site, as_sites, permutation_in_one_cycle
 from workbench.model import HookedModel
@@ -139,3 +141,17 @@ def test_a_permutation_in_one_cycle_leaves_nothing_in_place_and_differs_by_seed(
         assert steps == 4
         seen.add(tuple(permutation.tolist()))
     assert len(seen) == 6  # (4 - 1)! cycles
+
+
+def test_blocks_without_a_mixer_and_with_two_are_ablated_whole() -> None:
+    cases = every_case()
+    with hooked(build(cases["nemotron_h"])) as model:
+        assert Site.parse("L0").hook_names(model) == ["blocks.0.hook_mlp_out"]
+        with pytest.raises(InputError, match="L0.mixer names a mixer, and layer 0 has none"):
+            Site.parse("L0.mixer").hook_names(model)
+        with pytest.raises(InputError, match="L0H0 names head 0"):
+            Site.parse("L0H0").hook_names(model)
+    with hooked(build(cases["falcon_h1"])) as model:
+        both = ["blocks.1.mixer.hook_out", "blocks.1.mixer1.hook_out"]
+        assert Site.parse("L1.mixer").hook_names(model) == both
+        assert Site.parse("L1").hook_names(model) == [*both, "blocks.1.hook_mlp_out"]
