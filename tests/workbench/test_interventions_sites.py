@@ -147,7 +147,7 @@ def test_blocks_without_a_mixer_and_with_two_are_ablated_whole() -> None:
     cases = every_case()
     with hooked(build(cases["nemotron_h"])) as model:
         assert Site.parse("L0").hook_names(model) == ["blocks.0.hook_mlp_out"]
-        with pytest.raises(InputError, match="L0.mixer names a mixer, and layer 0 has none"):
+        with pytest.raises(InputError, match=r"L0\.mixer names a mixer, and layer 0 has none"):
             Site.parse("L0.mixer").hook_names(model)
         with pytest.raises(InputError, match="L0H0 names head 0"):
             Site.parse("L0H0").hook_names(model)
