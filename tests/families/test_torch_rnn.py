@@ -157,11 +157,8 @@ def test_an_edited_state_reaches_later_gates_as_in_a_loop_of_torchs_cells(kind: 
             hidden = 0.5 - 2 * hidden if t == at else hidden
         expected.append(hidden)
     outs: list[Tensor] = []
-    shown = [
-        (f"blocks.{layer}.mixer.hook_state", edit),
-        (f"blocks.{layer}.mixer.hook_out", lambda y, hook: outs.append(y)),
-    ]
-    model.run_with_hooks(tokens(), fwd_hooks=shown)
+    seen = ("blocks.0.mixer.hook_out", lambda y, hook: outs.append(y))
+    model.run_with_hooks(tokens(), fwd_hooks=[("blocks.0.mixer.hook_state", edit), seen])
     torch.testing.assert_close(outs[0], torch.stack(expected, dim=1).detach(), atol=1e-12, rtol=1e-10)
 
 

@@ -7,11 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from workbench.errors import InputError
+from workbench.model import HookedModel
 from workbench.zoo.config import ZooConfig
 from workbench.zoo.gru import GRU
 from workbench.zoo.leaky_rnn import LeakyRNN
 from workbench.zoo.lstm import LSTM
 from workbench.zoo.mixer import Mixer
+from workbench.zoo.model import ZooModel
 from workbench.zoo.slstm import SLSTM
 
 BATCH, TIME, MODEL, UNITS = 2, 13, 6, 8
@@ -87,3 +89,33 @@ def test_gates_start_open(kind: type[Mixer]) -> None:
 def test_heads_that_do_not_divide_the_units_are_refused() -> None:
     with pytest.raises(InputError, match="3 heads do not divide 8 units"):
         SLSTM(ZooConfig("slstm", d_model=MODEL, mixer_options={"units": 8, "n_heads": 3}), 0)
+
+
+@pytest.mark.parametrize("mixer", ["gru", "lstm"])
+def test_a_state_put_in_from_outside_is_the_one_that_gates_read(mixer: str) -> None:
+    """After it, a GRU goes on as torch's cell does from that state; an LSTM's hidden state stays the last token's."""
+    torch.manual_seed(0)
+    model = HookedModel(
+        ZooModel(ZooConfig(mixer, vocab_size=20, d_model=MODEL, n_layers=1, mixer_options={"units": 5}))
+    )
+    model.wrapped.double()
+    tokens = torch.randint(0, 20, (1, 8))
+    prompt = model.prefill(tokens[:, :5])
+    hidden = prompt.cache.layers[0].get("hidden")
+    new = torch.randn(1, 5, 1, 1).double()
+    records: dict[str, Tensor] = {}
+    names = ["blocks.0.mixer.hook_in", "blocks.0.mixer.hook_head_out"]
+    with model.hooks([(names, lambda x, hook: records.__setitem__(hook.name, x))]):
+        model.prefill(tokens[:, 5:], state=prompt.with_recurrent(0, new))
+    x, out = (records[name][0] for name in names)
+    own = model.wrapped.blocks[0].mixer
+    cell = (nn.GRUCell if mixer == "gru" else nn.LSTMCell)(MODEL, 5).double()
+    with torch.no_grad():
+        for name, other in (("weight_ih", "x_proj.weight"), ("weight_hh", "h_proj.weight")):
+            getattr(cell, name).copy_(own.get_parameter(other))
+        cell.bias_ih.copy_(own.x_proj.bias)
+        cell.bias_hh.copy_(own.h_proj.bias)
+        h, c = (new[0, :, 0, 0] if mixer == "gru" else hidden[0]), new[0, :, 0, 0]
+        for t in range(3):
+            h, c = (cell(x[t], h), c) if mixer == "gru" else cell(x[t], (h, c))
+            torch.testing.assert_close(out[t, :, 0], h, atol=1e-12, rtol=1e-10)

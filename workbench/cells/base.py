@@ -90,12 +90,13 @@ class Gates:
 class Cell(ABC):
     """One recurrent layer: how its gates come from the input and the hidden state before.
 
-    Its memory is ``hidden`` ``[batch, hidden]``, ``cell`` (the state that belongs to the gates) and what `gates` keeps
-    besides. The form's own ``state`` differs from ``cell`` where an edit was made with the gates held fixed.
+    Its memory is ``cell`` (the state that belongs to the gates), ``hidden`` ``[batch, hidden]`` where that is not the
+    state itself, and what `gates` keeps besides. The form's own ``state`` differs from ``cell`` where an edit was made
+    with the gates held fixed.
 
     Attributes:
         stacked: how many gates are stacked in the weights.
-        kept: names of what the gates need in the next call.
+        kept: names of what the gates need in the next call; without ``hidden``, the hidden state is the state.
     """
 
     stacked: ClassVar[int]
@@ -140,8 +141,8 @@ class Cell(ABC):
             _, _, after, final = self._stepped(projected, mask, _kept_in(memory, self.kept), state, None, None, memory)
         else:
             after, final = done
-            memory.set("hidden", after[:, -1])
-            memory.set("cell", final)
+            own = DictMemory({"hidden": after[:, -1], "cell": final})
+            self._keep(own, memory)
         memory.set("state", final)
         return after
 
@@ -174,6 +175,8 @@ class Cell(ABC):
 
     def _start(self, inputs: Inputs, memory: Memory) -> tuple[Float[Tensor, "batch hidden"], State]:
         hidden, state = memory.get("hidden"), memory.get("cell")
+        if "hidden" not in self.kept:
+            hidden = None if state is None else state[..., 0, 0]
         batch = inputs.shape[0]
         return (
             inputs.new_zeros(batch, self.width) if hidden is None else hidden.to(self.dtype),

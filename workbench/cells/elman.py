@@ -23,6 +23,7 @@ class ElmanCell(Cell):
     """
 
     stacked: ClassVar[int] = 1
+    kept: ClassVar[tuple[str, ...]] = ("cell",)
 
     def __init__(
         self,

@@ -15,6 +15,7 @@ class GRUCell(Cell):
     """``n = tanh(W x + b + r (U h + d))``, ``h = z h + (1 - z) n``; gates stacked as r, z, n."""
 
     stacked = 3
+    kept = ("cell",)
 
     def gates(self, projected: Units, hidden: Hidden, mask: Mask | None, memory: Memory) -> Gates:
         weights = self.weights

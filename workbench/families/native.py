@@ -26,6 +26,7 @@ class NativeAdapter(RecurrentAdapter):
         self.family = module.family
         self.operands = module.operands
         self.gated = module.gated
+        self.opened = module.opened
         if module.per_channel_decay:
             self.log_decay_axes = ("batch", "time", "head", "key")
         super().__init__(module, layer)

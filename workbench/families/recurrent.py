@@ -54,6 +54,7 @@ class RecurrentAdapter(MixerAdapter):
         log_decay_axes: axes of ``hook_log_decay``; four where every key dimension decays at its own rate.
         activation_key: the configuration key that names the activation after the convolution.
         log_decay_on_request: whether that hook needs a tensor that is otherwise never built.
+        opened: names in the memory under which an `opening` is put: cells keep the state that their gates read, too.
         backend: the kernel backend of the recurrence, ``"auto"`` unless somebody wants a particular one.
         opening: a state ``[batch, heads, key, value]`` that takes the place of the memory's in the next call, once.
         closing: called with the state after each call.
@@ -65,6 +66,7 @@ class RecurrentAdapter(MixerAdapter):
     log_decay_axes: tuple[str, ...] = ("batch", "time", "head")
     log_decay_on_request: bool = False
     activation_key: str = "hidden_act"
+    opened: tuple[str, ...] = ("state",)
 
     def __init__(self, module: nn.Module, layer: int) -> None:
         super().__init__(module, layer)
@@ -168,7 +170,8 @@ class RecurrentAdapter(MixerAdapter):
         fresh = memory.fresh
         opening, self.opening = self.opening, None
         if opening is not None:
-            memory.set("state", self.to_cache(opening))  # cells read it for their gates
+            for name in self.opened:
+                memory.set(name, self.to_cache(opening))
         inlet = self.read_in(hidden, mask, memory, positions)
         inlet = replace(inlet, form=self._hooked(inlet.form))
         form = inlet.form

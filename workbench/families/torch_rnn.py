@@ -55,6 +55,7 @@ class TorchRNNAdapter(RecurrentAdapter):
     mixer_classes: ClassVar[tuple[str, ...]] = ()
     operands: tuple[str, ...] = ("v", "log_decay", "write")
     log_decay_axes: tuple[str, ...] = ("batch", "time", "head", "key")
+    opened: tuple[str, ...] = ("state", "cell")
 
     def __init__(self, module: nn.Module, layer: int) -> None:
         owner, self.index = (module.owner, module.index) if isinstance(module, RNNLayer) else (module, 0)

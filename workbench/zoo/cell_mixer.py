@@ -25,6 +25,7 @@ class CellMixer(Mixer):
 
     operands = ("v", "log_decay", "write")
     per_channel_decay = True
+    opened = ("state", "cell")
     d_value = 1
 
     def __init__(self, config: ZooConfig, stacked: int, blocks: int | None = None):

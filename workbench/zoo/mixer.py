@@ -27,6 +27,7 @@ class Mixer(nn.Module, ABC):
         per_channel_decay: whether the decay differs between the key dimensions of a head.
         n_heads: heads with a matrix of their own.
         d_value: value channels a head.
+        opened: names in the memory under which a state from outside is put.
         output: name of the output projection.
     """
 
@@ -34,6 +35,7 @@ class Mixer(nn.Module, ABC):
     operands: ClassVar[tuple[str, ...]] = ("q", "k", "v", "log_decay", "write")
     gated: bool = True
     per_channel_decay: ClassVar[bool] = False
+    opened: ClassVar[tuple[str, ...]] = ("state",)
     output: ClassVar[str] = "o_proj"
     n_heads: int
     d_value: int
