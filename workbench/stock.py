@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -43,10 +43,11 @@ class StockCall:
         self._known = set(parameters)
         self.takes_positions = "position_ids" in parameters
         self.cache_name = next((name for name in CACHE_NAMES if name in parameters), None)
-        returned = inspect.signature(module.forward).return_annotation
-        known_output = isinstance(returned, type) and is_dataclass(returned)
-        self._keeps_cache_to_itself = self.cache_name == "past_key_values" and (
-            known_output and not any(field.name in CACHE_NAMES for field in fields(returned))
+        annotation = inspect.signature(module.forward).return_annotation
+        parts = [part for part in (annotation, *get_args(annotation)) if isinstance(part, type)]
+        outputs = [part for part in parts if is_dataclass(part)]
+        self._keeps_cache_to_itself = self.cache_name == "past_key_values" and any(
+            not any(field.name in CACHE_NAMES for field in fields(output)) for output in outputs
         )
         if "input_ids" not in parameters:
             raise LoadError(
