@@ -24,8 +24,9 @@ from rich.progress import Progress  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 import workbench as wb  # noqa: E402
-from tests.families.case import Case, batch_of_tokens, build, hooked, recurrent, stock  # noqa: E402
+from tests.families.case import Case, all_in_float64, batch_of_tokens, build, hooked, recurrent, stock  # noqa: E402
 from tests.families.cases import every_case  # noqa: E402
+from tests.workbench import decoder_cases  # noqa: E402
 from workbench.attention import ImplicitAttention  # noqa: E402
 from workbench.families.recurrent import RecurrentAdapter  # noqa: E402
 from workbench.forms import MixerForm, Toeplitz  # noqa: E402
@@ -106,6 +107,28 @@ def _run(model: nn.Module, case: Case, tokens: Tensor, mask: Tensor | None, situ
     return logits
 
 
+def of_decoder(name: str) -> Iterator[Row]:
+    """The same for a softmax decoder, whose mixer is its core."""
+    tokens, mask, _ = decoder_cases.left_padded()
+    for dtype in BOUND:
+        for situation in ("plain", "padded"):
+            model = decoder_cases.build(name).to(dtype)
+            shown = mask if situation == "padded" else None
+            expected = stock(model, tokens, shown)
+            with hooked(model) as wrapped, all_in_float64(dtype):
+                actual = stock(model, tokens, shown)
+                attention = wrapped.implicit_attention(tokens, 1, attention_mask=shown)
+                adapter = wrapped.adapters[1]
+            facts = (adapter.family, name, type(adapter.module).__name__, describe(attention.form))
+            kind = str(dtype).removeprefix("torch.")
+            seen = torch.ones_like(mask).bool() if shown is None else mask.bool()
+            error = float((actual - expected)[seen].abs().max() / expected[seen].abs().max())
+            yield Row(*facts, "logits", situation, kind, error, LOGITS.get(dtype, 1e-9))
+            error = attention.check(full=True)
+            for scope in ("core", "mixer"):
+                yield Row(*facts, scope, situation, kind, error, BOUND[dtype])
+
+
 def of_member(name: str) -> Iterator[Row]:
     """Both scopes of every layer of a shipped member on held-out lengths, the worst layer of each."""
     model = wb.load(f"zoo:{name}")
@@ -148,11 +171,12 @@ def tables(rows: list[Row]) -> str:
         "# How exact every family is",
         "",
         f"Made by `make exactness` with torch {torch.__version__}, transformers {_transformers()}, "
-        f"{platform.machine()}. Errors are relative, in the maximum norm: `A v + constant`, entries of the matrix "
-        "from closed forms, against the layer's output from its recurrence run step by step, for the two scopes (`ImplicitAttention.check`, every row of every unit), hooked against stock logits "
-        "for the last two columns. Bounds: 1e-10 in float64 and 1e-5 in float32 for the scopes; 1e-4 in float32 and "
-        "1e-9 in float64 for the logits (1e-6 where the stock class computes in float32 inside). Small random models "
-        "with every parameter moved away from its initial value; the shipped zoo at 160 tokens, worst layer.",
+        f"{platform.machine()}. Errors are relative, in the maximum norm. For the scopes: `A v + constant`, every "
+        "entry of the matrix from its closed form, against the layer's output from its recurrence run step by step (for "
+        "softmax, from the model's own attention). For the logits: hooked against stock. Bounds: 1e-10 in float64 and "
+        "1e-5 in float32 for the scopes; 1e-4 in float32 and 1e-9 in float64 for the logits (1e-6 where stock "
+        "computes in float32 inside). Small random models with every parameter moved from its initial value, left "
+        "padding and a cache before it where the stock class knows them; the shipped zoo at 160 tokens, worst layer.",
         "",
         *summary(rows),
         "",
@@ -187,26 +211,22 @@ def summary(rows: list[Row]) -> list[str]:
 
 
 def families(rows: list[Row]) -> list[str]:
-    """The README's table: one line a family."""
+    """The README's table: one line a family, the worst error of all its models and situations."""
+    columns = [(q, d) for q in ("core", "mixer", "logits") for d in ("float64", "float32")]
     lines = [
-        "| family | mixers | form | core | mixer | tested models |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| family | mixers | form | matrices a layer | " + " | ".join(f"{q}, {d}" for q, d in columns) + " |",
+        "| --- " * (4 + len(columns)) + "|",
     ]
     for family in sorted({row.family for row in rows}):
         mine = [row for row in rows if row.family == family]
-
-        def listed(of: Callable[[Row], str], mine: list[Row] = mine) -> str:
-            return ", ".join(dict.fromkeys(of(row) for row in mine))
-
-        worst = {
-            scope: max(row.error for row in mine if (row.quantity, row.dtype) == (scope, "float64"))
-            for scope in ("core", "mixer")
-        }
-        forms = listed(lambda row: row.form.split(",")[0])
-        lines.append(
-            f"| {family} | {listed(lambda row: f'`{row.mixer}`')} | {forms} | {worst['core']:.0e} | "
-            f"{worst['mixer']:.0e} | {listed(lambda row: row.model)} |"
-        )
+        mixers = ", ".join(f"`{mixer}`" for mixer in dict.fromkeys(row.mixer for row in mine))
+        forms = ", ".join(dict.fromkeys(row.form.split(",")[0] for row in mine))
+        unit = "one a channel" if all(row.form.endswith("V 1") or "lags" in row.form for row in mine) else "one a head"
+        cells = []
+        for quantity, dtype in columns:
+            errors = [row.error for row in mine if (row.quantity, row.dtype) == (quantity, dtype)]
+            cells.append(f"{max(errors):.0e}" if errors else "")
+        lines.append(f"| {family} | {mixers} | {forms} | {unit} | " + " | ".join(cells) + " |")
     return lines
 
 
@@ -225,6 +245,8 @@ def main() -> None:
     work: list[tuple[str, Callable[[], Iterator[Row]]]] = []
     for name, case in every_case().items():
         work.append((name, lambda name=name, case=case: of_case(name, case)))  # type: ignore[misc]
+    for name in decoder_cases.TRANSFORMERS:
+        work.append((name, lambda name=name: of_decoder(name)))  # type: ignore[misc]
     for name in available():
         work.append((f"zoo:{name}", lambda name=name: of_member(name)))  # type: ignore[misc]
     if arguments.names:
