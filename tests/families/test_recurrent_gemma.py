@@ -87,6 +87,23 @@ def test_a_text_does_not_continue_the_one_before() -> None:
     torch.testing.assert_close(again, fresh, atol=0, rtol=0)
 
 
+def test_a_row_can_begin_a_text_while_another_goes_on() -> None:
+    model: Any = build(CASE, torch.float64)
+    with hooked(model) as wrapped:
+        outputs: list[Tensor] = []
+        point = recurrent(wrapped, CASE).points["hook_head_out"]
+        with point.listening(lambda out, hook: outputs.append(out.clone())), torch.no_grad():
+            adapter: Any = recurrent(wrapped, CASE)
+            x = torch.randn(2, 7, 12, dtype=torch.float64)
+            adapter.forward(x, torch.arange(7)[None])
+            adapter.forward(x[:, :1], torch.tensor([[0], [0]]))
+            adapter.forward(x, torch.arange(7)[None])
+            adapter.forward(x[:, :1], torch.tensor([[7], [0]]))
+    _, begun, _, mixed = outputs
+    torch.testing.assert_close(mixed[1], begun[1], atol=0, rtol=0)
+    assert (mixed[0] - begun[0]).abs().max() > 1e-3
+
+
 def test_wrapping_a_model_leaves_its_states_alone() -> None:
     model: Any = build(CASE)
     stock(model, batch_of_tokens()[0], keep=True)

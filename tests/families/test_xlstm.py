@@ -58,7 +58,7 @@ def test_stocks_chunks_and_stocks_steps_are_one_recurrence_and_both_are_ours() -
 
 
 def test_a_prompt_that_stock_cuts_up_goes_on_from_its_cache() -> None:
-    model = build(replace(CASE, build=_xlstm(max_inference_chunksize=7)), torch.float64)
+    model = with_gates(build(replace(CASE, build=_xlstm(max_inference_chunksize=7)), torch.float64), 3.0, 2.0)
     tokens, _ = batch_of_tokens()
     expected, _ = stock(model, tokens, keep=True)
     with hooked(model):

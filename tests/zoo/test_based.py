@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from tests.zoo.random_mixer import TIME, WIDTH, build, tokens, weights
+from workbench import kernels
 from workbench.errors import InputError
+from workbench.memory import NoMemory
 from workbench.zoo.based import taylor_features
 
 
@@ -28,6 +30,14 @@ def test_based_is_a_weighted_average_of_the_values_so_far() -> None:
             weight = 1 + score + score**2 / 2
             expected[t, of_value] = (weight[:, None] * v[: t + 1, of_value]).sum(0) / weight.sum()
     torch.testing.assert_close(mixer(x[None])[0], expected @ given["o_proj.weight"].T, atol=1e-10, rtol=1e-10)
+
+
+@torch.no_grad()
+def test_nobody_reads_a_pad() -> None:
+    mask = torch.tensor([[0.0] * 2 + [1.0] * 5])[..., None].double()
+    dense = kernels.dense(build("based", n_heads=2, feature_dim=3).read_in(tokens()[None, :7], mask, NoMemory()).form)
+    assert dense[..., :2].abs().max() == 0.0
+    assert dense[..., 2:, 2].abs().max() > 0.0
 
 
 def test_gradients_are_those_of_finite_differences() -> None:

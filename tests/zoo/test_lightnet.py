@@ -5,6 +5,7 @@ import torch
 
 from tests.zoo.random_mixer import EPS, TIME, WIDTH, build, tokens, weights
 from tests.zoo.recurrences import rms_normed, silu
+from workbench import kernels
 from workbench.errors import InputError
 from workbench.forms import DiagonalDecay
 from workbench.memory import NoMemory
@@ -36,6 +37,14 @@ def test_what_is_written_and_what_is_kept_add_up_to_one() -> None:
     kept = form.log_decay.exp()
     torch.testing.assert_close((form.k + kept)[:, 1:], torch.ones_like(kept[:, 1:]), atol=1e-12, rtol=1e-12)
     assert torch.equal(form.k[:, 0], torch.ones_like(form.k[:, 0]))
+
+
+@torch.no_grad()
+def test_nobody_reads_a_pad() -> None:
+    mask = torch.tensor([[0.0] * 2 + [1.0] * 5])[..., None].double()
+    dense = kernels.dense(build("lightnet", n_heads=2, gate_rank=3).read_in(tokens()[None, :7], mask, NoMemory()).form)
+    assert dense[..., :2].abs().max() == 0.0
+    assert dense[..., 2:, 2].abs().max() > 0.0
 
 
 def test_gradients_are_those_of_finite_differences() -> None:

@@ -6,8 +6,9 @@ from torch import Tensor
 
 from tests.zoo.random_mixer import EPS, WIDTH, build, tokens, weights
 from tests.zoo.recurrences import rms_normed, sigmoid, silu, softplus
+from workbench import kernels
 from workbench.errors import InputError
-from workbench.memory import DictMemory
+from workbench.memory import DictMemory, NoMemory
 from workbench.zoo.cache import LayerCache
 
 HEADS, KEY, VALUE = 2, 3, 6
@@ -67,6 +68,14 @@ def test_a_memory_that_is_not_picked_stays_as_it_is() -> None:
     picked = read.view(3, HEADS)[:, 0] > 0
     assert picked.sum() == 1
     assert torch.equal(changed > 0, picked)
+
+
+@torch.no_grad()
+def test_nobody_reads_a_pad() -> None:
+    mask = torch.tensor([[0.0] * 2 + [1.0] * 5])[..., None].double()
+    dense = kernels.dense(build("mom", memories=3).read_in(tokens()[None, :7], mask, NoMemory()).form)
+    assert dense[..., :2].abs().max() == 0.0
+    assert dense[..., 2:, 2].abs().max() > 0.0
 
 
 def test_gradients_are_those_of_finite_differences() -> None:

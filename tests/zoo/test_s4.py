@@ -53,9 +53,10 @@ def test_s4_is_the_system_run_step_by_step(kind: str) -> None:
     torch.testing.assert_close(mixer(x[None])[0], expected, atol=1e-9, rtol=1e-9)
 
 
+@pytest.mark.parametrize("kind", ["s4", "s4d"])
 @torch.no_grad()
-def test_what_lies_further_back_than_the_filter_is_not_seen() -> None:
-    mixer, x = build("s4", state_size=4, lags=9), tokens()
+def test_what_lies_further_back_than_the_filter_is_not_seen(kind: str) -> None:
+    mixer, x = build("s4", kind=kind, state_size=4, lags=9), tokens()
     changed = x.clone()
     changed[20] += 1.0
     difference = (mixer(changed[None]) - mixer(x[None]))[0].abs().amax(-1)
@@ -95,8 +96,9 @@ def test_gradients_are_those_of_finite_differences(kind: str) -> None:
     assert torch.autograd.gradcheck(run, (x, *moved))
 
 
-def test_a_model_starts_finite_and_remembers() -> None:
-    mixer = registry.mixer("s4")(ZooConfig("s4", d_model=WIDTH), 0)
+@pytest.mark.parametrize("kind", ["s4", "s4d"])
+def test_a_model_starts_finite_and_remembers(kind: str) -> None:
+    mixer = registry.mixer("s4")(ZooConfig("s4", d_model=WIDTH, mixer_options={"kind": kind}), 0)
     kernel = mixer.kernel()
     assert kernel.shape == (WIDTH, 256)
     assert kernel.isfinite().all()

@@ -33,6 +33,7 @@ class MoM(Mixer):
 
     (section 3 of the paper). Keys and values are each memory's own, the query is common. A shared memory that
     takes every token, with weight 1, is one more. A norm a head over the sum and a SiLU gate follow.
+    The authors' code also runs a short convolution over each memory's own tokens, which this mixer leaves out.
 
     The matrix of a sum over memories with values of their own is one a memory: a head of this mixer is a head of one
     memory, memories outermost, and their outputs are added before the output projection. `write` is 0 and the decay 1
