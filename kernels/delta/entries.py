@@ -51,7 +51,7 @@ def _pairs(
                 values = values.index_copy(2, moving, found)
                 looking = torch.where(late[:, None, :, None], looking @ across.transition[:, :, index], looking)
                 carried = carried.index_copy(2, moving, looking)
-    return values.masked_fill((key > query)[:, None], 0)
+    return values
 
 
 def rows(form: Delta, query: Int[Tensor, "#batch queries"]) -> Float[Tensor, "batch heads queries source"]:
