@@ -70,6 +70,19 @@ class _Recurrent:
 
     v: Tensor
 
+    def __post_init__(self) -> None:
+        """Refuse operands that lie on different devices.
+
+        Raises:
+            ValueError: names two of them.
+        """
+        for name, operand in vars(self).items():
+            if isinstance(operand, Tensor) and operand.device != self.v.device:
+                raise ValueError(
+                    f"the operands of a form have to be on one device: v is on {self.v.device}, {name} on "
+                    f"{operand.device}"
+                )
+
     @property
     def heads(self) -> int:
         """Number of heads."""

@@ -24,6 +24,7 @@ from workbench.generation import generate
 from workbench.hooks import HookFunction, HookPoint, HookPoints, NamesFilter
 from workbench.instrument import Instrument
 from workbench.loss import next_token_loss
+from workbench.placement import check_placement
 from workbench.stock import StockCall, StockOutput, leaving_no_trace, positions
 from workbench.stopping import Stopped, stopping
 from workbench.tokens import Tokens, as_integers, check_choice
@@ -59,13 +60,15 @@ class HookedModel(nn.Module):
 
         Raises:
             UnsupportedFamilyError: no adapter serves its mixers.
-            LoadError: it is hooked already, or it is no language model.
+            LoadError: it is hooked already, it is no language model, or its parameters lie on several devices that
+                nobody moves tensors between, or mix float64 with other dtypes.
         """
         super().__init__()
         if module in _hooked:
             raise LoadError(
                 f"This {type(module).__name__} is hooked already; use its HookedModel or unwrap that first."
             )
+        check_placement(module)
         module.eval()
         self.wrapped = module
         self._call = StockCall(module)

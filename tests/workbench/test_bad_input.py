@@ -17,7 +17,9 @@ import workbench as wb
 from tests.workbench.decoder_cases import _opt, batch, build, eager
 from tests.workbench.test_loading import one_sentence, saved, small_gguf, tokenizer
 from workbench.errors import InputError, LoadError, UnsupportedFamilyError, WorkbenchError
+from workbench.forms import ScalarDecay
 from workbench.interventions import Ablate, Reference
+from workbench.model import HookedModel
 
 __all__ = ["saved"]  # a fixture, used by name
 TOKENS = batch(1, 5)
@@ -226,3 +228,22 @@ def test_a_recurrent_zoo_shape_has_no_limit_and_no_error() -> None:
     model = wb.load(build("zoo attention"))
     assert model.cfg.n_ctx is None and isinstance(model(TOKENS), torch.Tensor)
     assert issubclass(InputError, WorkbenchError)
+
+
+def test_parameters_on_several_devices_or_in_float64_and_float32_are_refused_by_name() -> None:
+    module = build("zoo attention")
+    module.blocks[1].mlp.up_proj.double()  # type: ignore[index, union-attr]
+    with pytest.raises(LoadError, match=r"embed.weight is float32, blocks.1.mlp.up_proj.weight is float64") as refusal:
+        HookedModel(module)
+    one_sentence(refusal)
+    module = build("zoo attention")
+    module.blocks[1].mlp.up_proj.to("meta")  # type: ignore[index, union-attr]
+    with pytest.raises(LoadError, match=r"embed.weight on cpu, blocks.1.mlp.up_proj.weight on meta") as refusal:
+        HookedModel(module)
+    one_sentence(refusal)
+
+
+def test_operands_of_a_form_on_several_devices_are_refused_by_name() -> None:
+    x = torch.zeros(1, 2, 1, 3)
+    with pytest.raises(ValueError, match="v is on cpu, log_decay on meta"):
+        ScalarDecay(x, x, x, torch.zeros(1, 2, 1, device="meta"))
