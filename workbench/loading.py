@@ -18,6 +18,7 @@ from workbench.checkpoints import check_directory, check_gguf, has_tokenizer
 from workbench.errors import InputError, LoadError, UnsupportedFamilyError
 from workbench.families.layouts import token_embedding
 from workbench.fidelity import check_fidelity, stock_run
+from workbench.interop import transformer_lens
 from workbench.model import HookedModel
 from workbench.zoo import published
 
@@ -36,7 +37,8 @@ def load(
 
     Args:
         source: a hub id (``"gpt2"``), a local directory, a ``.gguf`` file, ``"zoo:NAME"``, or a module in memory (which
-            is wrapped in place, with no network access).
+            is wrapped in place, with no network access). A HookedTransformer or TransformerBridge of TransformerLens
+            is such a module: its weights are hooked in a plain decoder, and it stays usable.
         tokenizer: a transformers tokenizer to use instead of the source's own; a module in memory has none.
         dtype: of the weights; None keeps the checkpoint's (float32 for GGUF).
         device: where the weights go; None means the CPU, or where a module in memory is.
@@ -58,7 +60,9 @@ def load(
         raise InputError(f"A revision belongs to a hub id; {name} has none.")
     if isinstance(source, HookedModel):
         raise LoadError("This is a HookedModel already; use it as it is.")
-    if isinstance(source, nn.Module):
+    if transformer_lens.is_model(source):
+        module, found = transformer_lens.unwrapped(source, check)
+    elif isinstance(source, nn.Module):
         module, found = source, None
     elif name.startswith("zoo:"):
         module, found = _from_zoo(name.removeprefix("zoo:"))
