@@ -16,8 +16,8 @@ step at a time (`Inlet.stepwise`): every edit, of a state or an operand, then re
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields, replace
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -56,8 +56,12 @@ class Weights:
 
     def to(self, dtype: torch.dtype) -> Weights:
         """The same in another dtype."""
-        parts = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Weights(**{name: None if part is None else part.to(dtype) for name, part in parts.items()})
+
+        def cast(part: Tensor | None) -> Tensor | None:
+            return None if part is None else part.to(dtype)
+
+        optional = (cast(part) for part in (self.input_bias, self.recurrent_bias, self.projection))
+        return Weights(self.input.to(dtype), self.recurrent.to(dtype), *optional)
 
     def flat(self) -> list[Tensor]:
         """In the order in which torch's fused recurrences take them."""
@@ -226,7 +230,8 @@ class Cell(ABC):
             state = decay * state + write * v
             state = state if on_state is None else on_state(t, state)
             z = state.squeeze(-1).transpose(1, 2)
-            z = z[..., None] if step.form.read is None else z[..., None] * step.form.read[..., None]
+            read_factor = _form(step).read
+            z = z[..., None] if read_factor is None else z[..., None] * read_factor[..., None]
             written = mixing.outputs(z, step.form.v, step.gate, self.outlet(z)).flatten(2)
             new = self.hand_on(written)[:, 0]
             hidden = new if seen is None else torch.where(seen[:, 0] > 0, new, hidden)
@@ -249,9 +254,14 @@ def _kept_in(memory: Memory, names: tuple[str, ...]) -> dict[str, Tensor]:
     return {name: value for name in names if (value := memory.get(name)) is not None}
 
 
+def _form(inlet: Inlet) -> DiagonalDecay:
+    assert isinstance(inlet.form, DiagonalDecay)  # the form that `_inlet` builds
+    return inlet.form
+
+
 def _moves(inlet: Inlet) -> tuple[Units, Units, Units]:
-    form = inlet.form
-    assert isinstance(form, DiagonalDecay) and form.write is not None
+    form = _form(inlet)
+    assert form.write is not None
     return form.log_decay[..., 0].exp(), form.write, form.v[..., 0]
 
 
@@ -259,12 +269,12 @@ OPERANDS = ("v", "log_decay", "write", "read")
 
 
 def _edited(step: Inlet, computed: Inlet, hooked: Inlet, now: slice) -> Inlet:
-    changes = {}
+    changes: dict[str, Any] = {}
     for name in OPERANDS:
         plain, edited, own = (getattr(inlet.form, name) for inlet in (computed, hooked, step))
         if own is not None and edited is not plain:
             changes[name] = torch.where(edited[:, now] == plain[:, now], own, edited[:, now])
-    return replace(step, form=replace(step.form, **changes))
+    return replace(step, form=replace(_form(step), **changes))
 
 
 def _joined(inlets: list[Inlet]) -> Inlet:
@@ -274,8 +284,10 @@ def _joined(inlets: list[Inlet]) -> Inlet:
         present = [part for part in parts if part is not None]
         return torch.cat(present, dim=1) if present else None
 
-    names = ("q", "k", *OPERANDS)
-    form = replace(inlets[0].form, **{name: joined([getattr(inlet.form, name) for inlet in inlets]) for name in names})
+    parts: dict[str, Any] = {
+        name: joined([getattr(inlet.form, name) for inlet in inlets]) for name in ("q", "k", *OPERANDS)
+    }
+    form = replace(_form(inlets[0]), **parts)
     paths = [inlet.path for inlet in inlets if inlet.path is not None]
     path = ValuePath(
         torch.cat([path.inputs for path in paths], dim=1),

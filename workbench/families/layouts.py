@@ -97,7 +97,7 @@ def _in_call_order(
 ) -> tuple[list[nn.Module], list[Trace]]:
     """The stacks that the model calls, in order, and their traces."""
     traces = dict(zip(stacks, watched.traces, strict=True))
-    order = list(dict.fromkeys(part.module for part in watched.outside if part.module in stacks))
+    order: list[nn.Module] = list(dict.fromkeys(part.module for part in watched.outside if part.module in stacks))
     if not order:
         raise UnsupportedFamilyError(
             f"{type(model).__name__} is not supported: it calls its {type(stacks[0]).__name__} not at all, or with "

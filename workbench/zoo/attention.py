@@ -125,13 +125,13 @@ def _mask(
     device: torch.device,
     window: int | None = None,
 ) -> Bool[Tensor, "#batch 1 time source"] | None:
-    whole = window is None or sources <= window
-    if attention_mask is None and time == sources and whole:
+    window = None if window is None or sources <= window else window
+    if attention_mask is None and time == sources and window is None:
         return None
     destination = torch.arange(sources - time, sources, device=device)[:, None]
     source = torch.arange(sources, device=device)
     allowed = (source <= destination)[None, None]
-    if not whole:
+    if window is not None:
         allowed = allowed & (source > destination - window)
     if attention_mask is None:
         return allowed

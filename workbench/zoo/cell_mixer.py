@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -23,7 +24,7 @@ class CellMixer(Mixer):
     Options: ``units`` (``2 d_model``).
     """
 
-    operands = ("v", "log_decay", "write")
+    operands: ClassVar[tuple[str, ...]] = ("v", "log_decay", "write")
     per_channel_decay = True
     opened = ("state", "cell")
     d_value = 1
