@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
 
 class Memory(ABC):
@@ -80,7 +81,7 @@ class TransformersMemory(Memory):
         self._cache = cache
         self._layer = layer
         # Read before `extend`, which marks the layer as having a past whether or not a state was ever stored.
-        self._state: Tensor | None = cache.get_recurrent_state(layer)
+        self._state = kept(cache, layer, "recurrent_states")
 
     def get(self, name: str) -> Tensor | None:
         if name != "state":
@@ -95,6 +96,25 @@ class TransformersMemory(Memory):
     def extend(
         self, inputs: Float[Tensor, "batch time channels"], taps: int, name: str = "conv"
     ) -> Float[Tensor, "batch past channels"]:
-        full = self._cache.update_conv_state(inputs.transpose(1, 2), self._layer, conv_kernel_size=taps)
+        columns = inputs.transpose(1, 2)
+        if isinstance(self._cache.layers[self._layer].conv_states, dict):
+            full = self._cache.update_conv_state(columns, self._layer, conv_kernel_size=taps)
+        else:  # transformers 5.9: the cache is given all that it is to keep, and returns only that
+            before = kept(self._cache, self._layer, "conv_states")
+            full = columns if before is None else torch.cat([before, columns], dim=-1)
+            self._cache.update_conv_state(F.pad(full, (taps - full.shape[-1], 0)), self._layer)
         past: Tensor = full[..., : full.shape[-1] - inputs.shape[1]]
         return past[..., max(0, past.shape[-1] - (taps - 1)) :].transpose(1, 2)
+
+
+def kept(cache: Any, layer: int, what: str) -> Tensor | None:
+    """What a layer of a ``transformers`` cache keeps as ``conv_states`` or ``recurrent_states``; None before a call.
+
+    Read from the layer itself, which was there before the cache's own methods for it.
+    """
+    holder = cache.layers[layer]
+    seen, states = holder.has_previous_state, getattr(holder, what)
+    if isinstance(states, dict):  # several a layer, of which mixers use the first
+        seen, states = seen[0], states[0]
+    found: Tensor | None = states if seen else None
+    return found

@@ -20,7 +20,7 @@ from workbench import mixing
 from workbench.families.base import register
 from workbench.families.recurrent import RecurrentAdapter
 from workbench.forms import Toeplitz
-from workbench.memory import Memory, NoMemory, TransformersMemory
+from workbench.memory import Memory, NoMemory, TransformersMemory, kept
 from workbench.mixing import Inlet, Outlet, ValuePath, Values
 
 
@@ -92,13 +92,14 @@ class _Register(TransformersMemory):
     def __init__(self, cache: Any, layer: int, taps: int) -> None:
         super().__init__(cache, layer)
         self._past = taps - 1
-        kept = cache.get_conv_state(layer)
-        if kept is not None:
-            latest = kept.flip(-1)[..., : self._past]
+        stored = kept(cache, layer, "conv_states")
+        if stored is not None:
+            latest = stored.flip(-1)[..., : self._past]
             self._state = F.pad(latest, (0, self._past - latest.shape[-1]))[..., None]
 
     def set(self, name: str, value: Float[Tensor, "batch heads past 1"]) -> None:
         """Leave the register, which differs from the inputs that `extend` kept where somebody edited a state."""
-        kept = self._cache.get_conv_state(self._layer)
-        oldest = max(0, self._past - kept.shape[-1])
-        kept[..., kept.shape[-1] - self._past + oldest :].copy_(value[..., 0].flip(-1)[..., oldest:])
+        stored = kept(self._cache, self._layer, "conv_states")
+        assert stored is not None  # `extend` came before
+        oldest = max(0, self._past - stored.shape[-1])
+        stored[..., stored.shape[-1] - self._past + oldest :].copy_(value[..., 0].flip(-1)[..., oldest:])
