@@ -125,13 +125,13 @@ class _Replacement:
 
     def _at_reader(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         read = tensor_read(args, kwargs)
-        if self._thread != threading.get_ident() or not self._writing or not self._is_total(read):
+        if read is None or self._thread != threading.get_ident() or not self._writing or not self._is_total(read):
             return None
         self._found = True
         return with_read(args, kwargs, self._edited.reshape(read.shape))
 
-    def _is_total(self, read: Any) -> bool:
-        if not isinstance(read, Tensor) or read.numel() != self._total.numel() or read.dtype != self._total.dtype:
+    def _is_total(self, read: Tensor) -> bool:
+        if read.numel() != self._total.numel() or read.dtype != self._total.dtype:
             return False
         if read.data_ptr() == self._mixed.data_ptr():  # a dropout before the sum, whose numbers may be NaN alike
             return False

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -127,7 +127,12 @@ class NoMixer(MixerAdapter):
     def install(self) -> Callable[[], None]:
         return lambda: None
 
-    def recorded_by(self, recorder: Callable[[MixerForm], None]) -> AbstractContextManager[None]:
+    @contextmanager
+    def recorded_by(self, recorder: Callable[[MixerForm], None]) -> Iterator[None]:
+        self._refuse()
+        yield
+
+    def _refuse(self) -> None:
         raise InputError(
             f"Layer {self.layer} ({type(self.module).__name__}) has no token mixer: no token reads another one there."
         )

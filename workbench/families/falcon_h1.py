@@ -24,8 +24,8 @@ class FalconH1Adapter(Mamba2Adapter):
     mixer_classes: ClassVar[tuple[str, ...]] = ("FalconH1Mixer",)
 
     def __init__(self, module: nn.Module, layer: int) -> None:
-        norm: Any = module.get_submodule("norm")
-        self._normed = not isinstance(norm, nn.Identity)
+        norm: Any = getattr(module, "norm", None)
+        self._normed = norm is not None and not isinstance(norm, nn.Identity)
         self._norm_first = self._normed and bool(norm.norm_before_gate)
         super().__init__(module, layer)
 

@@ -10,7 +10,7 @@ attention that factor is held fixed like the gate.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -45,8 +45,11 @@ class Mamba2Adapter(RecurrentAdapter):
         self._groups = int(getattr(module, "n_groups", 1))
         low, high = getattr(module, "time_step_limit", (0.0, float("inf")))
         self._limits = (float(low), float(high))
-        norm = module.get_submodule("norm")
+        norm: Any = getattr(module, "norm", None)  # Falcon-H1 may have none
         self._epsilon = float(getattr(norm, "variance_epsilon", getattr(norm, "eps", 1e-6)))
+        # Older versions of transformers normalise over all channels where newer ones do so within groups.
+        size = getattr(norm, "group_size", None)
+        self._norm_groups = int(getattr(norm, "n_groups", 1)) if size is None else self._inner // int(size)
 
     @property
     def n_heads(self) -> int:
@@ -107,7 +110,7 @@ class Mamba2Adapter(RecurrentAdapter):
 
     def norm_scale(self, y: Values) -> Values:
         """What the norm multiplies `y` with: its weight over the root mean square of each group of channels."""
-        grouped = y.flatten(2).unflatten(-1, (self._groups, -1))
+        grouped = y.flatten(2).unflatten(-1, (self._norm_groups, -1))
         inverse = mixing.inverse_rms(grouped, self._epsilon).expand_as(grouped).flatten(2)
         return self.heads(inverse * self.submodule("norm").get_parameter("weight").to(y.dtype))
 

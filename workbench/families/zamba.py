@@ -61,7 +61,8 @@ class ZambaAdapter(MambaAdapter):
         return Outlet(skip=self.parameter("D").to(z.dtype).flatten()[None, None, :, None])
 
     def to_cache(self, state: Float[Tensor, "batch heads key value"]) -> Float[Tensor, "batch group channel key"]:
-        return state[..., 0].unflatten(1, self.parameter("A_log").shape[:2])
+        kept: Tensor = state[..., 0].unflatten(1, self.parameter("A_log").shape[:2])
+        return kept
 
     def from_cache(self, state: Float[Tensor, "batch group channel key"]) -> Float[Tensor, "batch heads key value"]:
         return state.flatten(1, 2)[..., None]
