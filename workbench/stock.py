@@ -73,7 +73,8 @@ class StockCall:
         if cache is None and use_cache and self._keeps_cache_to_itself:
             from transformers import DynamicCache
 
-            cache = DynamicCache(config=self.module.config)
+            config: Any = self.module.config
+            cache = DynamicCache(config=config)
         if cache is not None and self.cache_name is not None:
             arguments[self.cache_name] = cache
         out = self.module(**{name: value for name, value in arguments.items() if name in self._known})
@@ -116,4 +117,5 @@ def following_positions(cache: Any, tokens: Int[Tensor, "batch time"]) -> Int[Te
     layers = [layer for layer in getattr(cache, "layers", ()) if hasattr(layer, "get_seq_length")]
     if not layers:
         return None
-    return (torch.arange(tokens.shape[1], device=tokens.device) + layers[0].get_seq_length()).expand(tokens.shape)
+    seen = int(layers[0].get_seq_length())
+    return (torch.arange(tokens.shape[1], device=tokens.device) + seen).expand(tokens.shape)

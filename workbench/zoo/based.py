@@ -48,7 +48,7 @@ class Based(Mixer):
 
     family = "based"
     operands: ClassVar[tuple[str, ...]] = ("q", "k", "v", "read")
-    gated: ClassVar[bool] = False
+    gated = False
     defaults: ClassVar[dict[str, Any]] = {"n_heads": 4, "feature_dim": 16, "eps": 1e-12}
 
     def __init__(self, config: ZooConfig, layer: int) -> None:

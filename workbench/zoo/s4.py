@@ -43,7 +43,7 @@ class S4(Mixer):
 
     family = "s4"
     operands: ClassVar[tuple[str, ...]] = ("v",)
-    gated: ClassVar[bool] = False
+    gated = False
     d_value = 1
     defaults: ClassVar[dict[str, Any]] = {
         "kind": LOW_RANK,
