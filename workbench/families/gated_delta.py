@@ -202,3 +202,45 @@ class OlmoHybridAdapter(GatedDeltaNetAdapter):
 
     def writing_strength(self, raw: Float[Tensor, "batch time heads"]) -> Float[Tensor, "batch time heads"]:
         return raw.sigmoid() * (2.0 if self.module.allow_neg_eigval else 1.0)
+
+    def short_convolution(
+        self,
+        inputs: Float[Tensor, "batch time channels"],
+        mask: Float[Tensor, "batch time 1"] | None,
+        memory: Memory,
+        conv: str = "conv1d",
+    ) -> mixing.ShortConvolution:
+        if hasattr(self.module, conv):
+            return super().short_convolution(inputs, mask, memory, conv)
+        weight = torch.cat([self.parameter(f"{part}_{conv}.weight")[:, 0] for part in "qkv"])  # transformers 5.9
+        return mixing.short_convolution(inputs, weight, None, self._activation, mask, memory)
+
+    def memory(self, cache_params: Any, cache: Any) -> Memory:
+        if hasattr(cache_params, "conv_states_q"):
+            return _SeparateConvolutions(cache_params, self.module)
+        return super().memory(cache_params, cache)
+
+
+class _SeparateConvolutions(Memory):
+    """A layer of the cache that OLMo-Hybrid has in transformers 5.9: the last inputs of three convolutions, a state."""
+
+    def __init__(self, cache: Any, module: Any) -> None:
+        self._layer = int(module.layer_idx)
+        self._state: list[Tensor | None] = cache.recurrent_states
+        self._inputs: list[list[Tensor | None]] = [getattr(cache, f"conv_states_{part}") for part in "qkv"]
+        self._sizes = [module.key_dim, module.key_dim, module.value_dim]
+        self._past = int(module.conv_kernel_size) - 1
+
+    def get(self, name: str) -> Tensor | None:
+        if name == "state":
+            return self._state[self._layer]
+        parts = [part for kept in self._inputs if (part := kept[self._layer]) is not None]
+        return torch.cat(parts, dim=1).transpose(1, 2) if parts else None
+
+    def set(self, name: str, value: Tensor) -> None:
+        if name == "state":
+            self._state[self._layer] = value
+            return
+        columns = F.pad(value.transpose(1, 2), (self._past - value.shape[1], 0))
+        for kept, part in zip(self._inputs, columns.split(self._sizes, dim=1), strict=True):
+            kept[self._layer] = part
