@@ -17,10 +17,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types pytest inputs bench format clean
+.PHONY: help demo test lint types pytest test-matrix exactness inputs bench format clean
 
 help: ## list these targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
 
 demo: $(READY) ## a first look: trained models, their heads, one picture each
 	$(BIN)/workbench demo
@@ -40,8 +40,16 @@ types: $(READY) ## mypy, strict, on the package as it installs
 
 # pytest itself rather than python -m pytest, which would put the root on the import path: transformers takes a top-level
 # folder called kernels for the package of that name.
+# One thread a worker: the models are small, and threads beyond the cores make them slower.
 pytest: $(READY) inputs ## the tests alone; ARGS="-k induction -x" narrows them
-	$(BIN)/pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 $(ARGS)
+
+# Outside `make test`: it makes an environment for each older version, which takes minutes, and so do the tests.
+test-matrix: $(READY) ## the adapters' tests against transformers 5.9, 5.15 and the pinned one; ARGS="-k mamba" narrows
+	$(BIN)/python -m tests.matrix $(ARGS)
+
+exactness: $(READY) ## every family's error in every situation: docs/exactness.md and the README's table
+	$(BIN)/python -m tests.families.exactness $(ARGS)
 
 inputs: $(READY) ## fetch the real model that some tests use, where it can be had
 	$(BIN)/python -m tests.real_inputs
@@ -54,7 +62,7 @@ format: $(READY) ## let ruff repair what it can
 	$(BIN)/ruff format .
 
 clean: ## remove the environment, builds and caches
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .matrix build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # torch comes first and alone, at the version constraints.txt names: see the note there.
