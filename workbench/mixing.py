@@ -202,7 +202,8 @@ class ShortConvolution:
         """The path of the values that some of the channels hold."""
 
         def cut(flat: Tensor) -> Tensor:
-            return flat[..., channels].unflatten(-1, (heads, -1))
+            split: Tensor = flat[..., channels].unflatten(-1, (heads, -1))
+            return split
 
         def offset() -> Values | None:
             constant = None if self.bias is None else self.bias.to(self.slope.dtype)

@@ -32,7 +32,7 @@ from workbench.tokens import Tokens, as_integers, check_choice
 if TYPE_CHECKING:
     from workbench.attention import ImplicitAttention
     from workbench.attribution import Attribution, Target
-    from workbench.knockout import Knockout
+    from workbench.knockout import Cut, Knockout
     from workbench.states import ModelState
 
 ModelInput: TypeAlias = "str | Sequence[str] | Sequence[int] | Tensor"
@@ -383,7 +383,7 @@ class HookedModel(nn.Module):
         Raises:
             InputError: no such layer or head; at the end, when an edge never occurred (positions out of range).
         """
-        added = []
+        added: list[tuple[Knockout, MixerAdapter, Cut]] = []
         for knockout in knockouts:
             layers = range(self.cfg.n_layers) if knockout.layers is None else map(self.layer_index, knockout.layers)
             adapters = [placed.adapter for layer in layers for placed in self.layout.blocks[layer].mixers]
@@ -496,6 +496,28 @@ class HookedModel(nn.Module):
 
         tokens, mask = self.prepared(input, attention_mask)
         return attribute(self, tokens, mask, target, position)
+
+    def nnsight(self, remote: bool | str = False, **kwargs: Any) -> Any:
+        """An nnsight model over the same weights, whose traces reach every hook point and every module.
+
+        Called as this model is: ``with m.trace(tokens): z = m.points["blocks.0.mixer.hook_z"].output.save()``; assign
+        to an ``output``, or change it in place, and the model goes on with that. Aliases work in the brackets; the
+        stock modules are under ``m.wrapped``. Points fire in the order of the forward pass, as nnsight wants them read.
+
+        Args:
+            remote: True (or a host) for traces on a cluster that holds the model under its hub id: `nnsight`'s own
+                model of that id, with that ``remote=`` passed on, and without hook points, which the cluster does not
+                have. For a model that only a cluster holds: `workbench.interop.nnsight.remote_model`.
+            kwargs: for `nnsight.NNsight` (remote: for its TransformersModel).
+
+        Raises:
+            InputError: `remote` for a model without a hub id.
+        """
+        from workbench.interop import nnsight
+
+        if remote:
+            return nnsight.remote_model(str(getattr(self.wrapped, "name_or_path", "")), remote, **kwargs)
+        return nnsight.traced(self, **kwargs)
 
     def mixer(self, layer: int, index: int = 0) -> MixerAdapter:
         """One of a layer's mixers, the first by default. Raises InputError for one that the layer does not have."""

@@ -21,6 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from workbench.errors import InputError, LoadError
+from workbench.knockout import Progress
 
 if TYPE_CHECKING:
     from workbench.families.recurrent import RecurrentAdapter
@@ -42,6 +43,7 @@ class ModelState:
         cache: the wrapped model's own cache.
         held: what modules keep in themselves, by module name and attribute (RecurrentGemma).
         edits: states that replace those of the cache when one goes on.
+        cut: how far the knock-outs had come that were in force; not saved.
     """
 
     tokens: Int[Tensor, "batch time"]
@@ -51,6 +53,7 @@ class ModelState:
     cache: Any = field(repr=False)
     held: dict[str, Tensor] = field(default_factory=dict, repr=False)
     edits: dict[int, Tensor] = field(default_factory=dict, repr=False)
+    cut: tuple[Progress, ...] = field(default=(), repr=False)
 
     def with_recurrent(self, layer: int, state: Float[Tensor, "batch heads key value"]) -> ModelState:
         """The same memory with another recurrent state in one layer.
@@ -106,10 +109,11 @@ def prefill(
     with torch.no_grad(), going_on(model, state) as cache, _closing_states(model, recurrent):
         output = model.step(tokens, mask, _positions(mask, tokens.shape[1]), cache, True)
         held = _held(model)
+        progress = tuple(cut.progress() for adapter in model.layout.every_adapter for cut in adapter.cuts)
     if output.cache is None:
         raise InputError(f"{model.cfg.model_name} keeps nothing between calls: its forward takes no cache.")
     every = tokens if state is None else torch.cat([tokens_before, tokens], dim=1)
-    return ModelState(every, mask, recurrent, output.logits[:, -1], output.cache, held)
+    return ModelState(every, mask, recurrent, output.logits[:, -1], output.cache, held, cut=progress)
 
 
 @contextmanager
@@ -118,6 +122,12 @@ def going_on(model: HookedModel, state: ModelState | None) -> Iterator[Any]:
     if state is None:
         yield None
         return
+    for adapter in model.layout.every_adapter:
+        for cut in adapter.cuts:
+            # Without a record of its own a recurrent mixer refuses, and attention needs none but the positions.
+            cut.seen, cut.past = 0 if adapter.recurrent else state.tokens.shape[1], {}
+    for progress in state.cut:
+        progress.restore()
     modules = dict(model.wrapped.named_modules())
     for name, tensor in state.held.items():
         owner, attribute = name.rsplit(" ", 1)
@@ -200,7 +210,7 @@ def _closing_states(model: HookedModel, into: dict[int, Tensor]) -> Iterator[Non
     adapters = list(_recurrent(model))
     try:
         for layer, adapter in adapters:
-            adapter.closing = lambda state, layer=layer: into.__setitem__(layer, state.detach().clone())  # type: ignore[misc]
+            adapter.closing = lambda state, layer=layer: into.__setitem__(layer, state.detach().clone())
         yield
     finally:
         for _, adapter in adapters:

@@ -94,7 +94,11 @@ def _linear_norm(module: nn.Module, args: Any, kwargs: Any, output: Tensor) -> T
     straight = straight - straight.mean(-1, keepdim=True) if centred else straight
     made = straight * (weight * scale.nan_to_num()) + bias
     # The forward pass keeps the stock numbers to the last bit; only the gradient is the fixed map's.
-    return made + (output.to(wide) - made).detach() if made.dtype == output.dtype else made.to(output.dtype)
+    if made.dtype != output.dtype:
+        rounded: Tensor = made.to(output.dtype)
+        return rounded
+    exact: Tensor = made + (output - made).detach()
+    return exact
 
 
 def _last_weight(on: Callable[[Tensor], Tensor], bias: Tensor, size: int, x: Tensor) -> Tensor:
@@ -106,4 +110,5 @@ def _last_weight(on: Callable[[Tensor], Tensor], bias: Tensor, size: int, x: Ten
     alternating[1::2] = -1
     alternating[-1] = 0
     reference = (on(alternating) - bias)[0]
-    return -last * reference / first
+    weight: Tensor = -last * reference / first
+    return weight

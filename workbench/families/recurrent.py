@@ -20,7 +20,7 @@ from workbench import kernels, mixing
 from workbench.errors import HookEditError, InputError
 from workbench.families.base import MixerAdapter
 from workbench.families.cutting import taken_away
-from workbench.forms import DiagonalDecay, RecurrentForm
+from workbench.forms import Delta, DiagonalDecay, RecurrentForm
 from workbench.memory import DictMemory, Memory, NoMemory, TransformersMemory
 from workbench.mixing import Inlet, Outlet
 
@@ -170,9 +170,15 @@ class RecurrentAdapter(MixerAdapter):
         fresh = memory.fresh
         opening, self.opening = self.opening, None
         if opening is not None:
+            if any(cut.seen for cut in self.cuts):
+                raise InputError(
+                    f"The state of layer {self.layer} was replaced while edges are knocked out there: nobody can tell "
+                    "which part of a new state the sources wrote."
+                )
             for name in self.opened:
                 memory.set(name, self.to_cache(opening))
         inlet = self.read_in(hidden, mask, memory, positions)
+        values = inlet.form.v.clone() if self.cuts and self.points["hook_v"].active else None
         inlet = replace(inlet, form=self._hooked(inlet.form))
         form = inlet.form
         stored = memory.get("state")
@@ -182,12 +188,16 @@ class RecurrentAdapter(MixerAdapter):
         inlet, z, final = self._recur(inlet, start)
         form = inlet.form
         if pattern is not None:
+            self._refuse_with_cuts("hook_pattern")
             z = kernels.apply_pattern(pattern, form.v)
             z = z if start is None else z + self._carried(form, start)
         carried_z = None if start is None or not self.recording else self._carried(form, start)
         seen = inlet
         if self.cuts:
-            z, v = taken_away(self.cuts, inlet, z, start, fresh, self.layer, self.backend)
+            # Values that a hook changed are no longer what the convolution made: each counts as its own token's.
+            edited = values is not None and not torch.equal(values, form.v)
+            cut = replace(inlet, path=None) if edited else inlet
+            z, v = taken_away(self.cuts, cut, z, start, fresh, self.layer, self.backend)
             seen = replace(inlet, form=replace(form, v=v))
         memory.set("state", self.to_cache(final))  # transformers overwrites in place what `start` looks at
         if self.closing is not None:
@@ -211,20 +221,20 @@ class RecurrentAdapter(MixerAdapter):
                 # The factored decay cannot hold an edit of one state dimension, and an edit in place would go
                 # unnoticed: whoever listens gets the full tensor and what comes back is what runs.
                 form = replace(form, log_decay=point(form.log_decay * form.rate), rate=None)
-            elif name == "log_decay" and operand.ndim > len(point.axes):
+            elif isinstance(form, Delta) and name == "log_decay" and form.log_decay.ndim > len(point.axes):
                 # One decay a head of a form that could hold one a key dimension: its last axis only broadcasts.
-                form = replace(form, log_decay=point(operand[..., 0])[..., None])
+                form = replace(form, log_decay=point(form.log_decay[..., 0])[..., None])
             elif operand is not None:
-                form = replace(form, **{name: point(operand)})
+                form = _with(form, {name: point(operand)})
         if not mixing.is_linearised():
             return form
         others = [(field.name, getattr(form, field.name)) for field in fields(form) if field.name != "v"]
-        return replace(form, **{name: tensor.detach() for name, tensor in others if tensor is not None})
+        return _with(form, {name: tensor.detach() for name, tensor in others if tensor is not None})
 
     def _fixed_outlet(self, outlet: Outlet) -> Outlet:
         # Not the offset: a norm's bias is a parameter, and what it adds is attributed to it.
-        parts = {name: getattr(outlet, name) for name in ("scale", "skip")}
-        return replace(outlet, **{name: None if part is None else mixing.fixed(part) for name, part in parts.items()})
+        scale, skip = (None if part is None else mixing.fixed(part) for part in (outlet.scale, outlet.skip))
+        return replace(outlet, scale=scale, skip=skip)
 
     def _edited_pattern(self, form: RecurrentForm) -> Float[Tensor, "batch heads time time"] | None:
         """The pattern that is to replace the recurrence: an edited one, or one that a gradient is wanted of."""
@@ -263,7 +273,10 @@ class RecurrentAdapter(MixerAdapter):
 
         def show(step: int, state: Tensor) -> Tensor:
             point.step = step
+            before = state.clone() if self.cuts else None
             shown: Tensor = point(state)
+            if before is not None and not torch.equal(before, shown):
+                self._refuse_with_cuts("hook_state")
             return shown
 
         try:
@@ -272,6 +285,14 @@ class RecurrentAdapter(MixerAdapter):
             return inlet, *kernels.iterate(inlet.form, start, on_state=show)
         finally:
             point.step = None
+
+    def _refuse_with_cuts(self, hook: str) -> None:
+        """Raise HookEditError where edges are cut: what the sources brought is known of the unchanged recurrence."""
+        if self.cuts:
+            raise HookEditError(
+                f"A hook changed {self.points[hook].name} while edges are knocked out there, which are taken from the "
+                "unchanged recurrence; use one of the two at a time."
+            )
 
     def _carried(
         self, form: RecurrentForm, start: Float[Tensor, "batch heads key value"]
@@ -306,3 +327,8 @@ class RecurrentAdapter(MixerAdapter):
         """Cut the value path's channels into heads."""
         split: Tensor = flat[..., : self.n_heads * self.d_value].unflatten(-1, (self.n_heads, self.d_value))
         return split
+
+
+def _with(form: RecurrentForm, operands: dict[str, Any]) -> RecurrentForm:
+    """The form with other operands, by name."""
+    return replace(form, **operands)
