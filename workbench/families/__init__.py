@@ -5,6 +5,7 @@ Importing this package registers every family that comes with the workbench.
 
 from workbench.families import (
     falcon_h1,
+    gated_attention,
     gated_delta,
     kda,
     lfm2,
@@ -28,6 +29,7 @@ __all__ = [
     "adapt",
     "falcon_h1",
     "families",
+    "gated_attention",
     "gated_delta",
     "kda",
     "lfm2",
