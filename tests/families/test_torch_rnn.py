@@ -231,3 +231,22 @@ def test_the_jacobian_of_what_is_no_recurrence_or_out_of_range_is_refused() -> N
         jacobian(model.adapters[0], x, 3)
     with pytest.raises(InputError, match="\\[batch, time, model\\]"):
         jacobian(model.adapters[0], x[0], 0)
+
+
+@pytest.mark.parametrize(("kind", "name"), [("LSTM", "lstm"), ("GRU", "gru"), ("RNN", "rnn_tanh")])
+def test_the_fused_recurrence_keeps_what_a_backward_pass_needs_in_eval_mode(
+    kind: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU, cuDNN computes gradients only for calls in training mode; here the flag itself is looked at."""
+    model, fused, flags = stack_of(kind, 1), getattr(torch, name), []
+
+    def watched(*arguments: Any) -> Any:
+        flags.append(arguments[-3])
+        return fused(*arguments)
+
+    monkeypatch.setattr(torch, name, watched)
+    x = torch.zeros(1, TIME, INPUTS, dtype=torch.float64)
+    model.adapters[0].module(x)
+    with torch.no_grad():
+        model.adapters[0].module(x)
+    assert flags == [True, False]
