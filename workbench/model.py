@@ -444,17 +444,18 @@ class HookedModel(nn.Module):
         layers: Iterable[int] | None = None,
         scope: Literal["core", "mixer"] = "core",
         attention_mask: Mask = None,
+        mixer: int = 0,
     ) -> Iterator[tuple[int, ImplicitAttention]]:
         """Yield ``(layer, implicit attention)`` one layer at a time, from one forward pass.
 
-        None for `layers` means every layer that mixes tokens; of a layer's several mixers, the first is looked at. The
+        None for `layers` means every layer that has such a mixer: the first by default, the second with ``mixer=1``. The
         pass waits while the caller works on a layer, and only that layer's tensors are held.
         """
         from workbench.attention import ImplicitAttention
         from workbench.pausing import paused
 
         if layers is None:
-            wanted = [layer for layer, block in enumerate(self.layout.blocks) if block.mixers]
+            wanted = [layer for layer, block in enumerate(self.layout.blocks) if len(block.mixers) > mixer]
         else:
             wanted = sorted({self.layer_index(layer) for layer in layers})
         tokens, mask = self.prepared(input, attention_mask)
@@ -467,7 +468,7 @@ class HookedModel(nn.Module):
                         if emit((layer, form)) and layer == wanted[-1]:
                             raise Stopped
 
-                    stack.enter_context(self.adapters[layer].recorded_by(record))
+                    stack.enter_context(self.mixer(layer, mixer).recorded_by(record))
                 self._run(tokens, mask, None)
 
         with paused(forward) as forms:

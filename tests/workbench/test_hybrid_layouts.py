@@ -76,6 +76,8 @@ def test_mixers_side_by_side_are_told_apart_by_number_and_by_name() -> None:
         assert model.cfg.n_heads == 6 and model.cfg.n_ctx is not None
         assert [model.mixer(1, index).family for index in (0, 1)] == ["falcon_h1", "softmax"]
         assert [len(model.implicit_attention(tokens, 1, mixer=index).dense()[0]) for index in (0, 1)] == [6, 3]
+        every = list(model.implicit_attentions(tokens, mixer=1))
+        assert [(layer, len(attention.dense()[0])) for layer, attention in every] == [(0, 3), (1, 3)]
         _, cache = model.run_with_cache(tokens)
         assert cache["blocks.1.mixer.hook_z"].shape[2:] == (6, 4)
         assert cache["blocks.1.attn.hook_z"] is cache["blocks.1.mixer1.hook_z"]
