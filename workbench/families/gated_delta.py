@@ -12,6 +12,7 @@ recurrence come a norm with one weight a channel of a head, and then the gate.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -29,7 +30,7 @@ from workbench.memory import Memory
 from workbench.mixing import Inlet, Outlet, Values
 
 UNIT_EPSILON = 1e-6  # below the squared length of a query or key; transformers has no setting for it
-GATES = {"silu": F.silu, "swish": F.silu, "sigmoid": torch.sigmoid}
+GATES: dict[str, Callable[[Tensor], Tensor]] = {"silu": F.silu, "swish": F.silu, "sigmoid": torch.sigmoid}
 
 
 @dataclass(frozen=True)

@@ -49,5 +49,5 @@ class KimiLinearAdapter(DeltaRuleAdapter):
 
     def log_decay(self, step: Float[Tensor, "batch time steps"]) -> Float[Tensor, "batch time heads key"]:
         rate = self.parameter("forget_gate.A_log").to(step.dtype).exp().view(-1, 1)
-        steps = F.softplus(step + self.parameter("forget_gate.dt_bias").to(step.dtype))
-        return -rate * steps.unflatten(-1, (self.n_heads, -1))
+        steps: Tensor = F.softplus(step + self.parameter("forget_gate.dt_bias").to(step.dtype))
+        return -rate * steps.view(*steps.shape[:2], self.n_heads, -1)

@@ -49,7 +49,7 @@ class LightningAdapter(RecurrentAdapter):
         """Channels a head."""
         return self.submodule("norm").get_parameter("weight").shape[0] // self.n_heads
 
-    def forward(
+    def forward(  # type: ignore[override]  # the block calls it in its own way
         self,
         hidden_states: Float[Tensor, "batch time model"],
         position_embeddings: Any = None,

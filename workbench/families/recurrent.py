@@ -221,7 +221,7 @@ class RecurrentAdapter(MixerAdapter):
                 # The factored decay cannot hold an edit of one state dimension, and an edit in place would go
                 # unnoticed: whoever listens gets the full tensor and what comes back is what runs.
                 form = replace(form, log_decay=point(form.log_decay * form.rate), rate=None)
-            elif isinstance(form, Delta) and name == "log_decay" and form.log_decay.ndim > len(point.axes):
+            elif name == "log_decay" and isinstance(form, Delta | DiagonalDecay) and operand.ndim > len(point.axes):
                 # One decay a head of a form that could hold one a key dimension: its last axis only broadcasts.
                 form = replace(form, log_decay=point(form.log_decay[..., 0])[..., None])
             elif operand is not None:
