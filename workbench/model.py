@@ -448,7 +448,7 @@ class HookedModel(nn.Module):
     ) -> Iterator[tuple[int, ImplicitAttention]]:
         """Yield ``(layer, implicit attention)`` one layer at a time, from one forward pass.
 
-        None for `layers` means every layer that has such a mixer: the first by default, the second with ``mixer=1``. The
+        None for `layers` means every layer with such a mixer: the first by default, the second with ``mixer=1``. The
         pass waits while the caller works on a layer, and only that layer's tensors are held.
         """
         from workbench.attention import ImplicitAttention
