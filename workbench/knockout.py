@@ -66,6 +66,13 @@ class Positions:
             return self.listed[-1]
         return None if self.stop is None else self.stop - 1
 
+    @property
+    def bounds(self) -> set[int]:
+        """Where membership may change from one position to the next; between two of them it does not."""
+        if self.listed is not None:
+            return {bound for one in self.listed for bound in (one, one + 1)}
+        return {self.start} if self.stop is None else {self.start, self.stop}
+
     def among(self, positions: Int[Tensor, " n"]) -> Bool[Tensor, " n"]:
         """Which of the positions belong to the set."""
         if self.listed is not None:
@@ -165,7 +172,8 @@ class Cut:
     Attributes:
         met: whether any of the edges has occurred.
         seen: tokens that have passed since the sequence began.
-        past: what a recurrent mixer carries for the cut from one call to the next.
+        past: what a recurrent mixer carries from one call to the next, for each set of cuts (see `meeting`) that this
+            one comes first in.
     """
 
     edges: Edges
@@ -173,7 +181,7 @@ class Cut:
     heads: tuple[int, ...] | None
     met: bool = False
     seen: int = 0
-    past: dict[str, Tensor] = field(default_factory=dict)
+    past: dict[tuple[int, ...], dict[str, Tensor]] = field(default_factory=dict)
 
     def begin(self, fresh: bool, layer: int) -> None:
         """Start over with a new sequence.
@@ -187,6 +195,10 @@ class Cut:
             raise InputError(
                 f"A knock-out in layer {layer} has to be in force when the prompt is read, not only while decoding."
             )
+
+    def progress(self) -> Progress:
+        """How far the cut has come, to go on from again."""
+        return Progress(self, self.seen, {members: dict(past) for members, past in self.past.items()})
 
     def rows(self, time: int, device: torch.device) -> tuple[Bool[Tensor, " time"], Bool[Tensor, " time"]]:
         """Which of the next tokens are sources, and which are destinations; counts them as seen."""
@@ -228,6 +240,36 @@ class Cut:
         chosen = torch.zeros(count, dtype=torch.bool, device=device)
         chosen[list(self.heads)] = True
         return chosen
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a cut had come when a text was put aside; see `Cut`."""
+
+    cut: Cut
+    seen: int
+    past: dict[tuple[int, ...], dict[str, Tensor]]
+
+    def restore(self) -> None:
+        """Put the cut back to there."""
+        self.cut.seen, self.cut.past = self.seen, {members: dict(past) for members, past in self.past.items()}
+
+
+def meeting(cuts: Sequence[Cut]) -> list[tuple[int, ...]]:
+    """Every set of cuts, by their places in the list, that some destination and head are in, and in no others.
+
+    What such a destination loses is what all of them take together: an edge that two cuts name is gone once.
+    """
+    if len(cuts) == 1:
+        return [(0,)]
+    named: set[int | None] = {head for cut in cuts for head in cut.heads or ()}
+    by_head = {
+        frozenset(i for i, cut in enumerate(cuts) if cut.heads is None or head in cut.heads) for head in named | {None}
+    }
+    bounds = torch.tensor(sorted(set().union(*(cut.edges.destinations.bounds for cut in cuts))))
+    inside = torch.stack([cut.edges.destinations.among(bounds) for cut in cuts], dim=1).unique(dim=0)
+    by_place = {frozenset(row.nonzero()[:, 0].tolist()) for row in inside}
+    return sorted({tuple(sorted(places & heads)) for places in by_place for heads in by_head if places & heads})
 
 
 def silenced(x: Tensor, where: Bool[Tensor, " time"]) -> Tensor:

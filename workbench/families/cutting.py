@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from workbench import kernels
 from workbench.errors import InputError
 from workbench.forms import Delta, RecurrentForm
-from workbench.knockout import Cut, silenced
+from workbench.knockout import Cut, meeting, silenced
 from workbench.mixing import Inlet, Values
 
 
@@ -41,23 +41,43 @@ def taken_away(
     Raises:
         InputError: see `Cut.begin` and `Cut.of_heads`.
     """
-    form = inlet.form
-    v = form.v
+    form, device = inlet.form, inlet.form.v.device
+    sources: list[Bool[Tensor, " time"]] = []
+    inside: list[Bool[Tensor, "time heads"]] = []
     for cut in cuts:
         cut.begin(fresh, layer)
-        sources, destinations = cut.rows(form.time, v.device)
-        heads = cut.of_heads(form.heads, v.device)
-        if cut.meaning == "write" and isinstance(form, Delta):
-            gone = _as_never_written(cut, form, z, sources, start, backend)
+        read, reading = cut.rows(form.time, device)
+        sources.append(read)
+        inside.append(reading[:, None] & cut.of_heads(form.heads, device))
+    left, left_v = z, form.v
+    groups = meeting(cuts)
+    for group in groups:
+        past = cuts[group[0]].past.setdefault(group, {})
+        if not fresh and not past:
+            raise InputError(f"The knock-outs of layer {layer} have to stay the same ones until a text ends.")
+        where = _all([inside[i] for i in group])
+        others = {i for other in groups if set(group) < set(other) for i in other} - set(group)
+        if others:
+            where = where & ~_any([inside[i] for i in sorted(others)])
+        # Where a write only adds, not having written is to have written nothing.
+        erased = [i for i in group if cuts[i].meaning == "write" and isinstance(form, Delta)]
+        silent = [sources[i] for i in group if i not in erased]
+        values = _of_sources(past, inlet, _any(silent)) if silent else None
+        v = form.v if values is None else form.v - values
+        if isinstance(form, Delta) and erased:
+            never = _any([sources[i] for i in erased])
+            # What earlier calls wrote is in the state that the cut carries; at first that is the layer's.
+            kept = _continued(past, _never_written(replace(form, v=v), never), start, backend)
+            v = silenced(v, never)
         else:
-            values = _of_sources(cut, inlet, sources)
-            gone = _continued(cut, "state", replace(form, v=values), None, backend)
-            v = v - _where(values, destinations, heads)
-        z = z - _where(gone.to(z.dtype), destinations, heads)
-    return z, v
+            assert values is not None
+            kept = z - _continued(past, replace(form, v=values), None, backend)
+        left = torch.where(where[None, :, :, None], kept.to(z.dtype), left)
+        left_v = torch.where(where[None, :, :, None], v, left_v)
+    return left, left_v
 
 
-def _of_sources(cut: Cut, inlet: Inlet, sources: Bool[Tensor, " time"]) -> Values:
+def _of_sources(past: dict[str, Tensor], inlet: Inlet, sources: Bool[Tensor, " time"]) -> Values:
     """The part of the values that comes from the sources' inputs, through convolution and recorded slopes."""
     path, v = inlet.path, inlet.form.v
     if path is None:
@@ -65,49 +85,43 @@ def _of_sources(cut: Cut, inlet: Inlet, sources: Bool[Tensor, " time"]) -> Value
     inputs = silenced(path.inputs.to(v.dtype), ~sources)
     if path.conv is not None:
         taps = path.conv.shape[-1]
-        past = cut.past.get("conv")
-        past = inputs.new_zeros(inputs.shape[0], taps - 1, *inputs.shape[2:]) if past is None else past
-        full = torch.cat([past, inputs], dim=1)
-        cut.past["conv"] = full[:, full.shape[1] - (taps - 1) :]
+        before = past.get("conv")
+        before = inputs.new_zeros(inputs.shape[0], taps - 1, *inputs.shape[2:]) if before is None else before
+        full = torch.cat([before, inputs], dim=1)
+        past["conv"] = full[:, full.shape[1] - (taps - 1) :]
         flat = full.flatten(2).transpose(1, 2)
         weight = path.conv.to(v.dtype).flatten(0, 1)[:, None]
         inputs = F.conv1d(flat, weight, groups=flat.shape[1]).transpose(1, 2).reshape(inputs.shape)
     return inputs if path.source is None else inputs * path.source
 
 
-def _as_never_written(
-    cut: Cut,
-    form: Delta,
-    z: Values,
-    sources: Bool[Tensor, " time"],
-    start: Float[Tensor, "batch heads key value"] | None,
-    backend: kernels.Backend,
-) -> Values:
-    """What the destinations lose when the sources' steps neither erase nor write."""
+def _never_written(form: Delta, sources: Bool[Tensor, " time"]) -> Delta:
+    """The recurrence whose steps neither erase nor write at the sources."""
     written = torch.ones_like(form.v[..., 0]) if form.write is None else form.write
     without = replace(form, write=silenced(written, sources))
     if form.erase is not None:
         without = replace(without, erase=silenced(form.erase, sources))
     if form.diagonal is not None:
         without = replace(without, diagonal=silenced(form.diagonal, sources))
-    # What earlier calls wrote, sources and others, is in the state that the cut carries; at first that is the layer's.
-    return z - _continued(cut, "state", without, start, backend)
+    return without
 
 
 def _continued(
-    cut: Cut,
-    name: str,
+    past: dict[str, Tensor],
     form: RecurrentForm,
     start: Float[Tensor, "batch heads key value"] | None,
     backend: kernels.Backend,
 ) -> Values:
-    state = cut.past.get(name, start)
-    out, final = kernels.forward(form, state, backend=backend)
+    out, final = kernels.forward(form, past.get("state", start), backend=backend)
     if final is None:
         raise InputError("A form without a state cannot be cut while decoding.")
-    cut.past[name] = final
+    past["state"] = final
     return out
 
 
-def _where(x: Values, rows: Bool[Tensor, " time"], heads: Bool[Tensor, " heads"]) -> Values:
-    return x * (rows[:, None] & heads)[None, :, :, None]
+def _any(marks: Sequence[Bool[Tensor, "*shape"]]) -> Bool[Tensor, "*shape"]:
+    return torch.stack(list(marks)).any(0)
+
+
+def _all(marks: Sequence[Bool[Tensor, "*shape"]]) -> Bool[Tensor, "*shape"]:
+    return torch.stack(list(marks)).all(0)
