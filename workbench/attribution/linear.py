@@ -47,8 +47,8 @@ def attribute(
             handle = head.register_forward_hook(lambda module, args, output: logits.append(output))
             stack.callback(handle.remove)
         full = model._run(tokens, mask, None)[0]
-        # What comes after the unembedding (a soft cap) is no linear map: the logit that is explained is before it.
-        seen = (logits[-1] if logits else full)[:, position]
+        # A soft cap after the unembedding is no linear map: the logit that is explained is before it.
+        seen = (logits[-1] if logits and _capped(model.wrapped) else full)[:, position]
         chosen = targets.weights(target, full[:, position].detach(), model.tokens)
         value = (seen * chosen.to(seen)).sum(-1)
         gradients = torch.autograd.grad(value.sum(), list(leaves.values()), retain_graph=True, allow_unused=True)
@@ -112,6 +112,15 @@ class _Cut:
             alone = alone.expand(self._batch, *alone.shape[-2:]).clone()
         leaf = self._leaves[self._name] = alone.requires_grad_(True)
         return (leaf, *output[1:]) if isinstance(output, tuple) else leaf
+
+
+CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
+
+
+def _capped(module: nn.Module) -> bool:
+    """Whether the logits go through a soft cap, by the names that configurations have for it."""
+    config = getattr(module, "config", None)
+    return any(getattr(config, name, None) is not None for name in CAPS)
 
 
 def _unembedding(module: nn.Module) -> nn.Module | None:

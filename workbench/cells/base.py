@@ -6,8 +6,9 @@ one number a unit (q = k = 1):
     state_t = exp(log_decay_t) state_{t-1} + write_t v_t        written_t = gate_t scale(state_t) state_t
 
 It is exact *given the gates* and says nothing about what the past did to them, so every inlet here is `conditional`.
-The candidate's share of the hidden state before is held fixed, too: it is in the value path's offset. What a cell does
-to its input in full is its Jacobian (`workbench.attention.jacobian`).
+The candidate's share of the hidden state before is held fixed, too: it is in the value path's offset. Only a linearised
+run (`workbench.mixing.linearised`) follows it, gates fixed, to the inputs that it came from. What a cell does to its
+input in full is its Jacobian (`workbench.attention.jacobian`).
 
 Edits of operands act with the gates as they were. Only while somebody listens to ``hook_state`` does a cell run one
 step at a time (`Inlet.stepwise`): every edit, of a state or an operand, then reaches the gates of all later steps.
@@ -139,7 +140,8 @@ class Cell(ABC):
         """What the layer hands on, without a form: the fast way when nobody looks. `mask` is 0 at pads."""
         inputs = inputs.to(self.dtype)
         hidden, state = self._start(inputs, memory)
-        done = None if mask is not None else self.fused(inputs, hidden, state)
+        plain = mask is None and not mixing.is_linearised()
+        done = self.fused(inputs, hidden, state) if plain else None
         if done is None:
             projected = F.linear(inputs, self.weights.input)
             _, _, after, final = self._stepped(projected, mask, _kept_in(memory, self.kept), state, None, None, memory)
@@ -171,7 +173,8 @@ class Cell(ABC):
 
     def outlet(self, z: Values) -> Outlet:
         """What stands between the state and what the cell writes."""
-        return Outlet(scale=self.scale(z))
+        scale = self.scale(z)
+        return Outlet(scale=None if scale is None else mixing.fixed(scale))
 
     def hand_on(self, written: Float[Tensor, "batch time units"]) -> Hidden:
         """The hidden state of what the cell wrote."""
@@ -194,17 +197,16 @@ class Cell(ABC):
             memory.set(name, value)
 
     def _inlet(self, gates: Gates, mask: Mask | None) -> Inlet:
-        slope, rest = mixing.fixed(gates.slope), mixing.fixed(gates.rest)
-        log_decay, write = gates.log_decay, gates.write
+        slope, rest = mixing.fixed(gates.slope), gates.rest
+        log_decay, write = mixing.fixed(gates.log_decay), mixing.fixed(gates.write)
+        gate, read = (None if part is None else mixing.fixed(part) for part in (gates.gate, gates.read))
         if mask is not None:
             slope, log_decay, write = slope * mask, log_decay * mask, write * mask
         v = slope * (gates.candidate + rest)
         ones = torch.ones_like(v[..., :1, None])
-        form = DiagonalDecay(
-            q=ones, k=ones, v=v[..., None], log_decay=log_decay[..., None], write=write, read=gates.read
-        )
+        form = DiagonalDecay(q=ones, k=ones, v=v[..., None], log_decay=log_decay[..., None], write=write, read=read)
         path = ValuePath(gates.candidate[..., None], source=slope[..., None], offset=lambda: (slope * rest)[..., None])
-        return Inlet(form, None if gates.gate is None else gates.gate[..., None], path, conditional=True)
+        return Inlet(form, None if gate is None else gate[..., None], path, conditional=True)
 
     def _stepped(
         self,

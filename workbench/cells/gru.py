@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from workbench import mixing
 from workbench.cells.base import Cell, Gates, Hidden, Inputs, Mask, State, Units, tanh_slope
 from workbench.memory import Memory
 
@@ -24,7 +25,7 @@ class GRUCell(Cell):
         if weights.input_bias is not None:
             biases = weights.input_bias.chunk(3)  # type: ignore[assignment]
         reset, update = torch.sigmoid(r + biases[0] + past_r), z + biases[1] + past_z
-        rest = biases[2] + reset * past_n
+        rest = biases[2] + mixing.fixed(reset) * past_n
         return Gates(
             candidate=n,
             rest=rest,
