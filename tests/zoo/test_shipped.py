@@ -18,8 +18,8 @@ def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def test_three_members_are_shipped() -> None:
-    assert available() == ["attention", "mamba", "mamba2"]
+def test_these_members_are_shipped() -> None:
+    assert available() == ["attention", "gla", "mamba", "mamba2", "rwkv7"]
 
 
 def test_copy_accuracy_is_what_the_evaluation_says(name: str) -> None:
@@ -37,7 +37,8 @@ def test_a_model_that_lost_its_last_mixer_would_not_pass(name: str) -> None:
     report = json.loads((directory(name) / "evaluation.json").read_text())
     model, _ = load(name)
     for block in model.blocks:
-        torch.nn.init.zeros_((block.mixer.o_proj if name == "attention" else block.mixer.out_proj).weight)
+        output = next(name for name, _ in block.mixer.named_children() if name in ("o_proj", "out_proj", "output"))
+        torch.nn.init.zeros_(block.mixer.get_submodule(output).weight)
     assert copy_accuracy(model, 8, sequences=16, seed=5) < report["copy"]["8"] - 0.3
 
 

@@ -26,7 +26,7 @@ def demo(
     ),
     members: Annotated[
         str | None,
-        typer.Option("--members", metavar="A,B", help="Only these members of the zoo.", show_default="all of them"),
+        typer.Option("--members", metavar="A,B", help="These members of the zoo, or all.", show_default=", ".join(FIRST)),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer seeds and random sets: rougher, faster.")] = False,
     json_file: options.JsonFile = None,
@@ -102,6 +102,8 @@ def _members(asked: str | None) -> list[str]:
     if not there:
         raise LoadError("The zoo is empty: no trained weights are installed; workbench.zoo.recipe trains them.")
     if asked is None:
+        return [name for name in FIRST if name in there] or there
+    if asked.strip() == "all":
         return sorted(there, key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name))
     names = [name.removeprefix("zoo:") for name in asked.replace(" ", ",").split(",") if name]
     unknown = [name for name in names if name not in there]
