@@ -26,7 +26,9 @@ def demo(
     ),
     members: Annotated[
         str | None,
-        typer.Option("--members", metavar="A,B", help="These members of the zoo, or all.", show_default=", ".join(FIRST)),
+        typer.Option(
+            "--members", metavar="A,B", help="These members of the zoo, or all.", show_default=", ".join(FIRST)
+        ),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer seeds and random sets: rougher, faster.")] = False,
     json_file: options.JsonFile = None,
