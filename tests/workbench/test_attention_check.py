@@ -7,6 +7,8 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
+from tests.families.case import record as family_record
+from tests.families.cases import every_case
 from tests.workbench.recurrent_cases import CASES, batch_of_tokens, build, hooked, limited_mamba2, record, run
 from workbench import kernels
 from workbench.attention import ImplicitAttention, operators
@@ -116,3 +118,12 @@ def test_nan_in_the_outputs_is_reported_as_nan() -> None:
     form = record(build("mamba"))
     form.z[0, 3] = float("nan")
     assert ImplicitAttention.from_form(form).check(full=True) != ImplicitAttention.from_form(form).check(full=True)
+
+
+def test_a_centred_norm_over_channels_with_factors_of_their_own_is_refused() -> None:
+    form = family_record(every_case()["zoo rwkv7"], torch.float64)
+    assert form.centred and ImplicitAttention.from_form(form, scope="mixer").check(full=True) < 1e-10
+    source = torch.ones_like(form.core.v)
+    source[..., 0] = 2.0
+    with pytest.raises(ValueError, match="must share one factor"):
+        ImplicitAttention.from_form(replace(form, source=source), scope="mixer")
