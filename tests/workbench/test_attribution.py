@@ -182,3 +182,17 @@ def test_gradient_weights_are_those_of_the_pattern_itself(name: str) -> None:
     found = gradient_weighted(model, tokens, None, 5)[0]
     torch.testing.assert_close(found.double(), weighted, atol=1e-6, rtol=1e-5)
     assert found[:-1].max() > 0
+
+
+def test_an_attribution_is_the_same_in_inference_mode_and_takes_a_text_a_row() -> None:
+    model = wb.load("zoo:mamba2")
+    tokens = torch.randint(1, 2048, (2, 12), generator=torch.Generator().manual_seed(0))
+    plain = model.attribute(tokens, [" the", " of"])
+    with torch.inference_mode():
+        inside = model.attribute(tokens.clone(), [" the", " of"])
+        loaded = wb.load("zoo:mamba")
+    torch.testing.assert_close(inside.tokens, plain.tokens, atol=0, rtol=0)
+    for row, text in enumerate([" the", " of"]):
+        torch.testing.assert_close(model.attribute(tokens[row], text).value[0], plain.value[row], atol=1e-4, rtol=1e-4)
+    with pytest.raises(InputError, match="was loaded in torch.inference_mode"):
+        loaded.attribute(tokens)

@@ -12,7 +12,7 @@ import workbench as wb
 from tests.families.case import Case, all_in_float64, batch_of_tokens, build, hooked, recurrent, stock
 from tests.families.cases import every_case
 from workbench import Knockout
-from workbench.errors import InputError
+from workbench.errors import HookEditError, InputError
 from workbench.forms import Delta, MixerForm
 from workbench.model import HookedModel
 from workbench.zoo.config import ZooConfig
@@ -202,3 +202,89 @@ def test_a_cut_that_comes_after_the_prompt_is_refused() -> None:
         late = wrapped.knocked_out(Knockout(0, slice(1, None)))
         with pytest.raises(InputError, match="in force when the prompt is read"), late:
             stock(model, tokens[:, :1], cache=cache, keep=True)
+
+
+def last_z(model: HookedModel, case: Case, *knockouts: Knockout, edit: Any = None) -> Tensor:
+    """What the case's mixer read from the batch under knock-outs."""
+    tokens, _ = batch_of_tokens()
+    points, outputs = recurrent(model, case).points, list[Tensor]()
+    hooks = [] if edit is None else [(points["hook_v"].name, edit)]
+    shown = points["hook_z"].listening(lambda z, hook: outputs.append(z.clone()))
+    with shown, model.hooks(hooks), model.knocked_out(*knockouts):
+        stock(model.wrapped, tokens)
+    return outputs[-1]
+
+
+@pytest.mark.parametrize("meaning", ["value", "write"])
+@pytest.mark.parametrize("name", ["mamba2", "deltanet", "retnet"])
+def test_an_edge_that_several_knockouts_name_is_gone_once(name: str, meaning: Any) -> None:
+    case = every_case()[name]
+
+    def cut(sources: list[int], destinations: Any, heads: list[int] | None = None) -> Knockout:
+        return Knockout(sources, destinations, [case.layer], heads, meaning)
+
+    with hooked(build(case, torch.float64)) as model:
+        one = last_z(model, case, cut([2, 3], slice(6, 12)))
+        several = last_z(model, case, cut([2, 3], [6, 7]), cut([2], slice(6, 12)), cut([3], slice(6, 12)))
+        alone = last_z(model, case, cut([2], slice(6, 12)))
+        one_head = last_z(model, case, cut([2], slice(6, 12)), cut([3], slice(6, 12), [1]))
+    torch.testing.assert_close(several, one, atol=1e-12, rtol=1e-10)
+    torch.testing.assert_close(one_head[:, :, 1], one[:, :, 1], atol=1e-12, rtol=1e-10)
+    torch.testing.assert_close(one_head[:, :, 0], alone[:, :, 0], atol=1e-12, rtol=1e-10)
+    assert (alone - one)[:, 6:12].abs().max() > 1e-6
+
+
+def test_a_value_and_a_write_that_one_destination_loses_go_together() -> None:
+    """With its write silenced by a hook, a delta rule's source is as good as never written."""
+    case = every_case()["deltanet"]
+    value = Knockout(5, slice(6, None), [case.layer], meaning="value")
+
+    def silent(write: Tensor, hook: object) -> Tensor:
+        return write.index_fill(1, torch.tensor(2), 0.0)
+
+    with hooked(build(case, torch.float64)) as model:
+        both = last_z(model, case, value, Knockout(2, slice(6, None), [case.layer], meaning="write"))
+        with model.hooks([(f"blocks.{case.layer}.mixer.hook_write", silent)]):
+            expected = last_z(model, case, value)
+    torch.testing.assert_close(both[:, 6:], expected[:, 6:], atol=1e-12, rtol=1e-10)
+
+
+def test_values_that_a_hook_silenced_are_not_taken_away_again() -> None:
+    case = every_case()["mamba2"]
+
+    def silent(v: Tensor, hook: object) -> Tensor:
+        return v.index_fill(1, torch.tensor(2), 0.0)
+
+    with hooked(build(case, torch.float64)) as model:
+        cut = last_z(model, case, Knockout(2, slice(3, None), [case.layer]), edit=silent)
+        expected = last_z(model, case, edit=silent)
+    torch.testing.assert_close(cut, expected, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["zoo:attention", "zoo:mamba2"])
+def test_a_state_read_under_a_knockout_can_be_gone_on_from_again_and_again(name: str) -> None:
+    model = wb.load(name)
+    tokens = torch.randint(1, 2048, (1, 20), generator=torch.Generator().manual_seed(3))
+    intact = model.prefill(tokens[:, :8])
+    with model.knocked_out(Knockout([2, 10], slice(4, None))):
+        expected = model(tokens)[:, -1]
+        state = model.prefill(tokens[:, :8])
+        for _ in range(2):
+            found = model.prefill(tokens[:, 8:], state=state).logits
+            torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+            model.prefill(tokens.flip(1)[:, :5])
+        if name == "zoo:mamba2":
+            with pytest.raises(InputError, match="in force when the prompt is read"):
+                model.prefill(tokens[:, 8:], state=intact)
+            with pytest.raises(InputError, match="was replaced while edges are knocked out"):
+                model.prefill(tokens[:, 8:], state=state.with_recurrent(1, state.recurrent[1] * 0.5))
+
+
+@pytest.mark.parametrize("hook", ["hook_state", "hook_pattern"])
+def test_what_a_hook_changed_cannot_be_cut(hook: str) -> None:
+    model = wb.load("zoo:mamba2")
+    tokens = torch.arange(1, 9)[None]
+    with model.knocked_out(Knockout(2, slice(3, None))):
+        with pytest.raises(HookEditError, match=f"changed blocks.1.mixer.{hook} while edges are knocked out"):
+            model.run_with_hooks(tokens, fwd_hooks=[(f"blocks.1.mixer.{hook}", lambda x, hook: x * 0.5)])
+        model.run_with_hooks(tokens, fwd_hooks=[(f"blocks.1.mixer.{hook}", lambda x, hook: None)])

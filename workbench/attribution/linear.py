@@ -29,13 +29,24 @@ def attribute(
 ) -> Attribution:
     """What every token, MLP and bias put into one logit a row; see `HookedModel.attribute`."""
     time = tokens.shape[1]
+    if any(parameter.is_inference() for parameter in model.wrapped.parameters()):
+        raise InputError(
+            f"{model.cfg.model_name} was loaded in torch.inference_mode(), so it has no gradients to attribute with; "
+            "load it outside."
+        )
     if not -time <= position < time:
         raise InputError(f"Position {position} is outside the {time} tokens.")
     position %= time
     leaves: dict[str, Tensor] = {}
     logits: list[Tensor] = []
     biases = [parameter for name, parameter in model.wrapped.named_parameters() if "bias" in name.rsplit(".", 1)[-1]]
-    with torch.enable_grad(), frozen(model), _needing_gradients(biases), ExitStack() as stack:
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        frozen(model),
+        _needing_gradients(biases),
+        ExitStack() as stack,
+    ):
         sources = [("tokens", model.layout.embed), ("positions", model.layout.pos_embed)]
         mlps = [(f"mlp{block.layer}.{i}", mlp) for block in model.layout.blocks for i, mlp in enumerate(_mlps(block))]
         for name, module in [*sources, *mlps]:
@@ -46,7 +57,8 @@ def attribute(
         if head is not None:
             handle = head.register_forward_hook(lambda module, args, output: logits.append(output))
             stack.callback(handle.remove)
-        full = model._run(tokens, mask, None)[0]
+        # Copies: autograd keeps no tensors that were made in inference mode.
+        full = model._run(tokens.clone(), None if mask is None else mask.clone(), None)[0]
         # A soft cap after the unembedding is no linear map: the logit that is explained is before it.
         seen = (logits[-1] if logits and _capped(model.wrapped) else full)[:, position]
         chosen = targets.weights(target, full[:, position].detach(), model.tokens)

@@ -12,8 +12,8 @@ from torch import Tensor
 from workbench.errors import InputError
 from workbench.tokens import Tokens
 
-Target: TypeAlias = int | str | tuple[int | str, int | str] | Sequence[int] | Tensor | None
-"""A token (id or text), a pair of tokens (first logit minus second), a token a row, weights ``[vocab]`` or
+Target: TypeAlias = int | str | tuple[int | str, int | str] | Sequence[int | str] | Tensor | None
+"""A token (id or text), a pair of tokens (first logit minus second), a list of tokens, one a row, weights ``[vocab]`` or
 ``[batch, vocab]``, or None for the likeliest token."""
 
 
@@ -37,7 +37,9 @@ def weights(target: Target, logits: Float[Tensor, "batch vocab"], tokens: Tokens
         if target.shape not in ((vocab,), (batch, vocab)):
             raise InputError(f"Weights over the vocabulary are [{vocab}] or [{batch}, {vocab}], not {[*target.shape]}.")
         return target.to(logits).expand(batch, vocab)
-    listed = torch.as_tensor(target)
+    if not isinstance(target, Tensor):
+        target = torch.tensor([_token(one, vocab, tokens) for one in target])
+    listed = target
     if listed.shape != (batch,):
         raise InputError(f"A list names one token for each of the {batch} rows; this one has shape {[*listed.shape]}.")
     return _one_hot(torch.tensor([_token(int(one), vocab, tokens) for one in listed]), logits)

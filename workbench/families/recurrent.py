@@ -188,7 +188,6 @@ class RecurrentAdapter(MixerAdapter):
         inlet, z, final = self._recur(inlet, start)
         form = inlet.form
         if pattern is not None:
-            self._refuse_with_cuts("hook_pattern")
             z = kernels.apply_pattern(pattern, form.v)
             z = z if start is None else z + self._carried(form, start)
         carried_z = None if start is None or not self.recording else self._carried(form, start)
@@ -254,6 +253,8 @@ class RecurrentAdapter(MixerAdapter):
         shown = point(pattern)
         changed = shown is not before and not torch.equal(shown, before)
         changed = changed or (version is not None and pattern._version != version)
+        if changed:
+            self._refuse_with_cuts("hook_pattern")
         if changed and self.points["hook_state"].active:
             raise HookEditError(
                 f"A hook changed {point.name} while another listens to hook_state, which is of the unchanged "
