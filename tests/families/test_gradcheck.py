@@ -23,4 +23,5 @@ def test_gradients_through_the_mixer_are_those_of_differences(case: Case) -> Non
         def logits(*changed: Tensor) -> Tensor:  # gradcheck changes the model's own parameters in place
             return call(tokens, use_cache=False).logits[:, 1:].contiguous()
 
-        assert torch.autograd.gradcheck(logits, parameters, fast_mode=True)
+        # Wide enough a step that routers which stock computes in float32 do not drown the differences.
+        assert torch.autograd.gradcheck(logits, parameters, eps=1e-4, atol=1e-4, fast_mode=True)
