@@ -381,12 +381,15 @@ class HookedModel(nn.Module):
         A generation has to begin inside the block, since a state mixes sources that nobody kept apart before.
 
         Raises:
-            InputError: no such layer or head; at the end, when an edge never occurred (positions out of range).
+            InputError: no such layer or head, or only layers without a mixer; at the end, when an edge never occurred
+                (positions out of range).
         """
         added: list[tuple[Knockout, MixerAdapter, Cut]] = []
         for knockout in knockouts:
             layers = range(self.cfg.n_layers) if knockout.layers is None else map(self.layer_index, knockout.layers)
             adapters = [placed.adapter for layer in layers for placed in self.layout.blocks[layer].mixers]
+            if not adapters:
+                raise InputError(f"{knockout} cuts nothing: those layers of {self.cfg.model_name} have no token mixer.")
             added.extend((knockout, adapter, cut) for adapter in adapters for cut in knockout.cuts())
         for _, adapter, cut in added:
             cut.of_heads(adapter.n_heads, torch.device("cpu"))

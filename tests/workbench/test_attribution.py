@@ -194,5 +194,5 @@ def test_an_attribution_is_the_same_in_inference_mode_and_takes_a_text_a_row() -
     torch.testing.assert_close(inside.tokens, plain.tokens, atol=0, rtol=0)
     for row, text in enumerate([" the", " of"]):
         torch.testing.assert_close(model.attribute(tokens[row], text).value[0], plain.value[row], atol=1e-4, rtol=1e-4)
-    with pytest.raises(InputError, match="was loaded in torch.inference_mode"):
+    with pytest.raises(InputError, match="was loaded in torch"):
         loaded.attribute(tokens)

@@ -288,3 +288,10 @@ def test_what_a_hook_changed_cannot_be_cut(hook: str) -> None:
         with pytest.raises(HookEditError, match=f"changed blocks.1.mixer.{hook} while edges are knocked out"):
             model.run_with_hooks(tokens, fwd_hooks=[(f"blocks.1.mixer.{hook}", lambda x, hook: x * 0.5)])
         model.run_with_hooks(tokens, fwd_hooks=[(f"blocks.1.mixer.{hook}", lambda x, hook: None)])
+
+
+def test_a_layer_without_a_mixer_has_nothing_to_cut() -> None:
+    with hooked(build(every_case()["nemotron_h"])) as model:
+        bare = next(block.layer for block in model.layout.blocks if not block.mixers)
+        with pytest.raises(InputError, match="have no token mixer"), model.knocked_out(Knockout(1, 2, layers=[bare])):
+            pass

@@ -13,8 +13,8 @@ from workbench.errors import InputError
 from workbench.tokens import Tokens
 
 Target: TypeAlias = int | str | tuple[int | str, int | str] | Sequence[int | str] | Tensor | None
-"""A token (id or text), a pair of tokens (first logit minus second), a list of tokens, one a row, weights ``[vocab]`` or
-``[batch, vocab]``, or None for the likeliest token."""
+"""A token (id or text), a pair of tokens (first logit minus second), a list of tokens, one a row, weights
+``[vocab]`` or ``[batch, vocab]``, or None for the likeliest token."""
 
 
 def weights(target: Target, logits: Float[Tensor, "batch vocab"], tokens: Tokens) -> Float[Tensor, "batch vocab"]:
