@@ -185,8 +185,8 @@ class MixerOperator(Operator):
         each = form.source is not None and not torch.equal(form.source, form.source[..., :1].expand_as(form.source))
         if form.centred and (form.conv is not None or each):
             raise ValueError(
-                "a norm that subtracts the mean mixes a head's channels, so their values must share one factor: let the "
-                "recorded inputs begin after the convolution and the factors that differ between channels"
+                "a norm that subtracts the mean mixes a head's channels, so their values must share one factor: let "
+                "the recorded inputs begin after the convolution and the factors that differ between channels"
             )
         self.time, self.source = time, self.core.source
         self.channels = channels
