@@ -59,8 +59,8 @@ class ModelState:
         """The same memory with another recurrent state in one layer.
 
         Nothing else changes: not the last inputs of a convolution, nor the normaliser and the running maximum `m` of
-        exponential gates (RWKV-4, mLSTM, sLSTM), whose state is kept divided by ``exp(m)``. To halve such a state halves
-        what is read of it; states of two texts have scales of their own.
+        exponential gates (RWKV-4, mLSTM, sLSTM), whose state is kept divided by ``exp(m)``. To halve such a state
+        halves what is read of it; states of two texts have scales of their own.
 
         Raises:
             InputError: the layer has no recurrent state, or the state has another shape.
