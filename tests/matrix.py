@@ -12,6 +12,7 @@ import argparse
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -30,6 +31,14 @@ OLDER = {
     "5.15.0": ("huggingface_hub==1.33.0", "tokenizers==0.22.2"),
 }
 PINNED = "pinned"
+# Tests that a version's own classes cannot pass, by a pattern of their names, and why.
+FAULTY: dict[str, dict[str, str]] = {
+    "5.9.0": {
+        r"\[recurrent_gemma": "its local attention is not looked up in the registry, so that loading is refused",
+        r"logits.*\[zamba-torch\.float64": "float32 inside its eager attention, NaN for padding in float64",
+        r"(cache_equals|cache_left).*\[nemotron_h": "its mask counts cached tokens in layer 0, where an MLP keeps none",
+    },
+}
 TESTS = ("tests/families", "tests/workbench/test_softmax_decoders.py", "tests/workbench/test_layouts.py")
 
 
@@ -45,10 +54,19 @@ class Tally:
     @pytest.hookimpl(trylast=True)  # after -k: only what would have run is counted
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Take out the cases of models that transformers has no part in."""
-        native = [item for item in items if self._maker(item) == "native"]
-        self.left_out["native, not made by transformers"] = len(native)
-        config.hook.pytest_deselected(items=native)
-        items[:] = [item for item in items if item not in set(native)]
+        import transformers
+
+        faults = FAULTY.get(transformers.__version__, {})
+        kept = []
+        for item in items:
+            known = next((f"{name}: {why}" for name, why in faults.items() if re.search(name, item.nodeid)), None)
+            why = "native, not made by transformers" if self._maker(item) == "native" else known
+            if why is None:
+                kept.append(item)
+            else:
+                self.left_out[why] += 1
+        config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+        items[:] = kept
 
     def _maker(self, item: pytest.Item) -> str:
         case = getattr(getattr(item, "callspec", None), "params", {}).get("case")

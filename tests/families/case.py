@@ -47,6 +47,14 @@ class Case:
     conditional: bool = False
 
 
+def since(version: str) -> bool:
+    """Whether the installed transformers is at least that version: what a case has to get around in older ones."""
+    import transformers
+    from packaging.version import Version
+
+    return Version(transformers.__version__) >= Version(version)
+
+
 def zoo(mixer: str, **options: Any) -> Callable[[], nn.Module]:
     """A small zoo model with that mixer."""
     return lambda: ZooModel(

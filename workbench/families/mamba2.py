@@ -23,6 +23,9 @@ from workbench.forms import ScalarDecay
 from workbench.memory import Memory
 from workbench.mixing import Inlet, Outlet, Values
 
+# Their eager code applies no other limit; newer versions of transformers spell it as a `time_step_limit`, too.
+LIMITED_BELOW = ("Zamba2MambaMixer", "NemotronHMamba2Mixer")
+
 
 @register
 class Mamba2Adapter(RecurrentAdapter):
@@ -43,7 +46,9 @@ class Mamba2Adapter(RecurrentAdapter):
     def __init__(self, module: nn.Module, layer: int) -> None:
         super().__init__(module, layer)
         self._groups = int(getattr(module, "n_groups", 1))
-        low, high = getattr(module, "time_step_limit", (0.0, float("inf")))
+        low, high = getattr(module, "time_step_limit", None) or (0.0, float("inf"))
+        if type(module).__name__ in LIMITED_BELOW:
+            low, high = getattr(module, "time_step_min", low), float("inf")
         self._limits = (float(low), float(high))
         norm: Any = getattr(module, "norm", None)  # Falcon-H1 may have none
         self._epsilon = float(getattr(norm, "variance_epsilon", getattr(norm, "eps", 1e-6)))

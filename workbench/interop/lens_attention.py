@@ -127,7 +127,8 @@ class LensAttention(nn.Module):
                 k, v = torch.cat([cache["key"], k], 2), torch.cat([cache["value"], v], 2)
             cache["key"], cache["value"] = k, v
         z = self.attend(q, k, v, self._mask(attention_mask, q, k), self._alibi(q, k))
-        return torch.einsum("bhtk,hkd->btd", z.to(self.weight.dtype), self.weight) + self.bias
+        out: Tensor = torch.einsum("bhtk,hkd->btd", z.to(self.weight.dtype), self.weight) + self.bias
+        return out
 
     def _rotated(self, x: Tensor, sin: Tensor, cos: Tensor) -> Tensor:
         turned, rest = x[..., : sin.shape[-1]], x[..., sin.shape[-1] :]

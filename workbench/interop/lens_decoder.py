@@ -76,13 +76,15 @@ class LensBlock(nn.Module):
         position_ids: Int[Tensor, "#batch time"],
         cache: LayerCache | None,
     ) -> Float[Tensor, "batch time model"]:
-        mixed = self.ln1_post(self.attn(self.ln1(x), attention_mask, position_ids, cache))
+        mixed: Tensor = self.ln1_post(self.attn(self.ln1(x), attention_mask, position_ids, cache))
         if self.mlp is None:
             return x + mixed
         if self.parallel:
-            return x + mixed + self.ln2_post(self.mlp(self.ln2(x)))
+            written: Tensor = self.ln2_post(self.mlp(self.ln2(x)))
+            return x + mixed + written
         x = x + mixed
-        return x + self.ln2_post(self.mlp(self.ln2(x)))
+        written = self.ln2_post(self.mlp(self.ln2(x)))
+        return x + written
 
 
 class LensDecoder(nn.Module):
@@ -142,7 +144,7 @@ class LensDecoder(nn.Module):
 
 
 def _table(weight: nn.Parameter) -> nn.Embedding:
-    table = nn.Embedding.from_pretrained(weight)
+    table: nn.Embedding = nn.Embedding.from_pretrained(weight)
     table.weight = weight
     return table
 

@@ -78,6 +78,7 @@ class Traced(nn.Module):
         super().__init__()
         self.wrapped = model.wrapped
         self.points = Points()
+        self.hooked: HookedModel
         object.__setattr__(self, "hooked", model)  # no submodule: its own is `wrapped`
         self._passages = {name: Passage(point) for name, point in model.points.items()}
         for name, passage in self._passages.items():
@@ -138,7 +139,8 @@ class RemoteModel(TransformersModel):  # type: ignore[misc]
         return super().session(*args, remote=self._where if remote is None else remote, **kwargs)
 
     def _remoteable_class(self) -> type:
-        return TransformersModel  # the class that the cluster knows
+        known: type = TransformersModel  # to the cluster
+        return known
 
 
 def traced(model: HookedModel, **kwargs: Any) -> Any:

@@ -27,7 +27,7 @@ def _granite(**options: Any) -> Callable[[], nn.Module]:
                 mamba_n_groups=2,
                 mamba_d_state=5,
                 mamba_chunk_size=8,
-                layer_types=["full_attention", "linear_attention", "linear_attention"],
+                layer_types=["attention", "mamba", "mamba"],  # as published checkpoints spell them, and older versions
                 residual_multiplier=0.7,
                 embedding_multiplier=3.0,
                 attention_multiplier=0.4,

@@ -13,9 +13,9 @@ SIZES = {
     "vocab_size": VOCABULARY,
     "hidden_size": 12,
     "intermediate_size": 20,
-    "num_attention_heads": 2,
+    "num_attention_heads": 3,  # heads of four: older versions turn half of a head, which has to be even
     "num_key_value_heads": 1,
-    "lru_width": 16,
+    "lru_width": 18,
     "attention_window_size": 7,
     "conv1d_width": 3,
 }

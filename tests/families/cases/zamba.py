@@ -22,6 +22,7 @@ def _zamba() -> nn.Module:
             mamba_d_state=5,
             mamba_dt_rank=3,
             layers_block_type=["mamba", "hybrid", "mamba", "hybrid"],
+            use_mamba_kernels=False,  # without a GPU, versions before 5.15 have to be told
         )
     )
 
