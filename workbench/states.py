@@ -173,6 +173,9 @@ def load_state(model: HookedModel, path: Path | str) -> ModelState:
         raise LoadError(f"{path} is no saved state: {error}.") from error
     if meta.get("format") != FORMAT:
         raise LoadError(f"{path} is no saved state: its format is {meta.get('format')!r}, not {FORMAT!r}.")
+    missing = {"tokens", "mask", "logits"} - tensors.keys()
+    if missing:
+        raise LoadError(f"{path} is no whole saved state: it holds no {' and no '.join(sorted(missing))}.")
     # The shape of a cache is the model's business: a short run makes one, and what was saved is put into it.
     template = prefill(model, tensors["tokens"][:, :1], None, None)
     cache = template.cache

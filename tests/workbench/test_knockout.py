@@ -166,6 +166,8 @@ def test_generation_that_cannot_read_a_span_is_that_of_the_shadowed_rows() -> No
         ({"sources": slice(2, None), "destinations": slice(0, 9)}, "sources without end"),
         ({"sources": -1, "destinations": 3}, "are no positions"),
         ({"sources": [], "destinations": 3}, "are no positions"),
+        ({"sources": 1.5, "destinations": 3}, "are no positions"),
+        ({"sources": torch.tensor([0.5]), "destinations": 3}, "are no positions"),
         ({"sources": slice(4, 4), "destinations": 6}, "hold no position"),
         ({"sources": slice(0, 9, 2), "destinations": 9}, "have a stride"),
     ],
@@ -295,3 +297,7 @@ def test_a_layer_without_a_mixer_has_nothing_to_cut() -> None:
         bare = next(block.layer for block in model.layout.blocks if not block.mixers)
         with pytest.raises(InputError, match="have no token mixer"), model.knocked_out(Knockout(1, 2, layers=[bare])):
             pass
+
+
+def test_positions_may_be_a_tensor() -> None:
+    assert Knockout(torch.tensor([1, 2]), torch.tensor(3)).edges == Knockout([1, 2], 3).edges

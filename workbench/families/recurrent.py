@@ -247,7 +247,7 @@ class RecurrentAdapter(MixerAdapter):
                 f"{point.name} would hold {size} numbers [{batch}, {self.n_heads}, {time}, {time}], at most "
                 f"{LARGEST_PATTERN} are built at once; implicit_attention(...).dense(heads, rows) gives a part of them."
             )
-        pattern = kernels.dense(form, backend=self.backend)
+        pattern = kernels.dense(form, backend=self.backend).contiguous()  # a Toeplitz one is a view that repeats
         # Tensors made in inference mode have no version that tells of an edit in place.
         before, version = (pattern.clone(), None) if pattern.is_inference() else (pattern, pattern._version)
         shown = point(pattern)
