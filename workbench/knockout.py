@@ -24,7 +24,7 @@ from torch import Tensor
 from workbench.errors import InputError
 
 Meaning: TypeAlias = Literal["value", "write"]
-Where: TypeAlias = int | slice | range | Sequence[int]
+Where: TypeAlias = int | slice | range | Sequence[int] | Tensor
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class Positions:
             if start < 0 or (where.stop is not None and where.stop <= start):
                 raise InputError(f"The {what} {start}:{where.stop} hold no position; positions count from 0.")
             return cls(None, start, where.stop)
-        where = where.tolist() if hasattr(where, "tolist") else where  # tensors, and numpy's arrays and numbers
-        listed = [where] if isinstance(where, int) else list(where) if isinstance(where, Iterable) else []
+        where = where.tolist() if isinstance(where, Tensor) else where
+        listed = list(where) if isinstance(where, Iterable) else [where]
         if not listed or not all(isinstance(one, int) and one >= 0 for one in listed):
             raise InputError(f"The {what} {where!r} are no positions; give whole numbers from 0, or a slice.")
         return cls(tuple(sorted(set(listed))))

@@ -166,7 +166,6 @@ def test_generation_that_cannot_read_a_span_is_that_of_the_shadowed_rows() -> No
         ({"sources": slice(2, None), "destinations": slice(0, 9)}, "sources without end"),
         ({"sources": -1, "destinations": 3}, "are no positions"),
         ({"sources": [], "destinations": 3}, "are no positions"),
-        ({"sources": 1.5, "destinations": 3}, "are no positions"),
         ({"sources": torch.tensor([0.5]), "destinations": 3}, "are no positions"),
         ({"sources": slice(4, 4), "destinations": 6}, "hold no position"),
         ({"sources": slice(0, 9, 2), "destinations": 9}, "have a stride"),
