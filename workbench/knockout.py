@@ -9,6 +9,8 @@ meanings exist, and they differ where a write does more than add:
   then does not (a neighbour's write into which a short convolution has mixed the source stays); a softmax row gives the
   source's share to the others (attention knockout as in Geva et al. 2023, arXiv:2304.14767, section 5). For plain
   decays both are the same.
+
+Knock-outs add up to the set of edges that any of them names: an edge that two of them name is gone once.
 """
 
 from __future__ import annotations

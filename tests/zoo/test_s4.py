@@ -9,7 +9,9 @@ from torch import Tensor
 from tests.zoo.random_mixer import TIME, WIDTH, build, tokens, weights
 from tests.zoo.recurrences import Weights
 from workbench.errors import InputError
+from workbench.model import HookedModel
 from workbench.zoo import ZooConfig, registry
+from workbench.zoo.model import ZooModel
 from workbench.zoo.s4 import hippo
 
 
@@ -112,3 +114,25 @@ def test_a_model_starts_finite_and_remembers(kind: str) -> None:
 def test_bad_options_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         build("s4", **options)
+
+
+def test_a_pattern_can_be_edited_in_place() -> None:
+    """A Toeplitz matrix repeats its numbers, so a view of them could not be written to."""
+    torch.manual_seed(0)
+    model = HookedModel(ZooModel(ZooConfig("s4", vocab_size=30, d_model=12, n_layers=1, d_mlp=8)))
+    name, text = "blocks.0.mixer.hook_pattern", torch.arange(9)[None]
+
+    def in_place(pattern: Tensor, hook: object) -> None:
+        pattern[:, :, 7, 3] = 0.0
+
+    def anew(pattern: Tensor, hook: object) -> Tensor:
+        changed = pattern.clone()
+        changed[:, :, 7, 3] = 0.0
+        return changed
+
+    with torch.no_grad():
+        found = model.run_with_hooks(text, fwd_hooks=[(name, in_place)])
+        expected = model.run_with_hooks(text, fwd_hooks=[(name, anew)])
+        plain = model(text)
+    assert torch.equal(found, expected)
+    assert torch.equal(found[:, 8], plain[:, 8]) and not torch.equal(found[:, 7], plain[:, 7])
