@@ -135,4 +135,5 @@ def test_a_pattern_can_be_edited_in_place() -> None:
         expected = model.run_with_hooks(text, fwd_hooks=[(name, anew)])
         plain = model(text)
     assert torch.equal(found, expected)
-    assert torch.equal(found[:, 8], plain[:, 8]) and not torch.equal(found[:, 7], plain[:, 7])
+    torch.testing.assert_close(found[:, 8], plain[:, 8], atol=1e-5, rtol=1e-5)
+    assert (found - plain)[:, 7].abs().max() > 1e-4
