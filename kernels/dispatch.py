@@ -193,9 +193,7 @@ def _check_state(form: RecurrentForm, state: State | None) -> None:
     width = form.kernel.shape[1] - 1 if isinstance(form, Toeplitz) else form.k.shape[-1]
     expected = [form.batch, form.heads, width, form.v.shape[-1]]
     if state is not None and [*state.shape] != expected:
-        raise ValueError(
-            f"the form's state is {expected} (batch, heads, key, value), this one is {[*state.shape]}"
-        )
+        raise ValueError(f"the form's state is {expected} (batch, heads, key, value), this one is {[*state.shape]}")
 
 
 def _refuse_cpu(chosen: Backend, form: Form) -> None:

@@ -1,6 +1,6 @@
 """``make test-matrix``: the adapters' tests against several versions of transformers, each in its own environment.
 
-``python -m tests.matrix [--versions 5.9.0 ...] [pytest arguments]`` makes the environments under .matrix/ once. Each
+``python -m tests.matrix [--only 5.9.0 ...] [pytest arguments]`` makes the environments under .matrix/ once. Each
 has its own transformers, and what that needs in another version than constraints.txt names; everything else comes from
 the environment this runs in. Tests of models that a version does not have are left out and counted, as are those of
 models that are not made by transformers at all. Exits with 1 when a test fails.
@@ -152,7 +152,7 @@ def environment(version: str) -> Path:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.matrix", description=__doc__)
-    parser.add_argument("--versions", nargs="+", default=[*OLDER, PINNED], choices=[*OLDER, PINNED])
+    parser.add_argument("--only", action="append", choices=[*OLDER, PINNED], help="a version; may be repeated")
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
     options, arguments = parser.parse_known_args()
     if options.inside is not None:
@@ -160,7 +160,7 @@ def main() -> None:
     chosen = arguments if any(argument.startswith("tests") for argument in arguments) else [*TESTS, *arguments]
     codes = []
     lines = []
-    for version in options.versions:
+    for version in options.only or [*OLDER, PINNED]:
         python = environment(version)
         with tempfile.TemporaryDirectory() as folder:
             result = Path(folder) / "result.json"

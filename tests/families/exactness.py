@@ -173,10 +173,11 @@ def tables(rows: list[Row]) -> str:
         f"Made by `make exactness` with torch {torch.__version__}, transformers {_transformers()}, "
         f"{platform.machine()}. Errors are relative, in the maximum norm. For the scopes: `A v + constant`, every "
         "entry of the matrix from its closed form, against the layer's output from its recurrence run step by step "
-        "(for softmax, from the model's own attention). For the logits: hooked against stock. Bounds: 1e-10 in float64 and "
-        "1e-5 in float32 for the scopes; 1e-4 in float32 and 1e-9 in float64 for the logits (1e-6 where stock "
-        "computes in float32 inside). Small random models with every parameter moved from its initial value, left "
-        "padding and a cache before it where the stock class knows them; the shipped zoo at 160 tokens, worst layer.",
+        "(for softmax, from the model's own attention). For the logits: hooked against stock. Bounds: 1e-10 in "
+        "float64 and 1e-5 in float32 for the scopes; 1e-4 in float32 and 1e-9 in float64 for the logits (1e-6 where "
+        "stock computes in float32 inside). Small random models with every parameter moved from its initial value, "
+        "left padding and a cache before it where the stock class knows them; the shipped zoo at 160 tokens, worst "
+        "layer.",
         "",
         *summary(rows),
         "",

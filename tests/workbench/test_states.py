@@ -65,7 +65,7 @@ def test_a_changed_state_is_what_the_next_token_meets(case: Case) -> None:
             hooked_edit = model.prefill(tokens[:, :8], mask[:, :8])
         expected = model.prefill(tokens[:, 8:9], state=hooked_edit)
     assert (changed.logits - plain.logits).abs().max() > 1e-7
-        above = model.cfg.n_layers - 1 - case.layer
+    above = model.cfg.n_layers - 1 - case.layer
     # The hook's edit is also read at step 7: layers above remember that, and so does the hidden state of a cell.
     if above == 0 and not case.conditional:
         torch.testing.assert_close(changed.logits, expected.logits, atol=1e-9, rtol=1e-9)
