@@ -91,9 +91,9 @@ def test_the_pages_native_mixer_works_as_it_says(outside: Path, capsys: pytest.C
     exec(compile(shown, str(PAGE), "exec"), scope)
     assert float(capsys.readouterr().out) < 1e-5
     model, tokens = scope["model"], scope["tokens"]
-    assert scope["cache"]["blocks.1.mixer.hook_log_decay"].shape == (2, 12, 4)
     # The page's formula, one head at a time.
     _, cache = model.run_with_cache(tokens)
+    assert cache["blocks.1.mixer.hook_log_decay"].shape == (2, 12, 4)
     q, k, v, decay, z = (cache[f"blocks.1.mixer.hook_{name}"][0, :, 2] for name in ("q", "k", "v", "log_decay", "z"))
     state = torch.zeros(8, 8)
     for t in range(12):
