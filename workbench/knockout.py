@@ -101,8 +101,8 @@ class Knockout:
 
     Args:
         sources, destinations: a position, a slice, or positions.
-        layers: block numbers; None for all.
-        heads: which heads of those layers lose the edges; None for all.
+        layers: a block number or several; None for all.
+        heads: which heads of those layers lose the edges, a number or several; None for all.
         meaning: ``"write"`` or ``"value"``, see the module.
 
     Raises:
@@ -111,8 +111,8 @@ class Knockout:
 
     sources: Where
     destinations: Where
-    layers: Sequence[int] | None = None
-    heads: Sequence[int] | None = None
+    layers: Sequence[int] | int | None = None
+    heads: Sequence[int] | int | None = None
     meaning: Meaning = "write"
     edges: tuple[Edges, ...] = field(default=(), repr=False)
 
@@ -132,8 +132,8 @@ class Knockout:
     def pairs(
         cls,
         pairs: Iterable[tuple[int, int]],
-        layers: Sequence[int] | None = None,
-        heads: Sequence[int] | None = None,
+        layers: Sequence[int] | int | None = None,
+        heads: Sequence[int] | int | None = None,
         meaning: Meaning = "write",
     ) -> Knockout:
         """Cut exactly the listed edges ``(destination, source)``.
@@ -159,12 +159,18 @@ class Knockout:
         every = sorted({source for sources in by_destination.values() for source in sources})
         return cls(every, sorted(by_destination), layers, heads, meaning, edges)
 
+    def listed(self, name: str) -> tuple[int, ...] | None:
+        """`layers` or `heads`, however they were given."""
+        given = getattr(self, name)
+        return None if given is None else (given,) if isinstance(given, int) else tuple(given)
+
     def cuts(self) -> list[Cut]:
         """One running cut for each set of edges, for one layer."""
-        return [Cut(edges, self.meaning, None if self.heads is None else tuple(self.heads)) for edges in self.edges]
+        return [Cut(edges, self.meaning, self.listed("heads")) for edges in self.edges]
 
     def __str__(self) -> str:
-        where = "all layers" if self.layers is None else f"layers {list(self.layers)}"
+        layers = self.listed("layers")
+        where = "all layers" if layers is None else f"layers {list(layers)}"
         return f"Knockout({self.sources} -> {self.destinations}, {where}, {self.meaning})"
 
 

@@ -386,7 +386,10 @@ class HookedModel(nn.Module):
         """
         added: list[tuple[Knockout, MixerAdapter, Cut]] = []
         for knockout in knockouts:
-            layers = range(self.cfg.n_layers) if knockout.layers is None else map(self.layer_index, knockout.layers)
+            if not hasattr(knockout, "cuts"):
+                raise InputError(f"knocked_out takes Knockouts, one after the other, not {knockout!r}.")
+            listed = knockout.listed("layers")
+            layers = range(self.cfg.n_layers) if listed is None else map(self.layer_index, listed)
             adapters = [placed.adapter for layer in layers for placed in self.layout.blocks[layer].mixers]
             if not adapters:
                 raise InputError(f"{knockout} cuts nothing: those layers of {self.cfg.model_name} have no token mixer.")

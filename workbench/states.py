@@ -65,6 +65,8 @@ class ModelState:
         Raises:
             InputError: the layer has no recurrent state, or the state has another shape.
         """
+        if not isinstance(state, Tensor):
+            raise InputError(f"A state is a tensor [batch, heads, key, value], not {state!r}.")
         if layer not in self.recurrent:
             raise InputError(f"Layer {layer} keeps no recurrent state; these layers do: {sorted(self.recurrent)}.")
         expected = self.recurrent[layer]
@@ -90,6 +92,7 @@ class ModelState:
         tensors |= {f"held {name}": tensor for name, tensor in self.held.items()}
         meta = {"format": FORMAT, "scalars": json.dumps(scalars)}
         path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(path.name + f".{os.getpid()}.part")
         save_file({name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}, temporary, meta)
         temporary.replace(path)

@@ -29,16 +29,16 @@ def tokens_of(case: Case) -> tuple[Tensor, Tensor]:
 
 
 def of_sources(form: MixerForm, sources: list[int]) -> Tensor:
-    """The part of the values that comes from the sources' inputs, a tap and a token at a time."""
-    inputs = form.core.v if form.inputs is None else form.inputs
+    """The part of the values that comes from the sources: theirs, or their inputs' a tap and a token at a time."""
     values = torch.zeros_like(form.core.v)
+    if form.conv is None:
+        values[:, sources] = form.core.v[:, sources]
+        return values
+    assert form.inputs is not None
+    taps = form.conv.shape[-1]
     for source in sources:
-        if form.conv is None:
-            values[:, source] += inputs[:, source]
-        else:
-            taps = form.conv.shape[-1]
-            for j in range(min(taps, values.shape[1] - source)):
-                values[:, source + j] += form.conv[..., taps - 1 - j] * inputs[:, source]
+        for j in range(min(taps, values.shape[1] - source)):
+            values[:, source + j] += form.conv[..., taps - 1 - j] * form.inputs[:, source]
     return values if form.source is None else values * form.source
 
 
@@ -300,3 +300,19 @@ def test_a_layer_without_a_mixer_has_nothing_to_cut() -> None:
 
 def test_positions_may_be_a_tensor() -> None:
     assert Knockout(torch.tensor([1, 2]), torch.tensor(3)).edges == Knockout([1, 2], 3).edges
+
+
+def test_a_layer_and_a_head_may_be_plain_numbers_and_a_list_of_knockouts_is_refused() -> None:
+    model = softmax_model()
+    tokens = torch.arange(9)[None]
+
+    def cut(layers: Any, heads: Any) -> Tensor:
+        with model.knocked_out(Knockout(2, 6, layers=layers, heads=heads)):
+            logits: Tensor = model(tokens)
+        return logits
+
+    torch.testing.assert_close(cut(1, 2), cut([1], [2]), atol=0, rtol=0)
+    assert (cut(1, 2) - cut(1, None)).abs().max() > 1e-6
+    several: Any = [Knockout(2, 6)]
+    with pytest.raises(InputError, match="one after the other"), model.knocked_out(several):
+        model(tokens)

@@ -26,6 +26,8 @@ def weights(target: Target, logits: Float[Tensor, "batch vocab"], tokens: Tokens
     batch, vocab = logits.shape
     if target is None:
         return _one_hot(logits.argmax(-1), logits)
+    if isinstance(target, bool):
+        raise InputError(f"A target is a token, not {target!r}.")
     if isinstance(target, int | str):
         return _one_hot(torch.full((batch,), _token(target, vocab, tokens)), logits)
     if isinstance(target, tuple):

@@ -78,21 +78,20 @@ def taken_away(
 
 
 def _of_sources(past: dict[str, Tensor], inlet: Inlet, sources: Bool[Tensor, " time"]) -> Values:
-    """The part of the values that comes from the sources' inputs, through convolution and recorded slopes."""
+    """The part of the values that comes from the sources: theirs, or their inputs' through a convolution."""
     path, v = inlet.path, inlet.form.v
-    if path is None:
+    if path is None or path.conv is None:
         return silenced(v, ~sources)
     inputs = silenced(path.inputs.to(v.dtype), ~sources)
-    if path.conv is not None:
-        taps = path.conv.shape[-1]
-        before = past.get("conv")
-        before = inputs.new_zeros(inputs.shape[0], taps - 1, *inputs.shape[2:]) if before is None else before
-        full = torch.cat([before, inputs], dim=1)
-        past["conv"] = full[:, full.shape[1] - (taps - 1) :]
-        flat = full.flatten(2).transpose(1, 2)
-        weight = path.conv.to(v.dtype).flatten(0, 1)[:, None]
-        inputs = F.conv1d(flat, weight, groups=flat.shape[1]).transpose(1, 2).reshape(inputs.shape)
-    return inputs if path.source is None else inputs * path.source
+    taps = path.conv.shape[-1]
+    before = past.get("conv")
+    before = inputs.new_zeros(inputs.shape[0], taps - 1, *inputs.shape[2:]) if before is None else before
+    full = torch.cat([before, inputs], dim=1)
+    past["conv"] = full[:, full.shape[1] - (taps - 1) :]
+    flat = full.flatten(2).transpose(1, 2)
+    weight = path.conv.to(v.dtype).flatten(0, 1)[:, None]
+    convolved = F.conv1d(flat, weight, groups=flat.shape[1]).transpose(1, 2).reshape(inputs.shape)
+    return convolved if path.source is None else convolved * path.source
 
 
 def _never_written(form: Delta, sources: Bool[Tensor, " time"]) -> Delta:
