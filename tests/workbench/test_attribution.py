@@ -152,7 +152,7 @@ def test_a_bad_target_is_one_sentence(target: object, position: int, words: str)
 
 def test_rollout_of_one_layer_is_half_its_matrix_and_half_the_identity() -> None:
     torch.manual_seed(0)
-    model = HookedModel(ZooModel(ZooConfig("attention", vocab_size=30, d_model=12, n_layers=1, d_mlp=8)).double())
+    model = HookedModel(ZooModel(ZooConfig("attention", vocab_size=30, d_model=16, n_layers=1, d_mlp=8)).double())
     tokens = torch.arange(7)[None]
     matrix = model.implicit_attention(tokens, 0).dense().mean(1)[:, -1]
     expected = 0.5 * matrix.float()

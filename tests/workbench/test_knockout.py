@@ -20,7 +20,7 @@ from workbench.zoo.model import ZooModel
 
 FAMILIES = [pytest.param(case, id=name) for name, case in every_case().items()]
 DECODING = [pytest.param(case, id=name) for name, case in every_case().items() if case.cache]
-SOURCES, DESTINATIONS = [2, 3, 7], [5, 9, 10, 17]
+SOURCES, DESTINATIONS = [2, 3, 7], [5, 7, 10, 17]  # one of them reads itself
 
 
 def tokens_of(case: Case) -> tuple[Tensor, Tensor]:
@@ -54,6 +54,10 @@ def test_a_destination_loses_exactly_what_the_sources_bring_it(case: Case) -> No
                 stock(model.wrapped, tokens, mask)
             knockout = Knockout(SOURCES, DESTINATIONS, layers=[case.layer], meaning="value")
             with model.knocked_out(knockout):
+                for placed in model.layout.blocks[case.layer].mixers:
+                    if placed.adapter is not adapter:  # Zamba's attention comes before, and is not what is measured
+                        while placed.adapter.cuts:
+                            placed.adapter.cuts.pop().met = True
                 stock(model.wrapped, tokens, mask)
             stock(model.wrapped, tokens, mask)
         with all_in_float64(torch.float64):

@@ -36,7 +36,7 @@ def mixer(
         inputs=random(batch, time, heads, 1),
         conv=None if taps is None else random(heads, 1, taps),
         source=None if bare else random(batch, time, heads, 1),
-        skip=None if bare else random(heads, 1),
+        skip=None if bare else random(batch, time, heads, 1),
         gate=random(batch, time, heads, 1),
     )
 
