@@ -40,6 +40,9 @@ FAULTY: dict[str, dict[str, str]] = {
     "5.9.0": {
         **_ONE_TOKEN,
         r"recurrent_gemma": "its local attention is not looked up in the registry, so that loading is refused",
+        r"stock_cache.*\[mamba2\]": "stock fails on the mask of a batch while it decodes one token",
+        r"stocks_cache\[olmo_hybrid": "its cache has no layers for the test to read; decoding is compared elsewhere",
+        r"by_its_key\[olmo_hybrid": "its convolutions are followed by SiLU whatever hidden_act says",
         r"logits.*\[zamba-torch\.float64": "float32 inside its eager attention, NaN for padding in float64",
         r"(cache_equals|cache_left).*\[nemotron_h": "its mask counts cached tokens in layer 0, where an MLP keeps none",
     },
