@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import threshold
 
@@ -47,3 +48,14 @@ def running_sum(log_decay: Tensor, dim: int, lowest: float | None = LOWEST_LOG_D
     """Inclusive running sum of log decays along `dim`, accurate to float64; what is below `lowest` counts as it."""
     log_decay = log_decay.to(sum_dtype(log_decay.device))
     return (log_decay if lowest is None else log_decay.clamp(min=lowest)).cumsum(dim)
+
+
+def decays_between(total: Float[Tensor, "*batch step"], dtype: torch.dtype) -> Float[Tensor, "*batch step source"]:
+    """``exp(G_t - G_s)`` for sources up to each step, 0 for later ones, from an inclusive running sum `G`.
+
+    Masked before the exponential, too: above the diagonal the difference is positive and could overflow.
+    """
+    steps = total.shape[-1]
+    future = torch.ones(steps, steps, dtype=torch.bool, device=total.device).triu(1)
+    between = (total[..., :, None] - total[..., None, :]).to(dtype).masked_fill(future, 0)
+    return decay_factor(between).masked_fill(future, 0)

@@ -502,7 +502,7 @@ class HookedModel(nn.Module):
         from workbench.attribution import attribute
 
         tokens, mask = self.prepared(input, attention_mask)
-        return attribute(self, tokens, mask, target, position)
+        return attribute(self, tokens, mask, target, _whole("position", position))
 
     def nnsight(self, remote: bool | str = False, **kwargs: Any) -> Any:
         """An nnsight model over the same weights, whose traces reach every hook point and every module.

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from workbench.kernels.precision import decay_factor, running_sum
+from workbench.kernels.precision import decay_factor, decays_between, running_sum
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,7 @@ def _one_decay(readers: Tensor, writers: Tensor, log_decay: Tensor) -> Decayed:
     """One decay for all channels comes out of the sum: a matrix product, times a matrix of factors."""
     dtype, steps = readers.dtype, log_decay.shape[-2]
     total = running_sum(log_decay, dim=-2)
-    future = torch.ones(steps, steps, dtype=torch.bool, device=total.device).triu(1)
-    # Masked before the exponential, too: above the diagonal the difference is positive and could overflow.
-    between = (total - total.mT).to(dtype).masked_fill(future, 0)
-    decay = decay_factor(between).masked_fill(future, 0)[..., None, :, None, :]
+    decay = decays_between(total[..., 0], dtype)[..., None, :, None, :]
     products = readers.flatten(-3, -2) @ writers.flatten(-3, -2).mT
     return Decayed(
         products=(products.unflatten(-1, (-1, steps)).unflatten(-3, (-1, steps)) * decay).transpose(-3, -2),

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from workbench.kernels.forms import ScalarDecay
 from workbench.kernels.grouping import spread
-from workbench.kernels.precision import compute_dtype, decay_factor, running_sum
+from workbench.kernels.precision import compute_dtype, decay_factor, decays_between, running_sum
 
 CHUNK = 64
 
@@ -47,11 +47,7 @@ def chunks(form: ScalarDecay, dtype: torch.dtype, length: int = CHUNK) -> Iterat
         span = slice(start, min(start + length, time))
         q, k = (x[:, span].to(dtype).transpose(1, 2) for x in (form.q, form.k))
         total = running_sum(form.log_decay[:, span].transpose(1, 2), dim=-1)
-        steps = total.shape[-1]
-        future = torch.ones(steps, steps, dtype=torch.bool, device=q.device).triu(1)
-        # Masked before the exponential, too: above the diagonal the difference is positive and could overflow.
-        between = (total[..., :, None] - total[..., None, :]).to(dtype).masked_fill(future, 0)
-        matrix = spread(q @ k.mT, heads, dim=1) * decay_factor(between).masked_fill(future, 0)
+        matrix = spread(q @ k.mT, heads, dim=1) * decays_between(total, dtype)
         until_end = decay_factor((total[..., -1:] - total).to(dtype))
         if form.write is not None:
             write = form.write[:, span].to(dtype).transpose(1, 2)

@@ -12,6 +12,7 @@ import platform
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -249,11 +250,11 @@ def main() -> None:
     arguments = parser.parse_args()
     work: list[tuple[str, Callable[[], Iterator[Row]]]] = []
     for name, case in every_case().items():
-        work.append((name, lambda name=name, case=case: of_case(name, case)))  # type: ignore[misc]
+        work.append((name, partial(of_case, name, case)))
     for name in decoder_cases.TRANSFORMERS:
-        work.append((name, lambda name=name: of_decoder(name)))  # type: ignore[misc]
+        work.append((name, partial(of_decoder, name)))
     for name in available():
-        work.append((f"zoo:{name}", lambda name=name: of_member(name)))  # type: ignore[misc]
+        work.append((f"zoo:{name}", partial(of_member, name)))
     if arguments.names:
         work = [(name, rows) for name, rows in work if any(word in name for word in arguments.names)]
     rows: list[Row] = []

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from tests.families.case import all_in_float64
 from workbench.families import adapt
 from workbench.families.recurrent import RecurrentAdapter
 from workbench.forms import MixerForm
@@ -125,17 +126,6 @@ def record(model: nn.Module, layer: int = 1, padded: bool = True) -> MixerForm:
     return form
 
 
-@contextmanager
-def stock_in_float64() -> Iterator[None]:
+def stock_in_float64() -> AbstractContextManager[None]:
     """Stop stock code from casting to float32 inside: a float64 model is then computed in float64 throughout."""
-    cast, to = torch.Tensor.float, torch.Tensor.to
-
-    def wide(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        args = tuple(torch.float64 if arg is torch.float32 else arg for arg in args)
-        return to(self, *args, **{k: torch.float64 if v is torch.float32 else v for k, v in kwargs.items()})
-
-    torch.Tensor.float, torch.Tensor.to = torch.Tensor.double, wide  # type: ignore[method-assign, assignment]
-    try:
-        yield
-    finally:
-        torch.Tensor.float, torch.Tensor.to = cast, to  # type: ignore[method-assign]
+    return all_in_float64(torch.float64)

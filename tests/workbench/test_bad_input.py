@@ -47,6 +47,7 @@ CALLS: dict[str, tuple[Callable[[wb.HookedModel], Any], str]] = {
     "no mask": (lambda m: m(TOKENS, attention_mask="11111"), "mask cannot be made of this str"),
     "a layer by letter": (lambda m: m.implicit_attention(TOKENS, "a"), "'a' is no layer number"),
     "half a layer": (lambda m: m.implicit_attention(TOKENS, 1.0), "1.0 is no layer number"),
+    "half a position": (lambda m: m.attribute(TOKENS, 1, position=1.5), "1.5 is no position number"),
     "a head by letter": (lambda m: m.head_index(0, "a"), "'a' is no head number"),
     "a layer as text": (lambda m: m.run_with_cache(TOKENS)[1]["z", "0"], "'0' is no whole number"),
     "a number as key": (lambda m: m.run_with_cache(TOKENS)[1][0], "0 is no key"),

@@ -24,13 +24,15 @@ if TYPE_CHECKING:
 @contextmanager
 def frozen(model: HookedModel) -> Iterator[None]:
     """Hold every norm's scale, every gate and every attention pattern of the model fixed within the ``with`` block."""
-    recurrent = {part for adapter in _mixers(model) if adapter.recurrent for part in adapter.module.modules()}
+    recurrent = {
+        part for adapter in model.layout.every_adapter if adapter.recurrent for part in adapter.module.modules()
+    }
     with ExitStack() as stack:
         stack.enter_context(mixing.linearised())
         for module in model.wrapped.modules():
             if module not in recurrent and is_norm(module):
                 stack.callback(module.register_forward_hook(_linear_norm, with_kwargs=True).remove)
-        for adapter in _mixers(model):
+        for adapter in model.layout.every_adapter:
             if isinstance(adapter, SoftmaxAdapter):
                 for part in _beside_the_values(adapter.module):
                     stack.callback(part.register_forward_hook(_detached).remove)
@@ -40,10 +42,6 @@ def frozen(model: HookedModel) -> Iterator[None]:
 def is_norm(module: nn.Module) -> bool:
     """Whether a module normalises: by its class's name, as every architecture of the field spells it."""
     return "norm" in type(module).__name__.lower() and not any(module.children())
-
-
-def _mixers(model: HookedModel) -> list[Any]:
-    return model.layout.every_adapter
 
 
 def _beside_the_values(attention: nn.Module) -> list[nn.Module]:

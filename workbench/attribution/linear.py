@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -48,8 +49,8 @@ def attribute(
         ExitStack() as stack,
     ):
         sources = [("tokens", model.layout.embed), ("positions", model.layout.pos_embed)]
-        mlps = [(f"mlp{block.layer}.{i}", mlp) for block in model.layout.blocks for i, mlp in enumerate(_mlps(block))]
-        for name, module in [*sources, *mlps]:
+        mlps = [[(f"mlp{block.layer}.{i}", mlp) for i, mlp in enumerate(_mlps(block))] for block in model.layout.blocks]
+        for name, module in [*sources, *chain.from_iterable(mlps)]:
             if module is not None:
                 handle = module.register_forward_hook(_Cut(leaves, name, len(tokens)))
                 stack.callback(handle.remove)
@@ -68,10 +69,7 @@ def attribute(
         of_biases = torch.stack([_of_biases(one, biases) for one in value]) if biases else torch.zeros_like(value)
     batch = tokens.shape[0]
     zeros = value.new_zeros(batch, time)
-    layers = [
-        sum((parts[name].reshape(batch, time) for name, _ in mlps if name.startswith(f"mlp{block.layer}.")), zeros)
-        for block in model.layout.blocks
-    ]
+    layers = [sum((parts[name].reshape(batch, time) for name, _ in inside), zeros) for inside in mlps]
     return Attribution(
         tokens=parts["tokens"],
         positions=parts.get("positions", zeros),

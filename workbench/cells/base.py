@@ -69,6 +69,11 @@ class Weights:
         parts = (self.input, self.recurrent, self.input_bias, self.recurrent_bias, self.projection)
         return [part for part in parts if part is not None]
 
+    def one_layer(self) -> tuple[list[Tensor], bool, int, float, bool, bool, bool]:
+        """What torch's fused recurrences take after input and state, for one layer, one direction, batch first."""
+        # In training mode whenever a gradient may be asked for: cuDNN keeps what the backward pass needs only then.
+        return self.flat(), self.input_bias is not None, 1, 0.0, torch.is_grad_enabled(), False, True
+
 
 @dataclass(frozen=True)
 class Gates:

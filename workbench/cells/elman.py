@@ -51,15 +51,5 @@ class ElmanCell(Cell):
         if self.leak is not None:
             return None
         run = torch.rnn_tanh if self.activation == "tanh" else torch.rnn_relu
-        after, last = run(
-            inputs,
-            hidden[None],
-            self.weights.flat(),
-            self.weights.input_bias is not None,
-            1,
-            0.0,
-            torch.is_grad_enabled(),  # as for the LSTM
-            False,
-            True,
-        )
+        after, last = run(inputs, hidden[None], *self.weights.one_layer())
         return after, last[0][..., None, None]

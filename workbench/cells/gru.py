@@ -35,15 +35,5 @@ class GRUCell(Cell):
         )
 
     def fused(self, inputs: Inputs, hidden: Float[Tensor, "batch hidden"], state: State) -> tuple[Hidden, State]:
-        after, last = torch.gru(
-            inputs,
-            hidden[None],
-            self.weights.flat(),
-            self.weights.input_bias is not None,
-            1,
-            0.0,
-            torch.is_grad_enabled(),  # as for the LSTM
-            False,
-            True,
-        )
+        after, last = torch.gru(inputs, hidden[None], *self.weights.one_layer())
         return after, last[0][..., None, None]

@@ -35,16 +35,6 @@ class LSTMCell(Cell):
         return tanh_slope(z)
 
     def fused(self, inputs: Inputs, hidden: Float[Tensor, "batch hidden"], state: State) -> tuple[Hidden, State]:
-        # In training mode whenever a gradient may be asked for: cuDNN keeps what the backward pass needs only then.
-        after, _, last = torch.lstm(
-            inputs,
-            (hidden[None], state[..., 0, 0][None].contiguous()),
-            self.weights.flat(),
-            self.weights.input_bias is not None,
-            1,
-            0.0,
-            torch.is_grad_enabled(),
-            False,
-            True,
-        )
+        start = (hidden[None], state[..., 0, 0][None].contiguous())
+        after, _, last = torch.lstm(inputs, start, *self.weights.one_layer())
         return after, last[0][..., None, None]

@@ -71,9 +71,9 @@ class MambaAdapter(RecurrentAdapter):
         selected = projection(active.to(projection.get_parameter("weight").dtype))
         states = rate.shape[1]
         rank = selected.shape[-1] - 2 * states
-        low, b, c = self.normalised(
-            selected[..., :rank], selected[..., rank : rank + states], selected[..., rank + states :]
-        )
+        low = self.normalised("dt", selected[..., :rank])
+        b = self.normalised("b", selected[..., rank : rank + states])
+        c = self.normalised("c", selected[..., rank + states :])
         step = self.submodule("dt_proj")
         raw = F.linear(low, step.get_parameter("weight")).to(active.dtype)
         bias = step._parameters.get("bias")
@@ -87,14 +87,9 @@ class MambaAdapter(RecurrentAdapter):
             write=dt,
         )
 
-    def normalised(
-        self,
-        low: Float[Tensor, "batch time rank"],
-        b: Float[Tensor, "batch time key"],
-        c: Float[Tensor, "batch time key"],
-    ) -> tuple[Float[Tensor, "batch time rank"], Float[Tensor, "batch time key"], Float[Tensor, "batch time key"]]:
-        """The selected time step (before its projection), B and C, normalised where the family does so."""
-        return low, b, c
+    def normalised(self, part: str, x: Float[Tensor, "batch time size"]) -> Float[Tensor, "batch time size"]:
+        """What was selected, normalised where the family does so: ``dt`` (before its projection), ``b`` or ``c``."""
+        return x
 
     def read_out(self, z: Values, inlet: Inlet) -> Outlet:
         return Outlet(skip=self.parameter("D").to(z.dtype)[None, None, :, None])
@@ -117,14 +112,8 @@ class FalconMambaAdapter(MambaAdapter):
     family: str = "falcon_mamba"
     mixer_classes: ClassVar[tuple[str, ...]] = ("FalconMambaMixer",)
 
-    def normalised(
-        self,
-        low: Float[Tensor, "batch time rank"],
-        b: Float[Tensor, "batch time key"],
-        c: Float[Tensor, "batch time key"],
-    ) -> tuple[Float[Tensor, "batch time rank"], Float[Tensor, "batch time key"], Float[Tensor, "batch time key"]]:
-        epsilon = float(getattr(self.module, "rms_eps"))  # noqa: B009 - mypy sees a Tensor in module attributes
-        return _rms(low, epsilon), _rms(b, epsilon), _rms(c, epsilon)
+    def normalised(self, part: str, x: Float[Tensor, "batch time size"]) -> Float[Tensor, "batch time size"]:
+        return _rms(x, float(getattr(self.module, "rms_eps")))  # noqa: B009 - mypy sees a Tensor in module attributes
 
 
 @register
@@ -134,16 +123,8 @@ class JambaAdapter(MambaAdapter):
     family: str = "jamba"
     mixer_classes: ClassVar[tuple[str, ...]] = ("JambaMambaMixer",)
 
-    def normalised(
-        self,
-        low: Float[Tensor, "batch time rank"],
-        b: Float[Tensor, "batch time key"],
-        c: Float[Tensor, "batch time key"],
-    ) -> tuple[Float[Tensor, "batch time rank"], Float[Tensor, "batch time key"], Float[Tensor, "batch time key"]]:
-        return self._norm("dt_layernorm", low), self._norm("b_layernorm", b), self._norm("c_layernorm", c)
-
-    def _norm(self, name: str, x: Float[Tensor, "batch time size"]) -> Float[Tensor, "batch time size"]:
-        norm = self.submodule(name)
+    def normalised(self, part: str, x: Float[Tensor, "batch time size"]) -> Float[Tensor, "batch time size"]:
+        norm = self.submodule(f"{part}_layernorm")
         epsilon = float(getattr(norm, "variance_epsilon"))  # noqa: B009 - mypy sees a Tensor in module attributes
         return norm.get_parameter("weight") * _rms(x, epsilon)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import inspect
 import weakref
+from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -188,16 +189,8 @@ class RegistryAttention(SoftmaxAdapter):
         return undo
 
 
-@register
-class ZooAttention(SoftmaxAdapter):
-    """The zoo's attention, whose ``attend`` method is made to be replaced."""
-
-    family: str = "softmax"
-
-    @classmethod
-    def recognises(cls, module: nn.Module) -> bool:
-        """The zoo's class, told apart from other modules called Attention by its seam."""
-        return type(module).__module__.startswith("workbench.zoo.") and hasattr(module, "attend")
+class SeamAdapter(SoftmaxAdapter):
+    """Attention written here, whose method ``attend(q, k, v, mask, other)`` is made to be replaced."""
 
     @property
     def n_heads(self) -> int:
@@ -209,17 +202,29 @@ class ZooAttention(SoftmaxAdapter):
         """Value channels a head."""
         return int(self.module.head_dim)  # type: ignore[arg-type]
 
+    @abstractmethod
+    def around(
+        self,
+        q: Float[Tensor, "batch heads time key"],
+        k: Float[Tensor, "batch groups source key"],
+        v: Float[Tensor, "batch groups source value"],
+        mask: Tensor | None,
+        other: Any,
+        fused: Callable[[Tensor, Tensor, Tensor], Tensor],
+    ) -> Float[Tensor, "batch time heads value"]:
+        """`attend` with hooks, told what else the module's own takes; `fused` calls that one."""
+
     def install(self) -> Callable[[], None]:
         """Replace the module's ``attend`` with one that fires hooks around it."""
         module: Any = self.module
         stock = type(module).attend
 
-        def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+        def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, other: Any) -> Tensor:
             def fused(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-                out: Tensor = stock(module, q, k, v, mask, scale)
+                out: Tensor = stock(module, q, k, v, mask, other)
                 return out.transpose(1, 2)
 
-            return self.attend(q, k, v, mask, scale, fused).transpose(1, 2)
+            return self.around(q, k, v, mask, other, fused).transpose(1, 2)
 
         module.attend = attend
 
@@ -227,6 +232,29 @@ class ZooAttention(SoftmaxAdapter):
             del module.attend
 
         return undo
+
+
+@register
+class ZooAttention(SeamAdapter):
+    """The zoo's attention, whose ``attend`` is told the scale."""
+
+    family: str = "softmax"
+
+    @classmethod
+    def recognises(cls, module: nn.Module) -> bool:
+        """The zoo's class, told apart from other modules called Attention by its seam."""
+        return type(module).__module__.startswith("workbench.zoo.") and hasattr(module, "attend")
+
+    def around(
+        self,
+        q: Float[Tensor, "batch heads time key"],
+        k: Float[Tensor, "batch groups source key"],
+        v: Float[Tensor, "batch groups source value"],
+        mask: Tensor | None,
+        other: Any,
+        fused: Callable[[Tensor, Tensor, Tensor], Tensor],
+    ) -> Float[Tensor, "batch time heads value"]:
+        return self.attend(q, k, v, mask, other, fused)
 
 
 def register_implementation() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from workbench.families.base import register
-from workbench.families.softmax import SoftmaxAdapter
+from workbench.families.softmax import SeamAdapter
 from workbench.interop.lens_norm import LensNorm
 from workbench.zoo.cache import LayerCache
 
@@ -167,49 +167,24 @@ def _causal(q: Tensor, k: Tensor) -> Bool[Tensor, "1 1 time source"]:
 
 
 @register
-class LensAttentionAdapter(SoftmaxAdapter):
-    """Hooks around `LensAttention.attend`."""
+class LensAttentionAdapter(SeamAdapter):
+    """Hooks around `LensAttention.attend`, which is told the bias of its scores."""
 
     family: str = "softmax"
     mixer_classes: ClassVar[tuple[str, ...]] = ("LensAttention",)
 
-    @property
-    def n_heads(self) -> int:
-        """Query heads."""
-        return int(self.module.n_heads)  # type: ignore[arg-type]
-
-    @property
-    def d_value(self) -> int:
-        """Value channels a head."""
-        return int(self.module.head_dim)  # type: ignore[arg-type]
-
-    def install(self) -> Callable[[], None]:
-        """Replace the module's ``attend`` with one that fires hooks around it."""
+    def around(
+        self,
+        q: Float[Tensor, "batch heads time key"],
+        k: Float[Tensor, "batch groups source key"],
+        v: Float[Tensor, "batch groups source value"],
+        mask: Tensor | None,
+        other: Any,
+        fused: Callable[[Tensor, Tensor, Tensor], Tensor],
+    ) -> Float[Tensor, "batch time heads value"]:
         module: Any = self.module
-        stock = type(module).attend
         plain = module.softcap is None and module.sinks is None
-
-        def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, bias: Tensor | None) -> Tensor:
-            def fused(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-                out: Tensor = stock(module, q, k, v, mask, bias)
-                return out.transpose(1, 2)
-
-            z = self.attend(
-                q,
-                k,
-                v,
-                mask,
-                module.scale,
-                fused if plain else None,
-                softcap=module.softcap,
-                sinks=module.sinks,
-                bias=bias,
-            )
-            return z.transpose(1, 2)
-
-        module.attend = attend
-
-        def undo() -> None:
-            del module.attend
-
-        return undo
+        softcap, sinks = module.softcap, module.sinks
+        return self.attend(
+            q, k, v, mask, module.scale, fused if plain else None, softcap=softcap, sinks=sinks, bias=other
+        )
