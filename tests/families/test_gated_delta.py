@@ -102,9 +102,11 @@ def assert_generation_is_stocks(case: Case) -> None:
 def assert_half_precision_is_near_stocks(case: Case) -> None:
     """bfloat16 in and out, with errors against float64 no larger than stock's own by a half, at the median token.
 
-    At single tokens rounding decides which expert is chosen, in stock and here.
+    At single tokens rounding decides which expert is chosen, in stock and here; over many, their medians are near.
     """
-    tokens, mask = batch_of_tokens()
+    tokens = torch.randint(0, VOCABULARY, (16, 24), generator=torch.Generator().manual_seed(5))
+    mask = torch.ones_like(tokens)
+    mask[1::2, :5] = 0
     exact = stock(build(case, torch.float64), tokens, mask)
     model = build(case, torch.bfloat16)
     theirs = stock(model, tokens, mask)

@@ -79,8 +79,11 @@ def test_a_prompt_shorter_than_the_filter_and_a_filter_of_one_tap() -> None:
             first, cache = stock(model, tokens[:, :2], keep=True)
             second, cache = stock(model, tokens[:, 2:5], cache=cache, keep=True)
             third, cache = stock(model, tokens[:, 5:6], cache=cache, keep=True)
-        rest, _ = stock(model, tokens[:, 6:9], cache=cache, keep=True)
-        torch.testing.assert_close(torch.cat([first, second, third, rest], dim=1), whole, atol=1e-9, rtol=1e-9)
+        rest = []  # one at a time: before transformers 5.15 stock forgets its register where several tokens follow
+        for step in range(6, 9):
+            logits, cache = stock(model, tokens[:, step : step + 1], cache=cache, keep=True)
+            rest.append(logits)
+        torch.testing.assert_close(torch.cat([first, second, third, *rest], dim=1), whole, atol=1e-9, rtol=1e-9)
 
 
 def test_the_models_own_generation_runs_through_the_adapters() -> None:
