@@ -15,8 +15,7 @@ from torch import Tensor
 
 from workbench.kernels import reading
 from workbench.kernels.backends import Backend, resolve
-from workbench.kernels.diagonal_decay import fused
-from workbench.kernels.forms import DiagonalDecay, Form, RecurrentForm, Softmax, Toeplitz
+from workbench.kernels.forms import Form, RecurrentForm, Softmax, Toeplitz
 from workbench.kernels.grouping import select_heads
 from workbench.kernels.rooms import recurrent_room, room
 from workbench.kernels.softmax import chunked as softmax_chunked
@@ -180,13 +179,13 @@ apply_pattern = softmax_pattern.apply_pattern
 
 
 def _forward(form: Form, initial_state: State | None, chosen: Backend) -> tuple[Outputs, State]:
-    if isinstance(form, DiagonalDecay):
-        if chosen == "cpu" or (chosen == "auto" and fused.available(form, initial_state)):
-            return fused.forward(form, initial_state)
-    else:
-        _refuse_cpu(chosen, form)
     assert not isinstance(form, Softmax)
-    return recurrent_room(form).chunked.forward(form, initial_state)
+    own = recurrent_room(form)
+    if own.compiled is None:
+        _refuse_cpu(chosen, form)
+    elif chosen == "cpu" or (chosen == "auto" and own.compiled.available(form, initial_state)):
+        return own.compiled.forward(form, initial_state)
+    return own.chunked.forward(form, initial_state)
 
 
 def _check_state(form: RecurrentForm, state: State | None) -> None:

@@ -13,6 +13,7 @@ from workbench.kernels.delta import entries as delta_entries
 from workbench.kernels.delta import reference as delta_reference
 from workbench.kernels.delta import statistics as delta_statistics
 from workbench.kernels.diagonal_decay import chunked as diagonal_chunked
+from workbench.kernels.diagonal_decay import cpu as diagonal_cpu
 from workbench.kernels.diagonal_decay import entries as diagonal_entries
 from workbench.kernels.diagonal_decay import reference as diagonal_reference
 from workbench.kernels.diagonal_decay import statistics as diagonal_statistics
@@ -83,6 +84,20 @@ class Chunked(Protocol):
         """Outputs and final state."""
 
 
+@runtime_checkable
+class Compiled(Protocol):
+    """Compiled loops for a CPU. They serve some layouts, dtypes and devices only."""
+
+    def misfit(self, form: Any, initial_state: Tensor | None = None) -> str | None:
+        """What keeps the form from the loops, as the end of a sentence; None when they compute it."""
+
+    def available(self, form: Any, initial_state: Tensor | None = None) -> bool:
+        """Whether the form fits and the loops are compiled; compiles them on first use."""
+
+    def forward(self, form: Any, initial_state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Outputs and final state; ValueError for a misfit."""
+
+
 @dataclass(frozen=True)
 class Room:
     """Modules that read a form's matrix."""
@@ -97,12 +112,15 @@ class RecurrentRoom(Room):
 
     reference: Reference
     chunked: Chunked
+    compiled: Compiled | None = None
 
 
 _SOFTMAX = Room(softmax_entries, softmax_statistics)
 _RECURRENT: dict[type[RecurrentForm], RecurrentRoom] = {
     ScalarDecay: RecurrentRoom(scalar_entries, scalar_statistics, scalar_reference, scalar_chunked),
-    DiagonalDecay: RecurrentRoom(diagonal_entries, diagonal_statistics, diagonal_reference, diagonal_chunked),
+    DiagonalDecay: RecurrentRoom(
+        diagonal_entries, diagonal_statistics, diagonal_reference, diagonal_chunked, diagonal_cpu
+    ),
     Delta: RecurrentRoom(delta_entries, delta_statistics, delta_reference, delta_chunked),
     Toeplitz: RecurrentRoom(toeplitz_entries, toeplitz_statistics, toeplitz_reference, toeplitz_chunked),
 }

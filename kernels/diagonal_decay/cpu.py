@@ -1,211 +1,60 @@
-"""The selective scan of Mamba-1 on a CPU: fused C++ when a compiler is there, plain PyTorch otherwise.
-
-The recurrence is ``h_t = exp(-dt_t * rate) h_{t-1} + dt_t x_t b_t`` and ``y_t = c_t . h_t`` for each channel
-(Gu and Dao 2023, arXiv:2312.00752, equations 2a, 2b and 4, with B discretised by Euler's rule as the reference
-code does). ``scan.cpp`` beside this file holds the fused loops; it is compiled on first use, see ``build``.
-"""
+"""Mamba-1's layout of diagonal decay on a CPU, through the fused selective scan."""
 
 from __future__ import annotations
-
-import ctypes
-import hashlib
-import os
-import platform
-import shutil
-import subprocess
-import sys
-import tempfile
-from collections.abc import Callable
-from functools import cache
-from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-SOURCE = Path(__file__).with_name("scan.cpp")
-FLAGS = ("-O3", "-march=native", "-std=c++17", "-fPIC", "-shared", "-fopenmp")
-LANES = 16
-COMPILED_VECTORS = (1, 2, 3, 4, 6, 8)
+from workbench.kernels.forms import DiagonalDecay
+from workbench.kernels.native.selective_scan import COMPILED_VECTORS, LANES, library, selective_scan
+
+# A time step this small decays nothing in float32, and a value divided by it twice (by autograd) stays finite.
+SMALLEST_STEP = 1e-12
+LARGEST_STATE = COMPILED_VECTORS[-1] * LANES
 
 
-def cache_directory() -> Path:
-    """The first writable of ``$WORKBENCH_CACHE``, ``~/.cache/workbench`` and a private temporary directory."""
-    named = os.environ.get("WORKBENCH_CACHE")
-    for candidate in (Path(named) if named else None, Path.home() / ".cache" / "workbench"):
-        if candidate is None:
-            continue
-        try:
-            candidate.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            continue
-        if os.access(candidate, os.W_OK):
-            return candidate
-    # mkdtemp: a fixed name under /tmp could be planted by someone else, and we load what we find there.
-    return Path(tempfile.mkdtemp(prefix="workbench-"))
+def misfit(form: DiagonalDecay, initial_state: Tensor | None) -> str | None:
+    """What keeps the form from the fused scan; None when it fits."""
+    if form.v.shape[-1] != 1:
+        return f"its values are {form.v.shape[-1]} wide instead of 1"
+    if form.rate is None or form.log_decay.shape[-1] != 1:
+        return "its decay is not a time step times a rate"
+    if form.q.shape[2] != 1:
+        return f"its queries come in {form.q.shape[2]} groups instead of 1"
+    if form.k.shape[-1] > LARGEST_STATE:
+        return f"its state holds {form.k.shape[-1]} values a channel, more than {LARGEST_STATE}"
+    operands = (form.q, form.k, form.v, form.log_decay, form.rate, form.write, initial_state)
+    if any(x is not None and (x.dtype != torch.float32 or x.device.type != "cpu") for x in operands):
+        return "not every operand is float32 and on the CPU"
+    recorded = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in operands)
+    if recorded and (form.write is None or not torch.equal(form.write, -form.log_decay[..., 0])):
+        # The division by the step below would cancel in the step's gradient, and leave three digits of it.
+        return "a gradient is asked for while its write is not its time step"
+    return None
 
 
-def _processor() -> str:
-    """What ``-march=native`` depends on, so that a cache on a shared home serves several machines."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
+def available(form: DiagonalDecay, initial_state: Tensor | None = None) -> bool:
+    """Whether the form has the layout and a compiled scan is there; compiles it on first use."""
+    return misfit(form, initial_state) is None and library() is not None
 
 
-def build(directory: Path | None = None, compiler: str | None = None) -> Path:
-    """Compile ``scan.cpp`` unless the cache has it, and return the library's path.
-
-    The name carries a hash of source, flags, compiler and processor. The compiler writes to a private file that
-    is renamed into place, so two processes that build at once both end with a whole library.
+def forward(
+    form: DiagonalDecay, initial_state: Float[Tensor, "batch heads key value"] | None = None
+) -> tuple[Float[Tensor, "batch time heads value"], Float[Tensor, "batch heads key value"]]:
+    """Outputs and final state, differentiable.
 
     Raises:
-        FileNotFoundError: there is no C++ compiler.
-        subprocess.CalledProcessError: the compiler failed; its message is in ``stderr``.
+        ValueError: the form does not have Mamba-1's layout.
     """
-    compiler = compiler or os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
-    if compiler is None:
-        raise FileNotFoundError("no C++ compiler (looked for $CXX, g++, clang++)")
-    identity = "\0".join([SOURCE.read_text(), *FLAGS, compiler, platform.machine(), _processor()])
-    name = f"diagonal_decay-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
-    target = (directory or cache_directory()) / name
-    if target.exists():
-        return target
-    handle, partial = tempfile.mkstemp(suffix=".so", dir=target.parent)
-    os.close(handle)
-    try:
-        subprocess.run(
-            [compiler, *FLAGS, str(SOURCE), "-o", partial], check=True, capture_output=True, text=True, timeout=300
-        )
-        Path(partial).replace(target)
-    finally:
-        Path(partial).unlink(missing_ok=True)
-    return target
-
-
-@cache
-def library() -> ctypes.CDLL | None:
-    """The compiled library, or None (with one line on stderr) where it cannot be built or loaded.
-
-    ``WORKBENCH_NO_CPP=1`` in the environment asks for None.
-    """
-    if os.environ.get("WORKBENCH_NO_CPP"):
-        return None
-    try:
-        found = ctypes.CDLL(str(build()))
-    except (OSError, subprocess.SubprocessError) as error:
-        reason = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
-        print(f"workbench: fused CPU scan not built ({reason[0] if reason else error}); using PyTorch", file=sys.stderr)
-        return None
-    sizes = [ctypes.c_int64] * 3 + [ctypes.c_int, ctypes.c_int64, ctypes.c_int]
-    found.scan_forward.argtypes = sizes + [ctypes.c_void_p] * 8
-    found.scan_backward.argtypes = sizes + [ctypes.c_void_p] * 13
-    return found
-
-
-def selective_scan(
-    x: Float[Tensor, "batch time channel"],
-    dt: Float[Tensor, "batch time channel"],
-    rate: Float[Tensor, "channel state"],
-    b: Float[Tensor, "batch time state"],
-    c: Float[Tensor, "batch time state"],
-    initial_state: Float[Tensor, "batch channel state"] | None = None,
-) -> tuple[Float[Tensor, "batch time channel"], Float[Tensor, "batch channel state"]]:
-    """Run the selective scan and return the outputs and the final state; differentiable in every argument.
-
-    ``rate`` is ``exp(A_log)``, the positive decay rate per unit of ``dt``; ``dt`` is after its softplus. The skip
-    ``D x`` and the output gate are the caller's. Fused for float32 on a CPU; any other dtype or device, a state
-    larger than 128, or a missing compiler takes ``selective_scan_loop``, which computes the same.
-    """
-    tensors = [x, dt, rate, b, c] + ([] if initial_state is None else [initial_state])
-    vectors = -(-rate.shape[1] // LANES)
-    fused = all(t.dtype == torch.float32 and t.device.type == "cpu" for t in tensors)
-    if not fused or vectors > COMPILED_VECTORS[-1] or x.shape[1] == 0 or library() is None:
-        return selective_scan_loop(x, dt, rate, b, c, initial_state)
-    if initial_state is None:
-        initial_state = x.new_zeros(x.shape[0], x.shape[2], rate.shape[1])
-    states = rate.shape[1]
-    padded = LANES * next(v for v in COMPILED_VECTORS if v >= vectors)
-    if padded != states:
-        # Padding is inert: zero rows of b leave the extra states at zero.
-        rate, b, c, initial_state = (
-            torch.nn.functional.pad(t, (0, padded - states)) for t in (rate, b, c, initial_state)
-        )
-    y, final = _FusedScan.apply(x, dt, rate, b, c, initial_state)  # type: ignore[no-untyped-call]  # torch's own
-    return y, final[..., :states]
-
-
-def selective_scan_loop(
-    x: Float[Tensor, "batch time channel"],
-    dt: Float[Tensor, "batch time channel"],
-    rate: Float[Tensor, "channel state"],
-    b: Float[Tensor, "batch time state"],
-    c: Float[Tensor, "batch time state"],
-    initial_state: Float[Tensor, "batch channel state"] | None = None,
-) -> tuple[Float[Tensor, "batch time channel"], Float[Tensor, "batch channel state"]]:
-    """``selective_scan`` as a loop over time in plain PyTorch: any dtype and device."""
-    h = x.new_zeros(x.shape[0], x.shape[2], rate.shape[1]) if initial_state is None else initial_state
-    outputs = []
-    for t in range(x.shape[1]):
-        h = torch.exp(-dt[:, t, :, None] * rate) * h + (dt[:, t] * x[:, t])[..., None] * b[:, t, None, :]
-        outputs.append((h * c[:, t, None, :]).sum(-1))
-    return (torch.stack(outputs, dim=1) if outputs else torch.zeros_like(x)), h
-
-
-class _FusedScan(torch.autograd.Function):
-    """Binds ``scan.cpp``. Keeps the states at chunk starts for the backward pass, which recomputes the others."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, dt: Tensor, rate: Tensor, b: Tensor, c: Tensor, initial_state: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        x, dt, rate, b, c = (t.contiguous() for t in (x, dt, rate, b, c))
-        batch, time, channels = x.shape
-        chunk = _built().scan_chunk()
-        y = torch.empty_like(x)
-        state = initial_state.clone(memory_format=torch.contiguous_format)
-        starts = None
-        if any(ctx.needs_input_grad):
-            starts = x.new_empty(batch, -(-time // chunk), channels, rate.shape[1])
-        sizes = _sizes(x, rate)
-        _call(_built().scan_forward, sizes, x, dt, rate, b, c, y, state, starts)
-        ctx.save_for_backward(x, dt, rate, b, c, starts)
-        ctx.sizes = sizes
-        return y, state
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad_y: Tensor, grad_final: Tensor) -> tuple[Tensor, ...]:
-        x, dt, rate, b, c, starts = ctx.saved_tensors
-        batch, time, channels, _, spans, _ = ctx.sizes
-        states = rate.shape[1]
-        grad_x, grad_dt = torch.empty_like(x), torch.empty_like(dt)
-        grad_rate = x.new_zeros(batch, channels, states)
-        grad_b, grad_c = x.new_zeros(batch, spans, time, states), x.new_zeros(batch, spans, time, states)
-        grad_state = grad_final.clone(memory_format=torch.contiguous_format)
-        _call(
-            _built().scan_backward, ctx.sizes, x, dt, rate, b, c, starts, grad_y.contiguous(), grad_state,
-            grad_x, grad_dt, grad_rate, grad_b, grad_c,
-        )  # fmt: skip
-        return grad_x, grad_dt, grad_rate.sum(0), grad_b.sum(1), grad_c.sum(1), grad_state
-
-
-def _built() -> ctypes.CDLL:
-    """The compiled library, in code that runs only where there is one."""
-    found = library()
-    assert found is not None
-    return found
-
-
-def _sizes(x: Tensor, rate: Tensor) -> tuple[int, int, int, int, int, int]:
-    """Batch, time, channels, vectors of states, spans of channels, threads: spans only where the batch is too small."""
-    threads = torch.get_num_threads()
-    spans = min(-(-threads // x.shape[0]), -(-x.shape[2] // LANES))
-    return x.shape[0], x.shape[1], x.shape[2], rate.shape[1] // LANES, spans, threads
-
-
-def _call(function: Callable[..., int], sizes: tuple[int, ...], *tensors: Tensor | None) -> None:
-    if function(*sizes, *(None if t is None else t.data_ptr() for t in tensors)):
-        raise ValueError(f"the fused scan was not compiled for a state of {sizes[3] * LANES}")
+    reason = misfit(form, initial_state)
+    if reason is not None or form.rate is None:
+        raise ValueError(f"the cpu backend computes Mamba-1's selective scan, and {reason}: use chunked")
+    dt = -form.log_decay[..., 0]
+    # The scan multiplies its input by the step that also decays; a form may have the two apart.
+    step = dt.clamp(min=SMALLEST_STEP)
+    v = form.v[..., 0]
+    x = (v if form.write is None else v * form.write) / step
+    state = None if initial_state is None else initial_state[..., 0]
+    y, final = selective_scan(x, step, form.rate, form.k[:, :, 0], form.q[:, :, 0], state)
+    return y[..., None], final[..., None]

@@ -11,7 +11,8 @@ from tests.kernels import random_forms
 from tests.kernels.random_forms import relative_error
 from workbench import kernels
 from workbench.kernels import backends
-from workbench.kernels.diagonal_decay import cpu, fused
+from workbench.kernels.diagonal_decay import cpu as fused
+from workbench.kernels.native import selective_scan as cpu
 
 needs_compiler = pytest.mark.skipif(cpu.library() is None, reason="The fused scan needs a C++ compiler.")
 

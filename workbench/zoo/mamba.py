@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from workbench.kernels.diagonal_decay.cpu import selective_scan
+from workbench.kernels.native.selective_scan import selective_scan
 from workbench.zoo.cache import LayerCache
 from workbench.zoo.config import ZooConfig
 from workbench.zoo.convolution import causal_convolution

@@ -7,65 +7,13 @@
 // CHUNK steps so that the rows of b and c (shared by all channels) and of x and dt (16 channels to a
 // cache line) stay in the first-level cache. The forward pass keeps the state at each chunk's start;
 // the backward pass recomputes the rest.
-//
-// Built without -ffast-math on purpose: GCC before 13 then links crtfastmath.o into a shared library
-// and loading it changes the rounding mode of the whole process. The vector types below need no such flag.
 
-#include <cstdint>
-#include <cstring>
+#include "lanes.h"
 
 namespace {
 
-constexpr int LANES = 16;
 constexpr int CHUNK = 32;
 constexpr int TILE = 16;
-
-typedef float vec __attribute__((vector_size(LANES * 4)));
-typedef float vec_unaligned __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
-typedef int32_t ivec __attribute__((vector_size(LANES * 4)));
-typedef float half_vec __attribute__((vector_size(LANES * 2)));
-typedef float quarter_vec __attribute__((vector_size(LANES)));
-
-inline vec load(const float* p) { return *reinterpret_cast<const vec_unaligned*>(p); }
-inline void store(float* p, vec v) { *reinterpret_cast<vec_unaligned*>(p) = v; }
-inline vec splat(float s) { return s - vec{}; }
-
-inline float sum(vec v) {
-    half_vec lo, hi;
-    std::memcpy(&lo, &v, sizeof lo);
-    std::memcpy(&hi, reinterpret_cast<const char*>(&v) + sizeof lo, sizeof hi);
-    const half_vec h = lo + hi;
-    quarter_vec a, b;
-    std::memcpy(&a, &h, sizeof a);
-    std::memcpy(&b, reinterpret_cast<const char*>(&h) + sizeof a, sizeof b);
-    const quarter_vec q = a + b;
-    return (q[0] + q[2]) + (q[1] + q[3]);
-}
-
-// exp for arguments clamped to [-87, 88]; relative error below 2e-7 (Cody-Waite reduction, degree 6).
-inline vec exponential(vec x) {
-    const vec low = splat(-87.0f), high = splat(88.0f);
-    x = x < low ? low : x;
-    x = x > high ? high : x;
-    const vec magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
-    const vec shifted = x * 1.44269504088896341f + magic;
-    const vec k = shifted - magic;
-    const vec r = (x - k * 0.693145751953125f) - k * 1.42860682030941723e-6f;
-    vec p = splat(1.0f / 720);
-    p = p * r + 1.0f / 120;
-    p = p * r + 1.0f / 24;
-    p = p * r + 1.0f / 6;
-    p = p * r + 0.5f;
-    p = p * r + 1.0f;
-    p = p * r + 1.0f;
-    ivec bits, magic_bits;
-    std::memcpy(&bits, &shifted, sizeof bits);
-    std::memcpy(&magic_bits, &magic, sizeof magic_bits);
-    const ivec scale_bits = (bits - magic_bits + 127) << 23;
-    vec scale;
-    std::memcpy(&scale, &scale_bits, sizeof scale);
-    return p * scale;
-}
 
 struct Shape {
     int64_t batch, time, channels;

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from workbench.kernels.diagonal_decay import cpu
+from workbench.kernels.native import selective_scan as cpu
 
 NAMES = ("x", "dt", "rate", "b", "c", "initial_state")
 
@@ -83,7 +83,7 @@ def test_a_fast_decay_forgets_without_nan() -> None:
 
 def test_without_a_compiler_the_answer_is_the_same_and_one_line_says_so(tmp_path: Path) -> None:
     code = (
-        "import torch; from workbench.kernels.diagonal_decay import cpu; torch.manual_seed(0);"
+        "import torch; from workbench.kernels.native import selective_scan as cpu; torch.manual_seed(0);"
         "a = [torch.rand(s) for s in [(1, 5, 3), (1, 5, 3), (3, 4), (1, 5, 4), (1, 5, 4)]];"
         "y, _ = cpu.selective_scan(*a); r, _ = cpu.selective_scan_loop(*a);"
         "assert cpu.library() is None and torch.equal(y, r)"
@@ -91,11 +91,11 @@ def test_without_a_compiler_the_answer_is_the_same_and_one_line_says_so(tmp_path
     environment = {**os.environ, "CXX": "/nowhere/g++", "WORKBENCH_CACHE": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("fused CPU scan not built") == 1
+    assert done.stderr.count("fused CPU kernels not built") == 1
 
 
 def test_two_processes_can_build_at_once(tmp_path: Path) -> None:
-    code = "from workbench.kernels.diagonal_decay import cpu; assert cpu.library().scan_chunk() > 0"
+    code = "from workbench.kernels.native import selective_scan as cpu; assert cpu.library().scan_chunk() > 0"
     if cpu.library() is None:
         pytest.skip("no C++ compiler: the fused scan was not built")
     environment = {**os.environ, "WORKBENCH_CACHE": str(tmp_path)}
