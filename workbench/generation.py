@@ -13,11 +13,11 @@ from workbench.states import ModelState, check_fits, going_on
 from workbench.stock import positions
 
 if TYPE_CHECKING:
-    from workbench.model import HookedModel
+    from workbench.running import RunnableModel
 
 
 def generate(
-    model: HookedModel,
+    model: RunnableModel,
     tokens: Int[Tensor, "batch time"],
     attention_mask: Int[Tensor, "batch time"] | None,
     max_new_tokens: int,

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from workbench.errors import InputError
 from workbench.hooks import HookFunction, HookPoint
-from workbench.model import HookedModel, ModelInput
+from workbench.model import HookedModel
+from workbench.wrapping import ModelInput
 
 Part: TypeAlias = Literal["heads", "mixer", "mlp", "layer"]
 Method: TypeAlias = Literal["zero", "mean", "resample"]

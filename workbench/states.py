@@ -25,7 +25,7 @@ from workbench.knockout import Progress
 
 if TYPE_CHECKING:
     from workbench.families.recurrent import RecurrentAdapter
-    from workbench.model import HookedModel
+    from workbench.running import RunnableModel
 
 FORMAT = "workbench-state-1"
 Path_ = tuple[tuple[str, Any], ...]
@@ -99,7 +99,7 @@ class ModelState:
 
 
 def prefill(
-    model: HookedModel,
+    model: RunnableModel,
     tokens: Int[Tensor, "batch time"],
     mask: Int[Tensor, "batch time"] | None,
     state: ModelState | None,
@@ -124,7 +124,7 @@ def prefill(
 
 
 @contextmanager
-def going_on(model: HookedModel, state: ModelState | None) -> Iterator[Any]:
+def going_on(model: RunnableModel, state: ModelState | None) -> Iterator[Any]:
     """A copy of the state's cache to hand to the model, with edits put in at the first call."""
     if state is None:
         yield None
@@ -159,7 +159,7 @@ def check_fits(state: ModelState, tokens: Int[Tensor, "batch time"]) -> None:
         raise InputError(f"The state is of {len(state.tokens)} sequences; the tokens that go on are {len(tokens)}.")
 
 
-def load_state(model: HookedModel, path: Path | str) -> ModelState:
+def load_state(model: RunnableModel, path: Path | str) -> ModelState:
     """Read a memory that `ModelState.save` wrote, for the same model.
 
     Raises:
@@ -207,7 +207,7 @@ def _positions(mask: Tensor, time: int) -> Tensor:
     return positions(mask)[:, -time:]
 
 
-def _recurrent(model: HookedModel) -> Iterator[tuple[int, RecurrentAdapter]]:
+def _recurrent(model: RunnableModel) -> Iterator[tuple[int, RecurrentAdapter]]:
     from workbench.families.recurrent import RecurrentAdapter
 
     for layer, adapter in enumerate(model.adapters):
@@ -216,7 +216,7 @@ def _recurrent(model: HookedModel) -> Iterator[tuple[int, RecurrentAdapter]]:
 
 
 @contextmanager
-def _closing_states(model: HookedModel, into: dict[int, Tensor]) -> Iterator[None]:
+def _closing_states(model: RunnableModel, into: dict[int, Tensor]) -> Iterator[None]:
     adapters = list(_recurrent(model))
     try:
         for layer, adapter in adapters:
@@ -227,7 +227,7 @@ def _closing_states(model: HookedModel, into: dict[int, Tensor]) -> Iterator[Non
             adapter.closing = None
 
 
-def _held(model: HookedModel) -> dict[str, Tensor]:
+def _held(model: RunnableModel) -> dict[str, Tensor]:
     """Plain tensors that mixers keep as attributes, neither parameters nor buffers."""
     names = {module: name for name, module in model.wrapped.named_modules()}
     return {
