@@ -15,6 +15,7 @@ from workbench.kernels.dispatch import (
     row_energy,
     row_sum,
     rows,
+    states,
     step,
 )
 from workbench.kernels.forms import Delta, DiagonalDecay, Form, RecurrentForm, ScalarDecay, Softmax, Toeplitz
@@ -41,6 +42,7 @@ __all__ = [
     "row_energy",
     "row_sum",
     "rows",
+    "states",
     "step",
     "use_backend",
 ]

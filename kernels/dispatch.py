@@ -7,13 +7,13 @@ Results are float32, or float64 when an operand is; `forward` alone returns its 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from workbench.kernels import reading
+from workbench.kernels import reading, segments
 from workbench.kernels.backends import Backend, resolve
 from workbench.kernels.forms import Form, RecurrentForm, Softmax, Toeplitz
 from workbench.kernels.grouping import select_heads
@@ -52,20 +52,54 @@ def iterate(
     form: RecurrentForm,
     initial_state: State | None = None,
     on_state: Callable[[int, Tensor], Tensor | None] | None = None,
+    at: Iterable[int] | None = None,
+    backend: Backend = "auto",
 ) -> tuple[Outputs, State]:
-    """Run a recurrent form one step at a time and show each state.
+    """Run a recurrent form and show its state, after every step or after the chosen ones.
 
     Args:
         on_state: called with the step and the state ``[batch, heads, key, value]`` after its update and before it is
             read; a tensor it returns replaces the state, for this step's output and for every later step. An exclusive
             reader's output is read before the update: what replaces the state is first read by the next step.
+        at: steps at which `on_state` is called. They are taken one at a time by the reference, and what lies between
+            them runs as `forward` does, so a few steps cost little. None means every step.
+        backend: of what runs between the chosen steps.
 
     Raises:
-        ValueError: the initial state has another shape than the form's.
+        ValueError: the initial state has another shape than the form's, or a step is not in the run.
     """
     _check_state(form, initial_state)
     run = recurrent_room(form).reference.forward
-    return reading.forward(form, initial_state, lambda plain: run(plain, initial_state, on_state))
+    if at is None:
+        return reading.forward(form, initial_state, lambda plain: run(plain, initial_state, on_state))
+    chosen, steps = resolve(backend), segments.checked_steps(at, form.time)
+
+    def between(part: RecurrentForm, state: Tensor | None) -> tuple[Tensor, Tensor]:
+        return run(part, state) if chosen == "reference" else _forward(part, state, chosen)
+
+    def look(step: int, state: Tensor) -> Tensor | None:
+        return None if on_state is None else on_state(step, state)
+
+    return reading.forward(
+        form, initial_state, lambda plain: segments.iterate(plain, initial_state, look, steps, between, run)
+    )
+
+
+def states(
+    form: RecurrentForm, at: Sequence[int], initial_state: State | None = None, backend: Backend = "auto"
+) -> Float[Tensor, "batch chosen heads key value"]:
+    """The states after the chosen steps, in the order asked for; what lies between them runs as `forward` does.
+
+    Raises:
+        ValueError: as for `iterate`.
+    """
+    kept: dict[int, Tensor] = {}
+    iterate(form, initial_state, kept.__setitem__, at, backend)
+    if not kept:
+        width = form.kernel.shape[1] - 1 if isinstance(form, Toeplitz) else form.k.shape[-1]
+        dtype = segments.state_dtype(form, initial_state)
+        return form.v.new_zeros(form.batch, 0, form.heads, width, form.v.shape[-1], dtype=dtype)
+    return torch.stack([kept[step] for step in at], dim=1)
 
 
 def step(form: RecurrentForm, state: State) -> tuple[Outputs, State]:
