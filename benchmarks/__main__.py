@@ -20,9 +20,11 @@ from benchmarks.runner import measure
 def main(
     names: Annotated[list[str] | None, typer.Argument(help="Rows to measure; all of them by default.")] = None,
     again: Annotated[bool, typer.Option(help="Measure anew what is measured already.")] = False,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of every side.")] = 1,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of every side; by default the row says.")] = None,
+    gpu: Annotated[bool, typer.Option(help="The rows that run on a GPU, instead of those that run on a CPU.")] = False,
     results: Annotated[Path, typer.Option(help="Folder of the rows and the table.")] = store.RESULTS,
     show: Annotated[bool, typer.Option("--list", help="Only list the rows.")] = False,
+    table: Annotated[bool, typer.Option(help="Only write the tables anew, from the rows there are.")] = False,
 ) -> None:
     """Race the workbench against what one would run instead.
 
@@ -34,12 +36,20 @@ def main(
         for race in all_races():
             console.print(f"[bold]{race.name}[/bold]  {race.title}")
         return
+    if table:
+        store.write_tables(results)
+        return
+    device = "cuda" if gpu else "cpu"
     try:
-        races = [race_named(name) for name in names] if names else list(all_races())
+        races = (
+            [race_named(name) for name in names] if names else [race for race in all_races() if race.device == device]
+        )
     except KeyError as unknown:
         known = ", ".join(race.name for race in all_races())
         raise typer.BadParameter(f"There is no row {unknown.args[0]!r}; the rows are {known}.") from None
-    here = setting.current(threads)
+    if any(race.device == "cuda" for race in races) and not _has_gpu():
+        console.print("These rows run on a CUDA device, and torch finds none here.")
+        raise typer.Exit(1)
     command = shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
     failed = False
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -50,6 +60,7 @@ def main(
             def on_progress(stage: str, done: int, total: int, name: str = race.name, task: object = task) -> None:
                 progress.update(task, description=f"{name}: {stage}", completed=done, total=total)  # type: ignore[arg-type]
 
+            here = setting.current(race, threads)
             if not again and store.kept(race.name, results, here) is not None:
                 progress.update(task, description=f"{race.name}: kept", completed=1, total=1)
                 continue
@@ -64,6 +75,12 @@ def main(
     console.print(f"{results / store.TABLE}", markup=False)
     if failed:
         raise typer.Exit(1)
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
 
 
 if __name__ == "__main__":

@@ -46,28 +46,26 @@ def _send(channel: TextIO, **message: Any) -> None:
 
 
 def _memory(race: Any, side: str) -> float:
-    from benchmarks.memory import peak_extra_mb
+    from benchmarks.memory import peak_extra_mb, peak_extra_mb_on_gpu
 
-    return peak_extra_mb(race.contestant(side).build(), race.warm_up)
+    peak = peak_extra_mb if race.device == "cpu" else peak_extra_mb_on_gpu
+    return peak(race.contestant(side).build(), race.warm_up)
 
 
 def _time(race: Any, on_round: Callable[[int, int], None]) -> dict[str, Any]:
     from benchmarks.pairing import alternate, compare
     from benchmarks.records import SideResult, Spread
 
-    expected = race.oracle() if race.oracle is not None else None
-    calls = {contestant.name: contestant.build() for contestant in race.contestants}
-    errors = {
-        contestant.name: largest_error(contestant.answer(calls[contestant.name]()), expected)
-        for contestant in race.contestants
-        if expected is not None and contestant.answer is not None
-    }
+    calls, left_out = _build(race)
+    running = [contestant for contestant in race.contestants if contestant.name in calls]
+    errors = _errors(race, running, calls)
     samples = alternate(calls, race.budget, least=race.least, most=race.most, warm_up=race.warm_up, on_round=on_round)
     baseline = race.contestants[0].name
     sides = []
-    for contestant in race.contestants:
+    for contestant in running:
         taken = samples[contestant.name]
         paired = contestant.name != baseline
+        absolute, relative = errors.get(contestant.name, (None, None))
         sides.append(
             SideResult(
                 name=contestant.name,
@@ -77,21 +75,68 @@ def _time(race: Any, on_round: Callable[[int, int], None]) -> dict[str, Any]:
                 ratio=Spread.of(taken.ratios()) if paired else None,
                 cpu_ratio=Spread.of(taken.cpu_ratios()) if paired else None,
                 extra_seconds=Spread.of(taken.extras()) if paired else None,
-                max_error=errors.get(contestant.name),
+                max_error=absolute,
+                relative_error=relative,
+                extrapolate=contestant.extrapolate,
             )
         )
-    comparisons = [compare(side, against, samples) for side, against in race.compare]
+    comparisons = [compare(side, against, samples) for side, against in race.compare if {side, against} <= set(calls)]
     return {
         "sides": [side.model_dump() for side in sides],
         "comparisons": [comparison.model_dump() for comparison in comparisons],
+        "left_out": left_out,
     }
+
+
+def _build(race: Any) -> tuple[dict[str, Callable[[], Any]], dict[str, str]]:
+    """The calls of the sides that can be measured here, the baseline among them, and why the others cannot."""
+    from benchmarks.race import CannotMeasure
+
+    calls: dict[str, Callable[[], Any]] = {}
+    left_out: dict[str, str] = {}
+    for contestant in race.contestants:
+        try:
+            calls[contestant.name] = _finished(contestant.build(), race.device)
+        except CannotMeasure as reason:
+            if not calls:
+                raise
+            left_out[contestant.name] = str(reason)
+    if len(calls) == 1 < len(race.contestants):
+        raise CannotMeasure(" ".join(left_out.values()))
+    return calls, left_out
+
+
+def _finished(call: Callable[[], Any], device: str) -> Callable[[], Any]:
+    """The call, ended when its device has done the work."""
+    if device == "cpu":
+        return call
+    import torch
+
+    def and_wait() -> Any:
+        result = call()
+        torch.cuda.synchronize()
+        return result
+
+    return and_wait
+
+
+def _errors(race: Any, running: list[Any], calls: dict[str, Callable[[], Any]]) -> dict[str, tuple[float, float]]:
+    """Largest absolute error of each side, and that over the largest value it should have given."""
+    shared = race.oracle() if race.oracle is not None else None
+    errors = {}
+    for contestant in running:
+        expected = shared if contestant.oracle is None else contestant.oracle()
+        if expected is not None and contestant.answer is not None:
+            error = largest_error(contestant.answer(calls[contestant.name]()), expected)
+            errors[contestant.name] = (error, error / max(float(expected.abs().max()), 1e-300))
+    return errors
 
 
 def largest_error(answer: Any, expected: Any) -> float:
     """Largest absolute difference, in float64. Raises ValueError when the shapes differ."""
     if answer.shape != expected.shape:
         raise ValueError(f"An answer has the shape {tuple(answer.shape)} and the oracle {tuple(expected.shape)}.")
-    return float((answer.double() - expected.double()).abs().max())
+    return float((answer.double().cpu() - expected.double().cpu()).abs().max())
 
 
 if __name__ == "__main__":

@@ -41,6 +41,23 @@ def peak_extra_mb(call: Callable[[], Any], warm_up: int = 1) -> float:
     return max(0.0, (peak - before) / 1e6)
 
 
+def peak_extra_mb_on_gpu(call: Callable[[], Any], warm_up: int = 1) -> float:
+    """The same of the memory that torch's allocator hands out on the GPU."""
+    import torch
+
+    for _ in range(warm_up):
+        call()
+    gc.collect()
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    result = call()
+    torch.cuda.synchronize()
+    peak = torch.cuda.max_memory_allocated()
+    del result
+    return max(0.0, (peak - before) / 1e6)
+
+
 def _reset_peak() -> None:
     if _RESET.exists():
         _RESET.write_text("5")

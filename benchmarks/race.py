@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from benchmarks.records import Target
 
@@ -26,12 +26,16 @@ class Contestant:
         what: what exactly runs, in words a reader can check.
         build: does everything that is not timed and returns the call that is.
         answer: picks, out of what the call returns, the tensor that is compared with the oracle; None: nothing is.
+        extrapolate: by what its time and memory would grow at the shapes of the race, where it runs at smaller ones.
+        oracle: what its answer is compared with, where that is not the oracle of the race.
     """
 
     name: str
     what: str
     build: Callable[[], Callable[[], Any]]
     answer: Callable[[Any], Any] | None = _itself
+    extrapolate: float = 1.0
+    oracle: Callable[[], Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,9 @@ class Race:
         computed: what is calculated and not measured.
         warm_up: untimed runs before the timed ones, and before the one whose memory is measured.
         memory: whether peak memory is measured as well, each side in a process of its own (a few seconds a side).
+        threads: of every side, where the command does not say.
+        environment: name of the environment in which all sides run (see `benchmarks.peers`); None: this one.
+        device: where the sides run; a race on ``"cuda"`` is measured by ``make bench-gpu`` only.
     """
 
     name: str
@@ -63,6 +70,9 @@ class Race:
     computed: Callable[[], dict[str, str]] = field(default=lambda: {})
     notes: str = ""
     memory: bool = False
+    threads: int = 1
+    environment: str | None = None
+    device: Literal["cpu", "cuda"] = "cpu"
 
     def contestant(self, name: str) -> Contestant:
         """The contestant of that name. Raises KeyError."""

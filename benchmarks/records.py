@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-Quantity = Literal["ratio", "extra_seconds", "seconds", "peak_extra_mb"]
+Quantity = Literal["ratio", "extra_seconds", "seconds", "peak_extra_mb", "memory_ratio"]
 
 
 class Record(BaseModel):
@@ -46,10 +46,13 @@ class Machine(Record):
     threads: int
     memory_gb: float
     system: str
+    device: str = ""
+    """Name of the GPU where the sides ran on one."""
 
     def line(self) -> str:
         """One line for a table."""
-        return f"{self.cpu}, {self.cores} cores, {self.threads} thread(s) used, {self.memory_gb:g} GB, {self.system}"
+        own = f"{self.cpu}, {self.cores} cores, {self.threads} thread(s) used, {self.memory_gb:g} GB, {self.system}"
+        return f"{self.device}; {own}" if self.device else own
 
 
 class Setting(Record):
@@ -58,7 +61,7 @@ class Setting(Record):
     machine: Machine
     versions: dict[str, str]
     code: str
-    """Hash of the Python files of the repository that are measured or that measure."""
+    """Hash of the source files of the repository that are measured or that measure."""
 
 
 class SideResult(Record):
@@ -73,6 +76,10 @@ class SideResult(Record):
     extra_seconds: Spread | None = None
     peak_extra_mb: float | None = None
     max_error: float | None = None
+    relative_error: float | None = None
+    """`max_error` over the largest absolute value of the answer."""
+    extrapolate: float = 1.0
+    """By what time and memory would grow at the shapes of the row: above 1 where the side ran at smaller ones."""
 
 
 class Comparison(Record):
@@ -85,12 +92,21 @@ class Comparison(Record):
 
 
 class Target(Record):
-    """A number that was promised: `side`'s `quantity`, relative to `against` (None: the baseline, or nothing)."""
+    """A number that was promised: `side`'s `quantity`, relative to `against` (None: the baseline, or nothing).
+
+    One of the two bounds is given. ``"ratio"`` and ``"memory_ratio"`` of a side that ran at smaller shapes than the
+    row's are extrapolated to these.
+    """
 
     side: str
     quantity: Quantity
-    at_most: float
+    at_most: float | None = None
+    at_least: float | None = None
     against: str | None = None
+
+    def met(self, reached: float) -> bool:
+        """Whether a number keeps the promise."""
+        return (self.at_most is None or reached <= self.at_most) and (self.at_least is None or reached >= self.at_least)
 
 
 class Row(Record):
@@ -104,6 +120,8 @@ class Row(Record):
     sides: list[SideResult]
     comparisons: list[Comparison]
     targets: list[Target]
+    left_out: dict[str, str] = {}
+    """Sides that could not be measured here, and why."""
     computed: dict[str, str]
     """What is calculated and not measured, by what it says."""
     error_against: str
@@ -124,10 +142,21 @@ class Row(Record):
 
     def reached(self, target: Target) -> float | None:
         """The number the target is about, or None where it was not measured."""
-        if target.against is not None and target.against != self.baseline:
-            for comparison in self.comparisons:
-                if (comparison.side, comparison.against) == (target.side, target.against):
-                    return comparison.ratio.median
+        sides = {side.name: side for side in self.sides}
+        side, against = sides.get(target.side), target.against or self.baseline
+        if side is None:
             return None
-        value = getattr(self.side(target.side), target.quantity)
-        return value.median if isinstance(value, Spread) else value
+        if target.quantity not in ("ratio", "memory_ratio"):
+            value = getattr(side, target.quantity)
+            return value.median if isinstance(value, Spread) else value
+        other = sides.get(against)
+        grown = side.extrapolate / (1.0 if other is None else other.extrapolate)
+        if target.quantity == "memory_ratio":
+            if not side.peak_extra_mb or other is None or not other.peak_extra_mb:
+                return None
+            return grown * side.peak_extra_mb / other.peak_extra_mb
+        ratio = side.ratio
+        if against != self.baseline:
+            pairs = ((each.side, each.against, each.ratio) for each in self.comparisons)
+            ratio = next((found for one, two, found in pairs if (one, two) == (side.name, against)), None)
+        return None if ratio is None else grown * ratio.median

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from benchmarks import ROOT
 from benchmarks.memory import ENVIRONMENT
+from benchmarks.peers import interpreter
 from benchmarks.race import CannotMeasure, Race
 from benchmarks.records import Comparison, Row, Setting, SideResult
 from benchmarks.setting import commit
@@ -26,9 +27,10 @@ def measure(race: Race, setting: Setting, command: str, on_progress: Progress) -
     Raises:
         CannotMeasure: with the child's own sentence, or the last line of what it printed.
     """
+    python = interpreter(race.environment)
     load = os.getloadavg()[0]
     measured: dict[str, Any] = {}
-    for message in _child(["time", race.name], setting.machine.threads):
+    for message in _child(python, ["time", race.name], setting.machine.threads):
         if "total" in message:
             on_progress("rounds", message["done"], message["total"])
         measured = message.get("measured", measured)
@@ -36,7 +38,7 @@ def measure(race: Race, setting: Setting, command: str, on_progress: Progress) -
     if race.memory:
         for number, side in enumerate(sides):
             on_progress("memory", number, len(sides))
-            (message,) = _child(["memory", race.name, side.name], setting.machine.threads, ENVIRONMENT)
+            (message,) = _child(python, ["memory", race.name, side.name], setting.machine.threads, ENVIRONMENT)
             sides[number] = side.model_copy(update=message)
     return Row(
         name=race.name,
@@ -47,6 +49,7 @@ def measure(race: Race, setting: Setting, command: str, on_progress: Progress) -
         sides=sides,
         comparisons=[Comparison.model_validate(comparison) for comparison in measured["comparisons"]],
         targets=list(race.targets),
+        left_out=measured["left_out"],
         computed=race.computed(),
         error_against=race.error_against,
         notes=race.notes,
@@ -58,7 +61,9 @@ def measure(race: Race, setting: Setting, command: str, on_progress: Progress) -
     )
 
 
-def _child(arguments: list[str], threads: int, extra: dict[str, str] | None = None) -> Iterator[dict[str, Any]]:
+def _child(
+    python: Path, arguments: list[str], threads: int, extra: dict[str, str] | None = None
+) -> Iterator[dict[str, Any]]:
     environment = {
         **os.environ,
         **(extra or {}),
@@ -71,7 +76,7 @@ def _child(arguments: list[str], threads: int, extra: dict[str, str] | None = No
     }
     read, write = os.pipe()
     environment["BENCHMARK_CHANNEL"] = str(write)
-    command = [sys.executable, "-m", "benchmarks.child", *arguments]
+    command = [str(python), "-m", "benchmarks.child", *arguments]
     with tempfile.TemporaryFile("w+") as printed, os.fdopen(read) as channel:
         process = subprocess.Popen(
             command, cwd=ROOT, env=environment, pass_fds=[write], stdout=printed, stderr=subprocess.STDOUT

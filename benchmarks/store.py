@@ -8,20 +8,29 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from benchmarks import ROOT
+from benchmarks import ROOT, page
 from benchmarks.races.registry import all_races
 from benchmarks.records import Row, Setting
 from benchmarks.table import render
 
 RESULTS = ROOT / "benchmarks" / "results"
 TABLE = "table.md"
+PAGE = ROOT / "docs" / "what-it-costs.md"
 
 
 def save(row: Row, folder: Path) -> None:
-    """Write a row, and the table of all rows beside it."""
+    """Write a row, and the tables of all rows."""
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / f"{row.name}.json", row.model_dump_json(indent=1) + "\n")
-    _write(folder / TABLE, render(rows(folder)))
+    write_tables(folder)
+
+
+def write_tables(folder: Path) -> None:
+    """Write the table of a folder's rows; of the rows in the repository also the tables of the page on costs."""
+    found = rows(folder)
+    _write(folder / TABLE, render(found))
+    if folder.resolve() == RESULTS:
+        _write(PAGE, page.filled(PAGE.read_text("utf-8"), found))
 
 
 def load(name: str, folder: Path) -> Row | None:

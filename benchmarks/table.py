@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 
 from benchmarks.records import Row, Spread, Target
 
-_UNITS = {"ratio": "x", "seconds": " s", "extra_seconds": " s", "peak_extra_mb": " MB"}
+_UNITS = {"ratio": "x", "memory_ratio": "x", "seconds": " s", "extra_seconds": " s", "peak_extra_mb": " MB"}
 _QUANTITIES = {
     "ratio": "time",
+    "memory_ratio": "peak extra memory",
     "seconds": "seconds",
     "extra_seconds": "seconds more",
     "peak_extra_mb": "peak extra memory",
@@ -36,16 +37,17 @@ def _section(row: Row) -> Iterable[str]:
     yield ""
     yield f"{row.shapes}; {row.dtype}; `{row.name}.json`."
     yield ""
-    yield "| side | time | ratio | CPU | extra memory | largest error | rounds |"
-    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
+    yield "| side | time | ratio | CPU | extra memory | largest error | of the largest value | rounds |"
+    yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
     for side in row.sides:
         cells = (
             side.name + (" (baseline)" if side.name == row.baseline and len(row.sides) > 1 else ""),
-            _seconds(side.seconds.median),
-            _spread(side.ratio),
-            _spread(side.cpu_ratio),
-            "" if side.peak_extra_mb is None else f"{side.peak_extra_mb:.0f} MB",
+            seconds(side.seconds.median),
+            spread(side.ratio),
+            spread(side.cpu_ratio),
+            megabytes(side.peak_extra_mb),
             "" if side.max_error is None else f"{side.max_error:.1e}",
+            "" if side.relative_error is None else f"{side.relative_error:.1e}",
             str((side.ratio or side.seconds).n),
         )
         yield f"| {' | '.join(cells)} |"
@@ -54,14 +56,18 @@ def _section(row: Row) -> Iterable[str]:
         yield "| side | against | ratio | CPU |"
         yield "| --- | --- | ---: | ---: |"
         for comparison in row.comparisons:
-            measured = f"{_spread(comparison.ratio)} | {_spread(comparison.cpu_ratio)}"
+            measured = f"{spread(comparison.ratio)} | {spread(comparison.cpu_ratio)}"
             yield f"| {comparison.side} | {comparison.against} | {measured} |"
     if row.targets:
         yield ""
-        yield from (_verdict(row, target) for target in row.targets)
+        yield from (f"* Target: {promise(row, target)}: {verdict(row, target)}." for target in row.targets)
     if row.computed:
         yield ""
         yield from (f"* Computed, not measured: {what}: {number}." for what, number in row.computed.items())
+    yield from extrapolations(row)
+    if row.left_out:
+        yield ""
+        yield from (f"* **{name}** is left out: {reason}" for name, reason in row.left_out.items())
     yield ""
     yield "What runs:"
     yield ""
@@ -76,21 +82,55 @@ def _section(row: Row) -> Iterable[str]:
     )
 
 
-def _verdict(row: Row, target: Target) -> str:
+def extrapolations(row: Row) -> Iterable[str]:
+    """What the sides that ran at smaller shapes would take at the row's, a line each after an empty one."""
+    grown = [side for side in row.sides if side.extrapolate != 1]
+    if grown:
+        yield ""
+    for side in grown:
+        memory = "" if side.peak_extra_mb is None else f" and {megabytes(side.peak_extra_mb * side.extrapolate)}"
+        yield (
+            f"* Extrapolated, not measured: **{side.name}** at the row's shapes, {side.extrapolate:.4g} times what "
+            f"it ran: {seconds(side.seconds.median * side.extrapolate)}{memory}."
+        )
+
+
+def promise(row: Row, target: Target) -> str:
+    """What a target says, in words."""
+    bound = "at least" if target.at_least is not None else "at most"
+    number = target.at_least if target.at_least is not None else target.at_most
+    against = f" of {target.against or row.baseline}" if target.quantity in ("ratio", "memory_ratio") else ""
+    return f"{target.side}: {_QUANTITIES[target.quantity]} {bound} {number:g}{_UNITS[target.quantity]}{against}"
+
+
+def verdict(row: Row, target: Target) -> str:
+    """Whether it was kept, and the number."""
     reached = row.reached(target)
-    unit = _UNITS[target.quantity]
-    against = f" of {target.against or row.baseline}" if target.quantity == "ratio" else ""
-    wanted = f"{target.side}: {_QUANTITIES[target.quantity]} at most {target.at_most:g}{unit}{against}"
     if reached is None:
-        return f"* Target: {wanted}: not measured."
-    return f"* Target: {wanted}: {'met' if reached <= target.at_most else '**missed**'}, {reached:.3g}{unit}."
+        return "not measured"
+    side = row.side(target.side)
+    extrapolated = " (extrapolated)" if side.extrapolate != 1 and target.quantity in ("ratio", "memory_ratio") else ""
+    return f"{'met' if target.met(reached) else '**missed**'}, {reached:.3g}{_UNITS[target.quantity]}{extrapolated}"
 
 
-def _seconds(value: float) -> str:
-    return f"{value:.2f} s" if value >= 1 else f"{value * 1000:.3g} ms"
+def seconds(value: float) -> str:
+    """A time with its unit, three digits."""
+    return f"{value:,.2f} s" if value >= 1 else f"{value * 1000:.3g} ms"
 
 
-def _spread(spread: Spread | None) -> str:
-    if spread is None:
+def megabytes(value: float | None) -> str:
+    """A size with its unit; nothing where it was not measured."""
+    if value is None:
         return ""
-    return f"{spread.median:.3f} [{spread.q1:.3f}–{spread.q3:.3f}]"
+    return f"{value:.0f} MB" if value < 10_000 else f"{value / 1000:,.0f} GB"
+
+
+def spread(value: Spread | None) -> str:
+    """A median with its quartiles."""
+    if value is None:
+        return ""
+    return f"{_ratio(value.median)} [{_ratio(value.q1)}–{_ratio(value.q3)}]"
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.3f}" if 0.1 <= value < 10 else f"{value:.3g}"

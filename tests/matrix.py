@@ -15,7 +15,6 @@ import os
 import re
 import subprocess
 import sys
-import sysconfig
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -141,20 +140,10 @@ def environment(version: str) -> Path:
     """The interpreter of an environment with that version of transformers, made unless it is there."""
     if version == PINNED:
         return Path(sys.executable)
-    folder = ROOT / ".matrix" / version
-    python = folder / "bin" / "python"
-    ready = folder / ".ready"
-    wanted = [f"transformers=={version}", *OLDER[version]]
-    if ready.exists() and ready.read_text().split() == wanted:
-        return python
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", "--clear", folder], check=True)
-    own = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
-    # Through site.addsitedir, which also reads the .pth file of the editable installation there.
-    (own / "shared.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
-    install = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", *wanted]
-    subprocess.run(install, check=True)
-    ready.write_text("\n".join(wanted))
-    return python
+    # Here and not above: the environments that are made run this file by its path, where `tests` is no package.
+    from tests.environments import overlay
+
+    return overlay(version, [f"transformers=={version}", *OLDER[version]])
 
 
 def main() -> None:

@@ -35,6 +35,7 @@ def row(name: str = "some-row", ratio: float = 1.02) -> Row:
                 extra_seconds=spread(0.01),
                 peak_extra_mb=321.0,
                 max_error=3.2e-5,
+                relative_error=2e-6,
             ),
         ],
         comparisons=[Comparison(side="ours", against="theirs", ratio=spread(0.8), cpu_ratio=spread(0.7))],
@@ -104,7 +105,7 @@ def test_the_table_holds_every_row_with_its_command_and_verdicts(tmp_path: Path)
     store.save(row("another-row", ratio=1.2), tmp_path)
     table = (tmp_path / "table.md").read_text()
     assert "    python -m benchmarks some-row\n" in table
-    assert "| ours | 510 ms | 1.020 [1.010–1.030] | 1.010 [1.000–1.020] | 321 MB | 3.2e-05 | 9 |" in table
+    assert "| ours | 510 ms | 1.020 [1.010–1.030] | 1.010 [1.000–1.020] | 321 MB | 3.2e-05 | 2.0e-06 | 9 |" in table
     assert "ours: time at most 1.05x of stock: met, 1.02x." in table
     assert "ours: time at most 1.05x of stock: **missed**, 1.2x." in table
     assert "ours: time at most 0.5x of theirs: **missed**, 0.8x." in table

@@ -1,0 +1,205 @@
+"""Operands of the recurrences that are raced: random, with decays and norms as trained models have them.
+
+Each class holds what the published kernels of its family take, and `form` is the same as one of ours. Layout is
+``[batch, time, heads, width]`` throughout.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from torch import Tensor
+
+    from workbench.forms import Delta, DiagonalDecay, ScalarDecay
+
+
+class _Operands:
+    """Tensors by name."""
+
+    def to(self, *where: Any) -> Self:
+        """Every tensor on a device or in a dtype, as `torch.Tensor.to` takes them."""
+        moved = {field.name: getattr(self, field.name).to(*where) for field in fields(self)}  # type: ignore[arg-type]
+        return replace(self, **moved)  # type: ignore[type-var]
+
+
+@dataclass(frozen=True)
+class SelectiveScan(_Operands):
+    """Mamba-1: inputs and time steps ``[batch, time, channels]``, B and C ``[batch, time, state]``, A negative."""
+
+    x: Tensor
+    dt: Tensor
+    A: Tensor
+    B: Tensor
+    C: Tensor
+
+    def form(self) -> DiagonalDecay:
+        """One head a channel."""
+        from workbench.forms import DiagonalDecay
+
+        return DiagonalDecay(
+            q=self.C[:, :, None],
+            k=self.B[:, :, None],
+            v=self.x[..., None],
+            log_decay=-self.dt[..., None],
+            rate=-self.A,
+            write=self.dt,
+        )
+
+
+@dataclass(frozen=True)
+class StateSpaceDual(_Operands):
+    """Mamba-2: inputs ``[batch, time, heads, value]``, time steps a head, B and C a group, A negative a head."""
+
+    x: Tensor
+    dt: Tensor
+    A: Tensor
+    B: Tensor
+    C: Tensor
+
+    def form(self) -> ScalarDecay:
+        """The same, with the decay of each step as its time step times A."""
+        from workbench.forms import ScalarDecay
+
+        return ScalarDecay(q=self.C, k=self.B, v=self.x, log_decay=self.dt * self.A, write=self.dt)
+
+
+@dataclass(frozen=True)
+class GatedLinear(_Operands):
+    """GLA: a log decay a key dimension. Its kernels divide the queries by the root of their width."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    log_decay: Tensor
+
+    def form(self) -> DiagonalDecay:
+        """With the queries scaled."""
+        from workbench.forms import DiagonalDecay
+
+        return DiagonalDecay(q=self.q * self.q.shape[-1] ** -0.5, k=self.k, v=self.v, log_decay=self.log_decay)
+
+
+@dataclass(frozen=True)
+class GatedDelta(_Operands):
+    """Gated DeltaNet: keys and queries of length one, a log decay and a beta a head. Queries are not scaled yet."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    log_decay: Tensor
+    beta: Tensor
+
+    def form(self) -> Delta:
+        """With the queries scaled."""
+        from workbench.forms import Delta
+
+        q = self.q * self.q.shape[-1] ** -0.5
+        return Delta(q=q, k=self.k, v=self.v, log_decay=self.log_decay[..., None], write=self.beta)
+
+
+@dataclass(frozen=True)
+class GeneralisedDelta(_Operands):
+    """RWKV-7: ``S_t = (diag(w) + b a') S_{t-1} + k v'`` with ``log_decay = log w``, ``a = -kh``, ``b = kh * rate``."""
+
+    r: Tensor
+    k: Tensor
+    v: Tensor
+    log_decay: Tensor
+    direction: Tensor
+    rate: Tensor
+
+    def form(self) -> Delta:
+        """Ours decays first, so its probe is the direction over the decay."""
+        from workbench.forms import Delta
+
+        return Delta(
+            q=self.r,
+            k=self.k,
+            v=self.v,
+            log_decay=self.log_decay,
+            probe=self.direction * self.log_decay.neg().exp(),
+            erase=self.direction * self.rate,
+        )
+
+
+def selective_scan(time: int, channels: int = 1536, state: int = 16) -> SelectiveScan:
+    """mamba-130m's shapes."""
+    import torch
+    from torch.nn import functional
+
+    random = _normal()
+    return SelectiveScan(
+        x=random(1, time, channels),
+        dt=functional.softplus(random(1, time, channels) - 4),
+        A=-torch.arange(1.0, state + 1).repeat(channels, 1),
+        B=random(1, time, state),
+        C=random(1, time, state),
+    )
+
+
+def state_space_dual(time: int, heads: int = 24, value: int = 64, state: int = 128) -> StateSpaceDual:
+    """mamba2-130m's shapes."""
+    import torch
+    from torch.nn import functional
+
+    random = _normal()
+    return StateSpaceDual(
+        x=random(1, time, heads, value),
+        dt=functional.softplus(random(1, time, heads) - 4),
+        A=-torch.linspace(1, 16, heads),
+        B=random(1, time, 1, state),
+        C=random(1, time, 1, state),
+    )
+
+
+def gated_linear(time: int, heads: int = 4, key: int = 128, value: int = 256) -> GatedLinear:
+    """The shapes of a GLA of width 1024; decays are sigmoids to the power of 1/16, as in the paper."""
+    from torch.nn import functional
+
+    random = _normal()
+    return GatedLinear(
+        q=random(1, time, heads, key),
+        k=random(1, time, heads, key),
+        v=random(1, time, heads, value),
+        log_decay=functional.logsigmoid(random(1, time, heads, key)) / 16,
+    )
+
+
+def gated_delta(time: int, heads: int = 16, width: int = 128) -> GatedDelta:
+    """Heads of width 128, as Qwen3-Next has them."""
+    from torch.nn import functional
+
+    random = _normal()
+    return GatedDelta(
+        q=functional.normalize(random(1, time, heads, width), dim=-1),
+        k=functional.normalize(random(1, time, heads, width), dim=-1),
+        v=random(1, time, heads, width),
+        log_decay=-functional.softplus(random(1, time, heads) - 3),
+        beta=random(1, time, heads).sigmoid(),
+    )
+
+
+def generalised_delta(time: int, heads: int = 12, width: int = 64) -> GeneralisedDelta:
+    """The shapes of a RWKV-7 of width 768, decays between 0.545 and 1."""
+    from torch.nn import functional
+
+    random = _normal()
+    return GeneralisedDelta(
+        r=random(1, time, heads, width),
+        k=random(1, time, heads, width) * width**-0.5,
+        v=random(1, time, heads, width),
+        log_decay=-0.606531 * (random(1, time, heads, width) - 2).sigmoid(),
+        direction=functional.normalize(random(1, time, heads, width), dim=-1),
+        rate=random(1, time, heads, width).sigmoid(),
+    )
+
+
+def _normal() -> Any:
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    return lambda *shape: torch.randn(*shape, generator=generator)

@@ -1,0 +1,34 @@
+"""Every race at small shapes: what is raced does the same job, whatever it takes."""
+
+import pytest
+import torch
+
+from benchmarks.race import CannotMeasure, Contestant, Race
+from benchmarks.races import cores
+
+# Each at shapes that its blocks do not divide.
+SMALL = (
+    cores.scan(37, channels=6, state=4),
+    cores.state_space_dual(70, heads=3, value=5, state=7),
+    cores.gated_delta(70, heads=2, width=8),
+    cores.generalised_delta(64, heads=2, width=8),
+    cores.gated_linear(19, heads=2, key=6, value=5),
+)
+SIDES = [pytest.param(race, side, id=f"{race.name}-{side.name}") for race in SMALL for side in race.contestants]
+
+
+@pytest.mark.parametrize(("race", "side"), SIDES)
+@torch.no_grad()
+def test_a_side_gives_what_the_oracle_says(race: Race, side: Contestant) -> None:
+    try:
+        call = side.build()
+    except CannotMeasure as reason:
+        pytest.skip(str(reason))
+    assert race.oracle is not None or side.oracle is not None
+    expected = (side.oracle or race.oracle)()
+    answer = side.answer(call())
+    assert answer.shape == expected.shape and answer.numel() > 0
+    error = (answer.double() - expected.double()).abs().max()
+    assert error <= 1e-5 * expected.double().abs().max()
+    # The same call again: a side that spoilt its own inputs would be timed on something else from then on.
+    torch.testing.assert_close(side.answer(call()), answer, rtol=0, atol=0)
