@@ -41,6 +41,10 @@ class HookEditError(WorkbenchError, ValueError):
     """A hook returned something that cannot replace the tensor it was given."""
 
 
+class DivergenceError(WorkbenchError):
+    """A training step's loss or gradient is not finite; the checkpoints before it are whole."""
+
+
 class InputError(WorkbenchError, ValueError):
     """Tokens, text, layers, heads, positions or options outside what the model can take."""
 

@@ -112,6 +112,15 @@ def test_the_form_passes_gradcheck() -> None:
     assert torch.autograd.gradcheck(lambda x: mixer(x, position_ids=torch.tensor([[0, 1, 0, 1]])), hidden)
 
 
+def test_gates_that_close_altogether_leave_every_gradient_finite() -> None:
+    mixer, hidden = block(), inputs().requires_grad_()
+    with torch.no_grad():
+        mixer.recurrence_gate.bias.fill_(-1000.0)
+    mixer(hidden).square().mean().backward()
+    reached = [hidden.grad, *(parameter.grad for parameter in mixer.parameters())]
+    assert all(gradient is not None and gradient.isfinite().all() for gradient in reached)
+
+
 def test_blocks_that_do_not_divide_the_width_are_refused() -> None:
     with pytest.raises(InputError, match="5 blocks do not divide a width of 12"):
         RGLRU(ZooConfig("rg_lru", d_model=MODEL, mixer_options={"width": 12, "blocks": 5}), 0)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from workbench.errors import DivergenceError
 from workbench.zoo import ZooConfig, ZooModel
 from workbench.zoo.loading import read_weights
 from workbench.zoo.recipe import train as recipe
@@ -61,6 +62,18 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path: Path, data
     parts = recipe.train("mamba", settings, data, tmp_path / "parts", every=100)
     for (name, a), b in zip(whole.named_parameters(), parts.parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-6), name
+
+
+def test_a_gradient_that_is_not_finite_ends_the_run_and_changes_no_weight(
+    tmp_path: Path, data: Data, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe.train("mamba", settings, data, tmp_path, stop_after=2, every=100)
+    good = (tmp_path / "checkpoint").stat().st_mtime_ns
+    cross_entropy = torch.nn.functional.cross_entropy
+    monkeypatch.setattr(recipe.F, "cross_entropy", lambda *args, **how: cross_entropy(*args, **how) * torch.inf)
+    with pytest.raises(DivergenceError, match="Step 3: the gradient's norm is (nan|inf)"):
+        recipe.train("mamba", settings, data, tmp_path, every=100)
+    assert (tmp_path / "checkpoint").stat().st_mtime_ns == good
 
 
 def test_a_finished_run_is_not_trained_further(tmp_path: Path, data: Data, settings: Settings) -> None:

@@ -20,6 +20,7 @@ from workbench.zoo.mixer import Mixer
 from workbench.zoo.registry import register
 
 SHARPNESS = 8.0  # the paper's c
+STEEPEST = 1000.0
 
 
 class BlockDiagonal(nn.Module):
@@ -105,7 +106,7 @@ class RGLRU(Mixer):
         with torch.autocast(hidden.device.type, enabled=False):  # products of many decays are not for bfloat16
             rate = SHARPNESS * F.softplus(self.decay.to(conv.active.dtype))
             log_decay = -rate * self.recurrence_gate(conv.active)
-            write = (-torch.expm1(2 * log_decay)).sqrt()
+            write = _root(-torch.expm1(2 * log_decay))
             source = mixing.fixed(self.input_gate(conv.active))
         if mask is not None:
             log_decay = log_decay * mask
@@ -133,3 +134,14 @@ class RGLRU(Mixer):
             return None
         begins = (positions == 0)[..., None] & (seen > real) & (real > 0)
         return begins if bool(begins.any()) else None
+
+
+def _root(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """The square root, with a slope of at most `STEEPEST` (and constant to a second derivative).
+
+    A gate that closes altogether asks for the root at 0, whose slope is infinite: one such token is the end of a
+    training run. Griffin's authors bound the slope, too.
+    """
+    root = x.detach().sqrt()
+    slope = 0.5 / root.clamp(min=0.5 / STEEPEST)
+    return root + (x - x.detach()) * slope

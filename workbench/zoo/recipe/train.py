@@ -19,6 +19,7 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.nn import functional as F
 
+from workbench.errors import DivergenceError
 from workbench.zoo import ZooConfig, ZooModel
 from workbench.zoo.recipe.checkpoint import load_checkpoint, save_checkpoint
 from workbench.zoo.recipe.data import Data, load_data
@@ -61,13 +62,22 @@ def build_optimisers(model: ZooModel, settings: Settings) -> list[torch.optim.Op
 def train_step(
     model: ZooModel, optimisers: list[torch.optim.Optimizer], mixture: Mixture, settings: Settings, step: int
 ) -> float:
-    """One update; returns the mean loss in nats over the tokens that carry any."""
+    """One update; returns the mean loss in nats over the tokens that carry any.
+
+    Raises:
+        DivergenceError: the loss or a gradient is not finite; no weight was changed.
+    """
     inputs, targets = mixture.batch(step, settings.steps, settings.batch)
     with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
         logits = model(inputs).logits
     loss = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORE)
     loss.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+    if not norm.isfinite():
+        raise DivergenceError(
+            f"Step {step + 1}: the gradient's norm is {norm.item()} and the loss {loss.item()}. No weight was changed; "
+            "the last checkpoint is of an earlier step."
+        )
     for optimiser in optimisers:
         for group in optimiser.param_groups:
             group["lr"] = group["peak"] * settings.schedule.at("rate", step, settings.steps)
@@ -159,7 +169,10 @@ def main() -> None:
 
     def run(report: Callable[[dict[str, Any]], None]) -> None:
         out, stop_after, every = (arguments[name] for name in ("out", "stop_after", "every"))
-        train(arguments["member"], settings, data, out, stop_after, report, every)
+        try:
+            train(arguments["member"], settings, data, out, stop_after, report, every)
+        except DivergenceError as error:
+            sys.exit(str(error))
 
     if arguments["json"]:
         run(lambda line: print(json.dumps(line), flush=True) if "loss" in line else None)
