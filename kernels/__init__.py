@@ -19,6 +19,7 @@ from workbench.kernels.dispatch import (
     step,
 )
 from workbench.kernels.forms import Delta, DiagonalDecay, Form, RecurrentForm, ScalarDecay, Softmax, Toeplitz
+from workbench.kernels.streaming import Reduction, Streamed, stream
 
 __all__ = [
     "Backend",
@@ -26,8 +27,10 @@ __all__ = [
     "DiagonalDecay",
     "Form",
     "RecurrentForm",
+    "Reduction",
     "ScalarDecay",
     "Softmax",
+    "Streamed",
     "Toeplitz",
     "apply_pattern",
     "column_sum",
@@ -44,5 +47,6 @@ __all__ = [
     "rows",
     "states",
     "step",
+    "stream",
     "use_backend",
 ]
