@@ -1,7 +1,7 @@
 """One function an operation, whatever the form: picks the implementation and checks what it is given.
 
 Every function takes `backend`: ``"reference"`` is the sequential oracle, ``"chunked"`` plain PyTorch, ``"cpu"`` the
-fused selective scan of Mamba-1's layout, ``"auto"`` the fastest that applies (see `workbench.kernels.use_backend`).
+compiled loops for CPUs, ``"auto"`` the fastest that applies (see `workbench.kernels.use_backend`).
 Results are float32, or float64 when an operand is; `forward` alone returns its outputs in the dtype of `v`.
 """
 
@@ -215,11 +215,22 @@ apply_pattern = softmax_pattern.apply_pattern
 def _forward(form: Form, initial_state: State | None, chosen: Backend) -> tuple[Outputs, State]:
     assert not isinstance(form, Softmax)
     own = recurrent_room(form)
-    if own.compiled is None:
-        _refuse_cpu(chosen, form)
-    elif chosen == "cpu" or (chosen == "auto" and own.compiled.available(form, initial_state)):
+    if chosen == "cpu":
+        if own.compiled is None:
+            raise _not_compiled(form, "there are no loops for it")
+        reason = own.compiled.misfit(form, initial_state)
+        if reason is not None:
+            raise _not_compiled(form, reason)
+        if not own.compiled.available(form, initial_state):
+            raise _not_compiled(form, "the loops could not be built")
+        return own.compiled.forward(form, initial_state)
+    if chosen == "auto" and own.compiled is not None and own.compiled.available(form, initial_state):
         return own.compiled.forward(form, initial_state)
     return own.chunked.forward(form, initial_state)
+
+
+def _not_compiled(form: Form, reason: str) -> ValueError:
+    return ValueError(f"the cpu backend does not compute this {type(form).__name__}: {reason}; use chunked")
 
 
 def _check_state(form: RecurrentForm, state: State | None) -> None:
@@ -231,7 +242,7 @@ def _check_state(form: RecurrentForm, state: State | None) -> None:
 
 def _refuse_cpu(chosen: Backend, form: Form) -> None:
     if chosen == "cpu":
-        raise ValueError(f"the cpu backend computes Mamba-1's selective scan, not {type(form).__name__}: use chunked")
+        raise _not_compiled(form, "only forward has compiled loops, and those of recurrent forms")
 
 
 def _reference(backend: Backend, form: Form) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor
 
 from workbench.kernels.delta import chunked as delta_chunked
+from workbench.kernels.delta import cpu as delta_cpu
 from workbench.kernels.delta import entries as delta_entries
 from workbench.kernels.delta import reference as delta_reference
 from workbench.kernels.delta import statistics as delta_statistics
@@ -19,6 +20,7 @@ from workbench.kernels.diagonal_decay import reference as diagonal_reference
 from workbench.kernels.diagonal_decay import statistics as diagonal_statistics
 from workbench.kernels.forms import Delta, DiagonalDecay, Form, RecurrentForm, ScalarDecay, Softmax, Toeplitz
 from workbench.kernels.scalar_decay import chunked as scalar_chunked
+from workbench.kernels.scalar_decay import cpu as scalar_cpu
 from workbench.kernels.scalar_decay import entries as scalar_entries
 from workbench.kernels.scalar_decay import reference as scalar_reference
 from workbench.kernels.scalar_decay import statistics as scalar_statistics
@@ -117,11 +119,11 @@ class RecurrentRoom(Room):
 
 _SOFTMAX = Room(softmax_entries, softmax_statistics)
 _RECURRENT: dict[type[RecurrentForm], RecurrentRoom] = {
-    ScalarDecay: RecurrentRoom(scalar_entries, scalar_statistics, scalar_reference, scalar_chunked),
+    ScalarDecay: RecurrentRoom(scalar_entries, scalar_statistics, scalar_reference, scalar_chunked, scalar_cpu),
     DiagonalDecay: RecurrentRoom(
         diagonal_entries, diagonal_statistics, diagonal_reference, diagonal_chunked, diagonal_cpu
     ),
-    Delta: RecurrentRoom(delta_entries, delta_statistics, delta_reference, delta_chunked),
+    Delta: RecurrentRoom(delta_entries, delta_statistics, delta_reference, delta_chunked, delta_cpu),
     Toeplitz: RecurrentRoom(toeplitz_entries, toeplitz_statistics, toeplitz_reference, toeplitz_chunked),
 }
 

@@ -11,7 +11,8 @@ from tests.kernels import random_forms
 from tests.kernels.random_forms import relative_error
 from workbench import kernels
 from workbench.kernels import backends
-from workbench.kernels.diagonal_decay import cpu as fused
+from workbench.kernels.diagonal_decay import selective
+from workbench.kernels.native import recurrence
 from workbench.kernels.native import selective_scan as cpu
 
 needs_compiler = pytest.mark.skipif(cpu.library() is None, reason="The fused scan needs a C++ compiler.")
@@ -58,17 +59,13 @@ def test_an_unknown_backend_is_refused_with_the_known_ones(monkeypatch: pytest.M
 
 
 def test_the_cpu_backend_says_what_does_not_fit() -> None:
-    with pytest.raises(ValueError, match="not ScalarDecay"):
-        kernels.forward(random_forms.scalar_decay(3), backend="cpu")
-    for kind, name in (("delta", "Delta"), ("toeplitz", "Toeplitz"), ("scalar decay, exclusive", "ScalarDecay")):
-        with pytest.raises(ValueError, match=f"not {name}"):
-            kernels.forward(random_forms.RECURRENT[kind](3), backend="cpu")
-    with pytest.raises(ValueError, match="not Softmax"):
+    for name in ("scalar decay", "mamba", "delta"):
+        with pytest.raises(ValueError, match="not every operand is float32"):
+            kernels.forward(random_forms.RECURRENT[name](3), backend="cpu")
+    with pytest.raises(ValueError, match="does not compute this Toeplitz: there are no loops for it"):
+        kernels.forward(random_forms.RECURRENT["toeplitz"](3), backend="cpu")
+    with pytest.raises(ValueError, match="does not compute this Softmax"):
         kernels.row_sum(random_forms.softmax(3), backend="cpu")
-    with pytest.raises(ValueError, match="values are 3 wide"):
-        kernels.forward(random_forms.diagonal_decay(3), backend="cpu")
-    with pytest.raises(ValueError, match="not every operand is float32"):
-        kernels.forward(random_forms.mamba(3), backend="cpu")
 
 
 @needs_compiler
@@ -104,24 +101,22 @@ def test_the_fused_scan_is_differentiable_in_every_operand() -> None:
 
 
 @needs_compiler
-def test_gradients_of_a_write_apart_from_the_step_are_left_to_the_chunks() -> None:
+def test_gradients_of_a_write_apart_from_the_step_do_not_go_through_a_division_by_it() -> None:
     form = random_forms.mamba(20, torch.float32)
     log_decay = form.log_decay.clone().requires_grad_()
     apart = replace(form, log_decay=log_decay, write=torch.rand(2, 20, 6))
-    assert fused.available(replace(form, log_decay=log_decay))
-    assert not fused.available(apart)
+    assert selective.available(replace(form, log_decay=log_decay))
+    assert not selective.available(apart)
     with torch.no_grad():
-        assert fused.available(apart)
-    with pytest.raises(ValueError, match="its write is not its time step"):
-        kernels.forward(apart, backend="cpu")
+        assert selective.available(apart)
 
 
 @needs_compiler
 def test_left_to_itself_the_fused_scan_runs_mamba_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORKBENCH_BACKEND", raising=False)
     entered = []
-    original = fused.forward
-    monkeypatch.setattr(fused, "forward", lambda *args: entered.append(1) or original(*args))
+    original = selective.forward
+    monkeypatch.setattr(selective, "forward", lambda *args: entered.append(1) or original(*args))
     kernels.forward(random_forms.mamba(5, torch.float32))
     assert entered == [1]
     kernels.forward(random_forms.mamba(5, torch.float64))
@@ -131,11 +126,16 @@ def test_left_to_itself_the_fused_scan_runs_mamba_and_nothing_else(monkeypatch: 
     assert entered == [1]
 
 
-def test_without_a_compiler_mamba_is_computed_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fused, "library", lambda: None)
-    monkeypatch.setattr(fused, "forward", lambda *args: pytest.fail("the fused scan was entered"))
-    form = random_forms.mamba(70, torch.float32)
-    assert relative_error(kernels.forward(form)[0], kernels.forward(form, backend="reference")[0]) < 1e-5
+def test_without_a_compiler_everything_is_computed_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recurrence, "library", lambda: None)
+    monkeypatch.setattr(selective, "library", lambda: None)
+    monkeypatch.setattr(selective, "forward", lambda *args: pytest.fail("the fused scan was entered"))
+    monkeypatch.setattr(recurrence, "recurrence", lambda *args: pytest.fail("the compiled recurrence was entered"))
+    for kind in ("mamba", "diagonal decay", "scalar decay", "delta"):
+        form = random_forms.RECURRENT[kind](70, torch.float32)
+        assert relative_error(kernels.forward(form)[0], kernels.forward(form, backend="reference")[0]) < 1e-5
+        with pytest.raises(ValueError, match="the loops could not be built"):
+            kernels.forward(form, backend="cpu")
 
 
 def test_leaving_a_context_by_an_error_restores_the_choice() -> None:

@@ -71,7 +71,7 @@ def test_a_gradient_that_is_not_finite_ends_the_run_and_changes_no_weight(
     good = (tmp_path / "checkpoint").stat().st_mtime_ns
     cross_entropy = torch.nn.functional.cross_entropy
     monkeypatch.setattr(recipe.F, "cross_entropy", lambda *args, **how: cross_entropy(*args, **how) * torch.inf)
-    with pytest.raises(DivergenceError, match="Step 3: the gradient's norm is (nan|inf)"):
+    with pytest.raises(DivergenceError, match=r"Step 3: the gradient's norm is (nan|inf)"):
         recipe.train("mamba", settings, data, tmp_path, every=100)
     assert (tmp_path / "checkpoint").stat().st_mtime_ns == good
 
