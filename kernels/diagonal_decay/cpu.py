@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.kernels.diagonal_decay import selective
+from workbench.kernels.diagonal_decay import cells, selective
 from workbench.kernels.forms import DiagonalDecay
 from workbench.kernels.native import recurrence
 
@@ -24,8 +24,9 @@ def forward(
     form: DiagonalDecay, initial_state: Float[Tensor, "batch heads key value"] | None = None
 ) -> tuple[Float[Tensor, "batch time heads value"], Float[Tensor, "batch heads key value"]]:
     """Outputs and final state, differentiable; the state is float32."""
-    if selective.available(form, initial_state):
-        return selective.forward(form, initial_state)
+    for layout in (cells, selective):
+        if layout.available(form, initial_state):
+            return layout.forward(form, initial_state)
     out, state = recurrence.recurrence(operands(form), initial_state)
     return out.to(form.v.dtype), state
 
