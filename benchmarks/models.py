@@ -77,14 +77,36 @@ def gpt2(attention: str = "eager", dtype: torch.dtype | None = None) -> Any:
     return model.to(dtype or torch.float32).eval()
 
 
-def mamba(dtype: torch.dtype | None = None) -> Any:
-    """A transformers MambaForCausalLM with random weights: one layer of mamba-130m's shapes, a small vocabulary."""
+def mamba(
+    dtype: torch.dtype | None = None, layers: int = 1, width: int = 768, vocabulary: int = MAMBA_VOCABULARY
+) -> Any:
+    """A transformers MambaForCausalLM with random weights: mamba-130m's shapes, but for layers and vocabulary."""
     import torch
     from transformers import MambaConfig, MambaForCausalLM
 
     torch.manual_seed(0)
-    config = MambaConfig(vocab_size=MAMBA_VOCABULARY, hidden_size=768, state_size=16, num_hidden_layers=1, expand=2)
+    config = MambaConfig(vocab_size=vocabulary, hidden_size=width, state_size=16, num_hidden_layers=layers, expand=2)
     model: Any = MambaForCausalLM(config)
+    return model.to(dtype or torch.float32).eval()
+
+
+def mamba2(dtype: torch.dtype | None = None, width: int = 768) -> Any:
+    """A transformers Mamba2ForCausalLM with random weights: one layer of mamba2-130m's shapes, a small vocabulary."""
+    import torch
+    from transformers import Mamba2Config, Mamba2ForCausalLM
+
+    torch.manual_seed(0)
+    config = Mamba2Config(
+        vocab_size=MAMBA_VOCABULARY,
+        hidden_size=width,
+        state_size=128,
+        num_hidden_layers=1,
+        expand=2,
+        head_dim=64,
+        num_heads=2 * width // 64,
+        n_groups=1,
+    )
+    model: Any = Mamba2ForCausalLM(config)
     return model.to(dtype or torch.float32).eval()
 
 

@@ -16,7 +16,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from benchmarks.models import GPT2_VOCABULARY
+from benchmarks.models import GPT2_VOCABULARY, MAMBA_VOCABULARY
 
 
 def hooked_llama(stock: Any) -> Any:
@@ -81,15 +81,32 @@ def bridged_llama(stock: Any, folder: Path) -> Any:
 
 def bridged_gpt2(stock: Any) -> Any:
     """A TransformerBridge over a transformers GPT-2, with a tokenizer of numbered words."""
+    return _bridged(stock, "gpt2", GPT2_VOCABULARY)
+
+
+def bridged_mamba(stock: Any, eager_scan: bool = False) -> Any:
+    """A TransformerBridge over a transformers Mamba or Mamba-2, with a tokenizer of numbered words.
+
+    Args:
+        eager_scan: let every layer run TransformerLens' own loop over time, which its hooks on states and writes need.
+    """
+    names = {"mamba": "state-spaces/mamba-130m-hf", "mamba2": "AntonV/mamba2-130m-hf"}
+    bridge = _bridged(stock, names[stock.config.model_type], MAMBA_VOCABULARY)
+    for block in bridge.blocks:
+        block.mixer.eager_scan = eager_scan
+    return bridge
+
+
+def _bridged(stock: Any, name: str, vocabulary: int) -> Any:
     from tokenizers import Tokenizer, models
     from transformer_lens.model_bridge import TransformerBridge
     from transformers import PreTrainedTokenizerFast
 
     fast: Any = PreTrainedTokenizerFast  # its constructor is not typed
 
-    words = models.WordLevel({f"<{number}>": number for number in range(GPT2_VOCABULARY)}, unk_token="<0>")
+    words = models.WordLevel({f"<{number}>": number for number in range(vocabulary)}, unk_token="<0>")
     tokenizer = fast(tokenizer_object=Tokenizer(words), eos_token="<0>", pad_token="<0>")
-    return TransformerBridge.boot_transformers("gpt2", hf_model=stock, tokenizer=tokenizer)
+    return TransformerBridge.boot_transformers(name, hf_model=stock, tokenizer=tokenizer)
 
 
 def _hooked(stock: Any, convert: Any, **fields: Any) -> Any:

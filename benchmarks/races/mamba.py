@@ -1,8 +1,8 @@
-"""Mamba-1 with mamba-130m's shapes: the hooked forward pass, and the induction scores of every channel."""
+"""Mamba-1 with mamba-130m's shapes: forward passes, and the induction scores of every channel."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from benchmarks import models
@@ -15,8 +15,68 @@ FORWARD_LENGTH, INDUCTION_LENGTH = 1024, 2048
 
 
 def races() -> tuple[Race, ...]:
-    """Forward, and induction."""
-    return _forward(), _induction()
+    """Forward, the whole model with its residual stream, and induction."""
+    return _forward(), residual(FORWARD_LENGTH), _induction()
+
+
+def residual(time: int, layers: int = 24, width: int = 768, vocabulary: int = 50280) -> Race:
+    """A whole model, the residual stream kept after every block."""
+
+    def stock(dtype: Any = None) -> Any:
+        return models.mamba(dtype, layers, width, vocabulary)
+
+    def hidden_states(dtype: Any = None) -> Callable[[], Any]:
+        model, tokens = stock(dtype), models.tokens(time, vocabulary)
+        # The last one is that of the final norm.
+        return lambda: model(tokens, use_cache=False, output_hidden_states=True).hidden_states[:-1]
+
+    def ours() -> Callable[[], Any]:
+        import workbench
+
+        model, tokens = workbench.load(stock()), models.tokens(time, vocabulary)
+        return lambda: model.run_with_cache(tokens, "hook_resid_post")
+
+    def oracle() -> Any:
+        import torch
+
+        return _stacked(hidden_states(torch.float64)())
+
+    return Race(
+        name="residual-mamba",
+        title="A whole Mamba with its residual stream cached",
+        shapes=(
+            f"batch 1, T = {time}; mamba-130m's shapes ({layers} layers, width {width}, state 16, vocabulary "
+            f"{vocabulary:,}), random weights"
+        ),
+        contestants=(
+            Contestant(
+                OURS,
+                '`workbench.load(stock model).run_with_cache(tokens, "hook_resid_post")`, logits too',
+                ours,
+                lambda result: _stacked(result[1][f"blocks.{layer}.hook_resid_post"] for layer in range(layers)),
+            ),
+            Contestant(
+                STOCK,
+                "transformers' MambaForCausalLM with `output_hidden_states=True`, without its CUDA kernels, logits too",
+                hidden_states,
+                _stacked,
+            ),
+        ),
+        budget=60.0,
+        warm_up=1,
+        targets=(Target(side=STOCK, quantity="ratio", at_least=4),),
+        oracle=oracle,
+        error_against="the stock model in float64 (its scan still rounds x and B to float32)",
+        notes="Under `torch.no_grad()`. The errors are of the residual stream after every block.",
+        memory=True,
+        threads=2,
+    )
+
+
+def _stacked(tensors: Iterable[Any]) -> Any:
+    import torch
+
+    return torch.stack(tuple(tensors))
 
 
 def _forward() -> Race:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from benchmarks.race import Race
-from benchmarks.races import cores, hooked, mamba, processes
+from benchmarks.races import cores, hooked, mamba, processes, state_edits
 
 
 def all_races() -> tuple[Race, ...]:
     """Every race, in the order in which they are measured."""
-    return (*hooked.races(), *mamba.races(), *cores.races(), *processes.races())
+    return (*hooked.races(), *mamba.races(), *cores.races(), *state_edits.races(), *processes.races())
 
 
 def race_named(name: str) -> Race:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from benchmarks.race import CannotMeasure, Contestant, Race
-from benchmarks.races import cores
+from benchmarks.races import cores, mamba, state_edits
 
 # Each at shapes that its blocks do not divide.
 SMALL = (
@@ -13,6 +13,9 @@ SMALL = (
     cores.gated_delta(70, heads=2, width=8),
     cores.generalised_delta(64, heads=2, width=8),
     cores.gated_linear(19, heads=2, key=6, value=5),
+    mamba.residual(21, layers=2, width=32, vocabulary=50),
+    state_edits.race(state_edits.MAMBA, 21, width=64),
+    state_edits.race(state_edits.MAMBA2, 21, width=64),
 )
 SIDES = [pytest.param(race, side, id=f"{race.name}-{side.name}") for race in SMALL for side in race.contestants]
 
