@@ -36,7 +36,7 @@ def unit_lower_inverse(lower, STEPS: tl.constexpr, LEVELS: tl.constexpr):
 @triton.jit
 def erasing_maps(
     read_sources, read_erasers, found_sources, found_erasers, queries, probes, sources, erasers,
-    since, until_source, until_eraser, matrix, new_queries, new_probes, new_keys, new_erasers,
+    since, until_source, until_eraser, matrix, new_queries, new_probes, new_keys, new_erasers, kept_inverse, kept_found,
     query_batch, query_time, query_group, query_share,
     probe_batch, probe_time, probe_group, probe_share,
     source_batch, source_time, source_group, source_share,
@@ -44,10 +44,11 @@ def erasing_maps(
     time, heads,
     KEY: tl.constexpr, BLOCK_KEY: tl.constexpr, STEPS: tl.constexpr, LEVELS: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """The maps of one chunk. `since` and the two `until` scale rows that have one decay a head; None where rows are
-    decayed already, and then `new_erasers` is None, too: they are the erasers.
+    """The maps of one chunk.
 
-    A pair of products that is one tensor (a step that erases what it writes) is given twice.
+    `since` and the two `until` scale rows that have one decay a head; None where rows are decayed already, and then
+    `new_erasers` is None, too: they are the erasers. A pair of products that is one tensor (a step that erases what it
+    writes) is given twice. `kept_inverse` and `kept_found` take ``X`` and ``X P`` for a backward pass; None without one.
     """
     chunk, sequence = tl.program_id(0), tl.program_id(1).to(tl.int64)
     batch, head = sequence // heads, sequence % heads
@@ -64,6 +65,9 @@ def erasing_maps(
     inverse = unit_lower_inverse(lower, STEPS, LEVELS)
     found = load_rows(found_sources + own * STEPS, steps, time, heads * STEPS, STEPS, STEPS)
     found = tl.dot(inverse, found, input_precision=PRECISION)
+    if kept_inverse is not None:
+        store_rows(kept_inverse + own * STEPS, steps, time, heads * STEPS, inverse, STEPS, STEPS)
+        store_rows(kept_found + own * STEPS, steps, time, heads * STEPS, found, STEPS, STEPS)
     read = load_rows(read_erasers + own * STEPS, steps, time, heads * STEPS, STEPS, STEPS)
     seen = load_rows(read_sources + own * STEPS, steps, time, heads * STEPS, STEPS, STEPS)
     seen -= tl.dot(read, found, input_precision=PRECISION)
@@ -88,3 +92,52 @@ def erasing_maps(
             k *= tl.load(until_source + entries, mask=steps < time, other=0.0)[:, None]
         k -= tl.dot(tl.trans(found), e, input_precision=PRECISION)
         store_rows(new_keys + own * KEY, steps, time, heads * KEY, k, KEY, BLOCK_KEY, first)
+
+
+@triton.jit
+def erasing_gradients(
+    inverse, found, read_erasers, probes, erasers,
+    d_matrix, d_queries, d_keys, d_probes, d_erasers,
+    d_read_erasers, d_found_sources, d_found_erasers, d_plain_probes, d_plain_erasers,
+    time, heads,
+    KEY: tl.constexpr, BLOCK_KEY: tl.constexpr, STEPS: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """From the gradients of the maps to those of the products; every operand is laid out as the maps are.
+
+    The gradients of ``read_sources``, the decayed queries and the sources are those of the new matrix, queries and
+    keys themselves. Nothing is masked here: the triangle a product cannot reach is left out where it is decayed.
+    """
+    chunk, sequence = tl.program_id(0), tl.program_id(1).to(tl.int64)
+    batch, head = sequence // heads, sequence % heads
+    steps = chunk.to(tl.int64) * STEPS + tl.arange(0, STEPS)
+    own = batch * time * heads + head
+    square, row = own * STEPS, own * KEY
+    across, along = heads * STEPS, heads * KEY
+
+    upon = tl.trans(load_rows(inverse + square, steps, time, across, STEPS, STEPS))
+    r = load_rows(found + square, steps, time, across, STEPS, STEPS)
+    read = load_rows(read_erasers + square, steps, time, across, STEPS, STEPS)
+    given = load_rows(d_matrix + square, steps, time, across, STEPS, STEPS)
+    d_read = -tl.dot(given, tl.trans(r), input_precision=PRECISION)
+    d_r = -tl.dot(tl.trans(read), given, input_precision=PRECISION)
+    d_lower = tl.zeros([STEPS, STEPS], tl.float32)
+    for first in range(0, KEY, BLOCK_KEY):
+        p = load_rows(probes + row, steps, time, along, KEY, BLOCK_KEY, first)
+        d_q = load_rows(d_queries + row, steps, time, along, KEY, BLOCK_KEY, first)
+        d_read -= tl.dot(d_q, tl.trans(p), input_precision=PRECISION)
+        d_p = load_rows(d_probes + row, steps, time, along, KEY, BLOCK_KEY, first)
+        d_p -= tl.dot(tl.trans(read), d_q, input_precision=PRECISION)
+        d_p = tl.dot(upon, d_p, input_precision=PRECISION)
+        store_rows(d_plain_probes + row, steps, time, along, d_p, KEY, BLOCK_KEY, first)
+        d_lower -= tl.dot(d_p, tl.trans(p), input_precision=PRECISION)
+        e = load_rows(erasers + row, steps, time, along, KEY, BLOCK_KEY, first)
+        d_k = load_rows(d_keys + row, steps, time, along, KEY, BLOCK_KEY, first)
+        d_r -= tl.dot(e, tl.trans(d_k), input_precision=PRECISION)
+        d_e = load_rows(d_erasers + row, steps, time, along, KEY, BLOCK_KEY, first)
+        d_e -= tl.dot(r, d_k, input_precision=PRECISION)
+        store_rows(d_plain_erasers + row, steps, time, along, d_e, KEY, BLOCK_KEY, first)
+    d_sources = tl.dot(upon, d_r, input_precision=PRECISION)
+    d_lower -= tl.dot(d_sources, tl.trans(r), input_precision=PRECISION)
+    store_rows(d_read_erasers + square, steps, time, across, d_read, STEPS, STEPS)
+    store_rows(d_found_sources + square, steps, time, across, d_sources, STEPS, STEPS)
+    store_rows(d_found_erasers + square, steps, time, across, d_lower, STEPS, STEPS)

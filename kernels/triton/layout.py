@@ -25,7 +25,7 @@ class Tiles:
     Attributes:
         steps: steps of a chunk, ``2 ** levels``.
         key: the tile that holds a whole key.
-        part: keys that a kernel takes at a time where it need not hold them all.
+        part: keys that a product takes at a time where it need not hold them all; its operands are in registers.
         value: values that a program takes.
         precision: of products: three passes of tf32 have float32's digits; one has more than bfloat16 or float16.
     """
@@ -42,14 +42,13 @@ class Tiles:
         return self.steps.bit_length() - 1
 
 
-def tiles(time: int, key: int, value: int, dtype: torch.dtype) -> Tiles:
-    """Tiles that fit an SM's registers and shared memory, for values of a dtype."""
+def tiles(time: int, key: int, value: int, dtype: torch.dtype, simple: bool) -> Tiles:
+    """Tiles that fit an SM's registers and shared memory, for values of a dtype; `simple` is a scalar decay's."""
     whole = power_of_two(key)
-    steps = min(power_of_two(time), 64 if whole <= 128 else 32)
     return Tiles(
-        steps=steps,
+        steps=min(power_of_two(time), 64 if simple and whole <= 128 else 32),
         key=whole,
-        part=min(whole, 64),
+        part=min(whole, 32),
         value=min(power_of_two(value), 64 if whole <= 64 else 32),
         precision="tf32x3" if dtype == torch.float32 else "tf32",
     )

@@ -9,7 +9,7 @@ import triton
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.kernels.forms import Delta, DiagonalDecay, Reader
+from workbench.kernels.forms import Delta, DiagonalDecay, Reader, ScalarDecay
 from workbench.kernels.triton.erasing import erasing_maps
 from workbench.kernels.triton.layout import Tiles, rows, strides
 from workbench.kernels.triton.products import channel_products, head_products
@@ -22,13 +22,17 @@ class Products:
     With one decay a head the rows are not copied: they stay as given, with a factor a step.
 
     Attributes:
-        reader, writer: the operands as given.
+        reader, writer, write, log_decay: the operands as given.
+        strict: the products' diagonal is left out.
         readers, writers: decayed from the chunk's start, and (with `write`) to its end, or as given.
         since, until: the factors of rows that are as given; None where they are decayed.
     """
 
     reader: Float[Tensor, "batch time groups key"]
     writer: Float[Tensor, "batch time groups key"]
+    write: Float[Tensor, "batch time heads"] | None
+    log_decay: Float[Tensor, "batch time heads key_or_one"]
+    strict: bool
     readers: Float[Tensor, "batch time heads_or_groups key"]
     writers: Float[Tensor, "batch time heads_or_groups key"]
     since: Float[Tensor, "batch time heads"] | None
@@ -102,13 +106,15 @@ def products(
             KEY=key, BLOCK_KEY=tiles.part, STEPS=tiles.steps, STRICT=strict, PRECISION=tiles.precision,
             num_warps=8, num_stages=2,
         )  # fmt: skip
-        return Products(reader, writer, reader, writer, carried_reader, carried_writer, matrix, total)
-    channel_products[chunks, batch * heads](
-        reader, writer, write, log_decay, matrix, carried_reader, carried_writer, total, *sizes,
-        KEY=key, BLOCK_KEY=min(tiles.part, 32), STEPS=tiles.steps, LEVELS=tiles.levels, STRICT=strict,
-        PRECISION=tiles.precision, num_warps=8, num_stages=1,
-    )  # fmt: skip
-    return Products(reader, writer, carried_reader, carried_writer, None, None, matrix, total)
+        ends = (reader, writer, carried_reader, carried_writer)
+    else:
+        channel_products[chunks, batch * heads](
+            reader, writer, write, log_decay, matrix, carried_reader, carried_writer, total, *sizes,
+            KEY=key, BLOCK_KEY=tiles.part, STEPS=tiles.steps, LEVELS=tiles.levels, STRICT=strict,
+            PRECISION=tiles.precision, num_warps=8, num_stages=1,
+        )  # fmt: skip
+        ends = (carried_reader, carried_writer, None, None)
+    return Products(reader, writer, write, log_decay, strict, *ends, matrix, total)
 
 
 @dataclass(frozen=True)
@@ -136,8 +142,16 @@ def erasing(form: Delta, tiles: Tiles) -> Erasing:
     )
 
 
-def erased(parts: Erasing, tiles: Tiles) -> Maps:
-    """The maps that the products of a delta rule make."""
+@dataclass(frozen=True)
+class Kept:
+    """What erasing computes on its way and its gradient needs, ``(I + L)^-1`` and that times `P`."""
+
+    inverse: Float[Tensor, "batch time heads step"]
+    found: Float[Tensor, "batch time heads step"]
+
+
+def erased(parts: Erasing, tiles: Tiles, kept: Kept | None = None) -> Maps:
+    """The maps that the products of a delta rule make; `kept` is filled when it is given."""
     read, erasing = parts.read_sources, parts.found_erasers
     batch, chunks, heads, decays = read.total.shape
     time, key = read.matrix.shape[1], read.reader.shape[-1]
@@ -147,10 +161,10 @@ def erased(parts: Erasing, tiles: Tiles) -> Maps:
     erasing_maps[chunks, batch * heads](
         read.matrix, parts.read_erasers.matrix, parts.found_sources.matrix, erasing.matrix,
         read.readers, erasing.readers, read.writers, erasing.writers, read.since, read.until, erasing.until,
-        matrix, queries, probes, keys, erasers,
+        matrix, queries, probes, keys, erasers, kept and kept.inverse, kept and kept.found,
         *strides(read.readers, heads), *strides(erasing.readers, heads),
         *strides(read.writers, heads), *strides(erasing.writers, heads), time, heads,
-        KEY=key, BLOCK_KEY=min(tiles.part, 32), STEPS=tiles.steps, LEVELS=tiles.levels, PRECISION=tiles.precision,
+        KEY=key, BLOCK_KEY=tiles.part, STEPS=tiles.steps, LEVELS=tiles.levels, PRECISION=tiles.precision,
         num_warps=8, num_stages=1,
     )  # fmt: skip
     return Maps(
@@ -158,10 +172,12 @@ def erased(parts: Erasing, tiles: Tiles) -> Maps:
     )
 
 
-def maps(form: Reader, tiles: Tiles) -> Maps:
-    """The maps of every chunk of a form that has at least one step."""
-    if isinstance(form, Delta):
-        return erased(erasing(form, tiles), tiles)
+def decaying(form: ScalarDecay | DiagonalDecay, tiles: Tiles) -> Products:
+    """Products of queries and keys."""
     write = None if form.write is None else form.write.contiguous()
-    own = products(rows(form.q), rows(form.k), write, log_decays(form), tiles)
+    return products(rows(form.q), rows(form.k), write, log_decays(form), tiles)
+
+
+def decayed(own: Products, tiles: Tiles) -> Maps:
+    """The maps of a form that erases nothing."""
     return Maps(tiles, own.readers, own.since, own.writers, own.until, own.matrix, own.total)

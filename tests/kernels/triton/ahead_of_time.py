@@ -74,7 +74,7 @@ def compiled(launch: Launch, capability: int) -> Resources:
     """Compile a launch as Triton would for its arguments, and ask the assembler what it takes."""
     signature, constants, attributes = {}, {}, {}
     for index, parameter in enumerate(launch.kernel.params):
-        value = launch.arguments[parameter.name] if parameter.name in launch.arguments else parameter.default
+        value = launch.arguments.get(parameter.name, parameter.default)
         if parameter.is_constexpr or value is None or (isinstance(value, int) and value == 1):
             signature[parameter.name] = "constexpr"
             constants[parameter.name] = value
