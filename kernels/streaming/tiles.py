@@ -132,7 +132,7 @@ class Tiles:
 
 
 def largest(
-    values: list[Float[Tensor, "*rows candidates"]], sources: list[Int[Tensor, "*rows candidates"]], top: int
+    values: list[Float[Tensor, "*rows _"]], sources: list[Int[Tensor, "*rows _"]], top: int
 ) -> tuple[Float[Tensor, "*rows top"], Int[Tensor, "*rows top"]]:
     """The `top` candidates of largest magnitude and their sources; of equal ones the first. Zeros have source -1."""
     value, source = torch.cat(values, dim=-1), torch.cat(sources, dim=-1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from workbench.kernels.forms import Toeplitz
@@ -22,8 +22,8 @@ def filtered(form: Toeplitz, plan: Plan) -> Streamed:
     size = kernel.abs()
     reached = torch.arange(form.time, device=device).clamp(max=kernel.shape[1] - 1)
 
-    def rows(values: Float[Tensor, "heads lags *more"]) -> Float[Tensor, "batch time heads *more"]:
-        own = values[:, reached].to(values.dtype if values.dtype == torch.long else dtype).transpose(0, 1)
+    def rows(values: Shaped[Tensor, "heads lags *more"]) -> Shaped[Tensor, "batch time heads *more"]:
+        own = values[:, reached].transpose(0, 1)
         return own.expand(form.batch, *own.shape)
 
     mass, energy = size.cumsum(1), size.square().cumsum(1)
@@ -49,9 +49,9 @@ def filtered(form: Toeplitz, plan: Plan) -> Streamed:
         results["column_energy"] = rows(energy).flip(1)
     if "histogram" in plan:
         by_lag = (size * (form.time - lag).clamp(min=0)).expand(form.batch, -1, -1)
-        results["histogram"] = binned(by_lag, plan.edges).to(dtype)
+        results["histogram"] = binned(by_lag, plan.edges)
         results["edges"] = torch.tensor(plan.edges, device=device)
-    return Streamed(**results)
+    return Streamed(**{name: x.to(dtype) if x.is_floating_point() else x for name, x in results.items()})
 
 
 def _largest_so_far(kernel: Float[Tensor, "heads lags"], top: int) -> tuple[Tensor, Tensor]:

@@ -39,7 +39,7 @@ class Sources:
 
     span: slice
     keys: Float[Tensor, "batch heads key step"]
-    transition: Float[Tensor, "batch heads key_or_one key_or_one"]
+    transition: Float[Tensor, "batch heads before after"]
     factors: bool
 
     def carry(self, queries: Carried) -> Carried:
