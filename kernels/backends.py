@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Literal, TypeAlias, get_args
 
-Backend: TypeAlias = Literal["auto", "reference", "chunked", "cpu"]
+Backend: TypeAlias = Literal["auto", "reference", "chunked", "cpu", "triton"]
 BACKENDS: tuple[str, ...] = get_args(Backend)
 
 _forced: ContextVar[Backend | None] = ContextVar("workbench_backend", default=None)

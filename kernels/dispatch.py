@@ -1,7 +1,8 @@
 """One function an operation, whatever the form: picks the implementation and checks what it is given.
 
 Every function takes `backend`: ``"reference"`` is the sequential oracle, ``"chunked"`` plain PyTorch, ``"cpu"`` the
-compiled loops for CPUs, ``"auto"`` the fastest that applies (see `workbench.kernels.use_backend`).
+compiled loops for CPUs, ``"triton"`` the fused kernels for GPUs, ``"auto"`` the fastest that applies (see
+`workbench.kernels.use_backend`).
 Results are float32, or float64 when an operand is; `forward` alone returns its outputs in the dtype of `v`.
 """
 
@@ -27,6 +28,7 @@ State = Float[Tensor, "batch heads key value"]
 Outputs = Float[Tensor, "batch time heads value"]
 PerToken = Float[Tensor, "batch time heads"]
 Positions = Int[Tensor, " positions"] | Int[Tensor, "batch positions"]
+_FUSED = {"cpu": "loops", "triton": "kernels"}
 
 
 def forward(form: Form, initial_state: State | None = None, backend: Backend = "auto") -> tuple[Outputs, State | None]:
@@ -40,7 +42,7 @@ def forward(form: Form, initial_state: State | None = None, backend: Backend = "
     if isinstance(form, Softmax):
         if initial_state is not None:
             raise ValueError("softmax attention has no state: give it the earlier keys and values instead")
-        _refuse_cpu(chosen, form)
+        _refuse_fused(chosen, form)
         return softmax_reference.forward(form) if chosen == "reference" else softmax_chunked.forward(form)
     if chosen == "reference":
         return iterate(form, initial_state)
@@ -215,22 +217,23 @@ apply_pattern = softmax_pattern.apply_pattern
 def _forward(form: Form, initial_state: State | None, chosen: Backend) -> tuple[Outputs, State]:
     assert not isinstance(form, Softmax)
     own = recurrent_room(form)
-    if chosen == "cpu":
-        if own.compiled is None:
-            raise _not_compiled(form, "there are no loops for it")
-        reason = own.compiled.misfit(form, initial_state)
-        if reason is not None:
-            raise _not_compiled(form, reason)
-        if not own.compiled.available(form, initial_state):
-            raise _not_compiled(form, "the loops could not be built")
-        return own.compiled.forward(form, initial_state)
-    if chosen == "auto" and own.compiled is not None and own.compiled.available(form, initial_state):
-        return own.compiled.forward(form, initial_state)
+    if chosen == "cpu" or chosen == "triton":
+        fused = own.compiled if chosen == "cpu" else own.gpu
+        reason = f"there are no {_FUSED[chosen]} for it" if fused is None else fused.misfit(form, initial_state)
+        if fused is None or reason is not None:
+            raise _not_compiled(form, chosen, str(reason))
+        if not fused.available(form, initial_state):
+            raise _not_compiled(form, chosen, f"the {_FUSED[chosen]} could not be built")
+        return fused.forward(form, initial_state)
+    if chosen == "auto":
+        fused = own.gpu if form.v.is_cuda else own.compiled
+        if fused is not None and fused.available(form, initial_state):
+            return fused.forward(form, initial_state)
     return own.chunked.forward(form, initial_state)
 
 
-def _not_compiled(form: Form, reason: str) -> ValueError:
-    return ValueError(f"the cpu backend does not compute this {type(form).__name__}: {reason}; use chunked")
+def _not_compiled(form: Form, backend: Backend, reason: str) -> ValueError:
+    return ValueError(f"the {backend} backend does not compute this {type(form).__name__}: {reason}; use chunked")
 
 
 def _check_state(form: RecurrentForm, state: State | None) -> None:
@@ -240,14 +243,14 @@ def _check_state(form: RecurrentForm, state: State | None) -> None:
         raise ValueError(f"the form's state is {expected} (batch, heads, key, value), this one is {[*state.shape]}")
 
 
-def _refuse_cpu(chosen: Backend, form: Form) -> None:
-    if chosen == "cpu":
-        raise _not_compiled(form, "only forward has compiled loops, and those of recurrent forms")
+def _refuse_fused(chosen: Backend, form: Form) -> None:
+    if chosen == "cpu" or chosen == "triton":
+        raise _not_compiled(form, chosen, "only forward is fused, and that of recurrent forms")
 
 
 def _reference(backend: Backend, form: Form) -> bool:
     chosen = resolve(backend)
-    _refuse_cpu(chosen, form)
+    _refuse_fused(chosen, form)
     return chosen == "reference"
 
 

@@ -30,6 +30,7 @@ from workbench.kernels.toeplitz import chunked as toeplitz_chunked
 from workbench.kernels.toeplitz import entries as toeplitz_entries
 from workbench.kernels.toeplitz import reference as toeplitz_reference
 from workbench.kernels.toeplitz import statistics as toeplitz_statistics
+from workbench.kernels.triton import backend as triton
 
 OnState = Callable[[int, Tensor], Tensor | None]
 
@@ -88,13 +89,13 @@ class Chunked(Protocol):
 
 @runtime_checkable
 class Compiled(Protocol):
-    """Compiled loops for a CPU. They serve some layouts, dtypes and devices only."""
+    """Compiled loops for a CPU, or kernels for a GPU. They serve some layouts, dtypes and devices only."""
 
     def misfit(self, form: Any, initial_state: Tensor | None = None) -> str | None:
-        """What keeps the form from the loops, as the end of a sentence; None when they compute it."""
+        """What keeps the form from them, as the end of a sentence; None when they compute it."""
 
     def available(self, form: Any, initial_state: Tensor | None = None) -> bool:
-        """Whether the form fits and the loops are compiled; compiles them on first use."""
+        """Whether the form fits and they can be run; loops are compiled on first use."""
 
     def forward(self, form: Any, initial_state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Outputs and final state; ValueError for a misfit."""
@@ -115,15 +116,16 @@ class RecurrentRoom(Room):
     reference: Reference
     chunked: Chunked
     compiled: Compiled | None = None
+    gpu: Compiled | None = None
 
 
 _SOFTMAX = Room(softmax_entries, softmax_statistics)
 _RECURRENT: dict[type[RecurrentForm], RecurrentRoom] = {
-    ScalarDecay: RecurrentRoom(scalar_entries, scalar_statistics, scalar_reference, scalar_chunked, scalar_cpu),
+    ScalarDecay: RecurrentRoom(scalar_entries, scalar_statistics, scalar_reference, scalar_chunked, scalar_cpu, triton),
     DiagonalDecay: RecurrentRoom(
-        diagonal_entries, diagonal_statistics, diagonal_reference, diagonal_chunked, diagonal_cpu
+        diagonal_entries, diagonal_statistics, diagonal_reference, diagonal_chunked, diagonal_cpu, triton
     ),
-    Delta: RecurrentRoom(delta_entries, delta_statistics, delta_reference, delta_chunked, delta_cpu),
+    Delta: RecurrentRoom(delta_entries, delta_statistics, delta_reference, delta_chunked, delta_cpu, triton),
     Toeplitz: RecurrentRoom(toeplitz_entries, toeplitz_statistics, toeplitz_reference, toeplitz_chunked),
 }
 

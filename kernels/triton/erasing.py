@@ -48,7 +48,7 @@ def erasing_maps(
 
     `since` and the two `until` scale rows that have one decay a head; None where rows are decayed already, and then
     `new_erasers` is None, too: they are the erasers. A pair of products that is one tensor (a step that erases what it
-    writes) is given twice. `kept_inverse` and `kept_found` take ``X`` and ``X P`` for a backward pass; None without one.
+    writes) is given twice. `kept_inverse` and `kept_found` take ``X`` and ``X P`` for a backward pass, or None.
     """
     chunk, sequence = tl.program_id(0), tl.program_id(1).to(tl.int64)
     batch, head = sequence // heads, sequence % heads
