@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from benchmarks.race import Race
-from benchmarks.races import cores, hooked, mamba, processes, state_edits
+from benchmarks.races import cores, hooked, lengths, mamba, processes, scores, state_edits, streamed
 
 
 def all_races() -> tuple[Race, ...]:
     """Every race, in the order in which they are measured."""
-    return (*hooked.races(), *mamba.races(), *cores.races(), *state_edits.races(), *processes.races())
+    return (
+        *hooked.races(),
+        *mamba.races(),
+        *cores.races(),
+        *state_edits.races(),
+        *scores.races(),
+        *lengths.races(),
+        *streamed.races(),
+        *processes.races(),
+    )
 
 
 def race_named(name: str) -> Race:

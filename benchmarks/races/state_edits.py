@@ -43,6 +43,17 @@ def races() -> tuple[Race, ...]:
     return race(MAMBA, 1024), race(MAMBA2, 1024)
 
 
+def require_state_space_hooks() -> None:
+    """Refuse versions of transformers whose mixers compute past TransformerLens' hooks.
+
+    Raises:
+        CannotMeasure: this is one.
+    """
+    version = peers.load("transformers", "TransformerLens").__version__
+    if not version.startswith(NEEDED):
+        raise CannotMeasure(f"TransformerLens' state-space hooks need transformers {NEEDED}*; this is {version}.")
+
+
 def race(subject: Subject, time: int, width: int = 768) -> Race:
     """The forward pass of one layer with one edit in the middle."""
     at = time // 2
@@ -61,9 +72,7 @@ def race(subject: Subject, time: int, width: int = 768) -> Race:
     def lens() -> Callable[[], Any]:
         import torch
 
-        version = peers.load("transformers", "TransformerLens' eager scan").__version__
-        if not version.startswith(NEEDED):
-            raise CannotMeasure(f"TransformerLens' state-space hooks need transformers {NEEDED}*; this is {version}.")
+        require_state_space_hooks()
         stock = subject.build(width=width)
         # Mamba-1's writes have no value axis: its heads are single channels.
         added, inputs = torch.einsum(f"hkv->{subject.write.replace('t', '')}", subject.edit(stock)), tokens()
@@ -104,8 +113,8 @@ def race(subject: Subject, time: int, width: int = 768) -> Race:
             ),
             Contestant(
                 LENS,
-                "`TransformerBridge.run_with_hooks(..., use_cache=False)` with `eager_scan = True`, the same tensor added to "
-                "`hook_ssm_write` at that step, which its loop then carries on",
+                "`TransformerBridge.run_with_hooks(..., use_cache=False)` with `eager_scan = True`, the same tensor "
+                "added to `hook_ssm_write` at that step, which its loop then carries on",
                 lens,
             ),
         ),

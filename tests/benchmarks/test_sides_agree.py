@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from benchmarks.race import CannotMeasure, Contestant, Race
-from benchmarks.races import cores, mamba, state_edits
+from benchmarks.races import cores, lengths, mamba, scores, state_edits, streamed
 
 # Each at shapes that its blocks do not divide.
 SMALL = (
@@ -16,6 +16,10 @@ SMALL = (
     mamba.residual(21, layers=2, width=32, vocabulary=50),
     state_edits.race(state_edits.MAMBA, 21, width=64),
     state_edits.race(state_edits.MAMBA2, 21, width=64),
+    scores.race(46, 30, width=32),
+    lengths.mamba(41, channels=3, state=4),
+    lengths.gated_delta(41, heads=2, width=8),
+    streamed.against_dense(41, heads=2, width=8),
 )
 SIDES = [pytest.param(race, side, id=f"{race.name}-{side.name}") for race in SMALL for side in race.contestants]
 

@@ -1,0 +1,100 @@
+"""Statistics that take time linear in the length: row energies and mean distances, at one length and at twice that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from benchmarks import operands
+from benchmarks.race import Contestant, Race
+from benchmarks.records import Target
+
+LENGTH = 131_072
+
+
+def races() -> tuple[Race, ...]:
+    """Mamba-1 and Gated DeltaNet."""
+    return mamba(LENGTH), gated_delta(LENGTH)
+
+
+def mamba(time: int, channels: int = 64, state: int = 16) -> Race:
+    """Some channels of a Mamba-1 layer: each costs the same."""
+    return _race(
+        "lengths-mamba",
+        f"Mamba-1 ({channels} channels, state {state})",
+        time,
+        lambda length: operands.selective_scan(length, channels, state),
+    )
+
+
+def gated_delta(time: int, heads: int = 2, width: int = 128) -> Race:
+    """Some heads of a Gated DeltaNet layer: each costs the same."""
+    return _race(
+        "lengths-gated-delta",
+        f"Gated DeltaNet ({heads} heads, K = V = {width})",
+        time,
+        lambda length: operands.gated_delta(length, heads, width),
+    )
+
+
+def _race(name: str, label: str, time: int, make: Callable[[int], Any]) -> Race:
+    once, twice = f"T = {time}", f"T = {2 * time}"
+    return Race(
+        name=name,
+        title=f"Row energies and mean distances, {label}",
+        shapes=f"batch 1, T = {time} and twice that; {label}",
+        contestants=tuple(
+            Contestant(
+                side,
+                "`kernels.energy_distance(form) / kernels.row_energy(form)`, every row of every head",
+                partial(_distances, length, make),
+                partial(_some, length),
+                oracle=partial(_in_float64, length, make),
+            )
+            for side, length in ((once, time), (twice, 2 * time))
+        ),
+        least=3,
+        most=9,
+        budget=120.0,
+        warm_up=1,
+        targets=(
+            Target(side=twice, quantity="ratio", at_most=2.2),
+            Target(side=twice, quantity="memory_ratio", at_most=2.2),
+        ),
+        error_against="entries of the same rows, in float64 and by their closed form, for three rows",
+        notes="Memory holds what is returned. There is no peer: every tool we know builds the matrix.",
+        memory=True,
+        threads=2,
+    )
+
+
+def _distances(time: int, make: Callable[[int], Any]) -> Callable[[], Any]:
+    from workbench import kernels
+
+    form = make(time).form()
+    return lambda: kernels.energy_distance(form) / kernels.row_energy(form)
+
+
+def _queries(time: int) -> Any:
+    import torch
+
+    return torch.tensor([min(255, time - 1), time // 2, time - 1])
+
+
+def _some(time: int, distances: Any) -> Any:
+    return distances[:, _queries(time)]
+
+
+def _in_float64(time: int, make: Callable[[int], Any]) -> Any:
+    import torch
+
+    from workbench import kernels
+
+    form = make(time).to(torch.float64).form()
+    means = []
+    for query in _queries(time).tolist():
+        energies = kernels.rows(form, torch.tensor([query]))[:, :, 0].square()
+        back = query - torch.arange(time)
+        means.append((energies * back).sum(-1) / energies.sum(-1))
+    return torch.stack(means, dim=1)
