@@ -6,6 +6,7 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
 import pandas as pd
 import torch
@@ -18,6 +19,8 @@ from workbench.tasks import Interval, TaskScores, repeated_random_tokens, score_
 
 MEASURES = ("loss", "accuracy")
 LABELS = ("first", "second")
+
+Place: TypeAlias = tuple[int, int]  # a layer and one of its mixers
 
 
 def ablate_top_k(
@@ -38,10 +41,10 @@ def ablate_top_k(
 ) -> pd.DataFrame:
     """Ablate the top `k` heads of a table, and `k` random heads of the same layers, on repeated random tokens.
 
-    Each random set has as many heads in every layer as the top `k` have, none of them among the top `k`. Where a layer
-    has too few others, the rest comes from the nearest layers that have some, and a warning says so; so it does where
-    fewer than `draws` different sets exist. The tokens are drawn with another seed than the finder's default ones: what
-    is confirmed is not what was selected on.
+    Each random set has as many heads in every mixer of every layer as the top `k` have, none of them among the top `k`.
+    Where a mixer has too few others, the rest comes from the same mixer of the nearest layers that have some, then from
+    the other mixers, and a warning says so; so it does where fewer than `draws` different sets exist. The tokens are
+    drawn with another seed than the finder's default ones: what is confirmed is not what was selected on.
 
     Args:
         model: the hooked model that the table was made of.
@@ -102,7 +105,7 @@ def ablate_top_k(
 
 
 def random_sets(top: Sequence[Site], others: Sequence[Site], draws: int, seed: int) -> list[list[Site]]:
-    """Different sets of other sites, each with as many in every layer as `top` has.
+    """Different sets of other sites, each with as many in every mixer of every layer as `top` has.
 
     There are fewer than `draws`, and a warning, where no more exist.
 
@@ -111,11 +114,11 @@ def random_sets(top: Sequence[Site], others: Sequence[Site], draws: int, seed: i
     """
     if len(others) < len(top):
         raise InputError(f"Only {len(others)} other heads are in the table, and {len(top)} are to be drawn.")
-    pool: dict[int, list[Site]] = {}
+    pool: dict[Place, list[Site]] = {}
     for site in others:
-        pool.setdefault(site.layer, []).append(site)
-    needed = _layers_to_draw_from(Counter(site.layer for site in top), {k: len(v) for k, v in pool.items()})
-    possible = math.prod(math.comb(len(pool[layer]), count) for layer, count in needed.items())
+        pool.setdefault(_place(site), []).append(site)
+    needed = _places_to_draw_from(Counter(map(_place, top)), {place: len(sites) for place, sites in pool.items()})
+    possible = math.prod(math.comb(len(pool[place]), count) for place, count in needed.items())
     if possible < draws:
         warnings.warn(
             f"Only {possible} random set{'s' if possible > 1 else ''} of {len(top)} can be drawn beside the top ones, "
@@ -127,25 +130,36 @@ def random_sets(top: Sequence[Site], others: Sequence[Site], draws: int, seed: i
     sets: dict[tuple[Site, ...], None] = {}
     while len(sets) < min(draws, possible):
         chosen: list[Site] = []
-        for layer, count in sorted(needed.items()):
-            order = torch.randperm(len(pool[layer]), generator=generator)[:count]
-            chosen += [pool[layer][i] for i in sorted(order.tolist())]
+        for place, count in sorted(needed.items()):
+            order = torch.randperm(len(pool[place]), generator=generator)[:count]
+            chosen += [pool[place][i] for i in sorted(order.tolist())]
         sets[tuple(chosen)] = None
     return [list(chosen) for chosen in sets]
 
 
-def _layers_to_draw_from(wanted: Counter[int], available: dict[int, int]) -> Counter[int]:
-    """How many sites each layer gives, borrowing from the nearest layers where one has too few."""
-    needed = Counter({layer: min(count, available.get(layer, 0)) for layer, count in wanted.items()})
+def _place(site: Site) -> Place:
+    return site.layer, site.mixer or 0
+
+
+def _named(place: Place) -> str:
+    layer, mixer = place
+    return f"mixer {mixer} of layer {layer}" if mixer else f"layer {layer}"
+
+
+def _places_to_draw_from(wanted: Counter[Place], available: dict[Place, int]) -> Counter[Place]:
+    """How many sites each mixer gives, borrowing from the nearest layers where one has too few."""
+    needed = Counter({place: min(count, available.get(place, 0)) for place, count in wanted.items()})
     borrowed = []
-    for layer, count in sorted(wanted.items()):
-        missing = count - min(count, available.get(layer, 0))
-        for _, neighbour in sorted((abs(other - layer), other) for other in available):
+    for place, count in sorted(wanted.items()):
+        missing = count - min(count, available.get(place, 0))
+        layer, mixer = place
+        nearest = sorted(available, key=lambda other: (other[1] != mixer, abs(other[0] - layer), other))
+        for neighbour in nearest:
             taken = min(missing, available[neighbour] - needed[neighbour])
             if taken > 0:
                 needed[neighbour] += taken
                 missing -= taken
-                borrowed.append(f"{taken} for layer {layer} from layer {neighbour}")
+                borrowed.append(f"{taken} for {_named(place)} from {_named(neighbour)}")
     if borrowed:
         warnings.warn(
             f"Too few other heads in some layers; random sets take {', '.join(borrowed)} instead.", stacklevel=4

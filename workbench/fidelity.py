@@ -95,11 +95,16 @@ def check_fidelity(model: HookedModel, stock: StockRun, tolerance: float | None 
     ]
     where, size = next(((layer, off) for layer, off in layers if not off <= limit), (None, error))
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("transformers", "torch"))
-    first = "the logits" if where is None else f"layer {where} ({type(model.adapters[where].module).__name__})"
+    first = "the logits" if where is None else f"layer {where} ({_mixer_classes(model, where)})"
     raise FidelityError(
         f"The hooked {model.cfg.architecture} differs from the stock one, first in {first}: relative error {size:.1e}, "
         f"allowed {limit:.0e} ({versions}); this version's mixer is not what the adapter computes."
     )
+
+
+def _mixer_classes(model: HookedModel, layer: int) -> str:
+    block = model.layout.blocks[layer]
+    return " and ".join(type(mixer.adapter.module).__name__ for mixer in block.mixers) or type(block.block).__name__
 
 
 def _relative_error(ours: Tensor, theirs: Tensor, real: Tensor) -> float:

@@ -53,10 +53,9 @@ class Instrument:
         names = [point.name for point in points]
         recurrent = [adapter.layer for adapter in layout.adapters if adapter.recurrent]
         beside = {
-            block.layer: f"mixer{index}"
-            for block in layout.blocks
-            for index, mixer in enumerate(block.mixers)
-            if index and isinstance(mixer.adapter, SoftmaxAdapter)
+            adapter.layer: adapter.part
+            for adapter in layout.every_adapter
+            if adapter.index and isinstance(adapter, SoftmaxAdapter)
         }
         self.points = HookPoints(points, aliases.expand(names, recurrent, beside))
         if any(isinstance(adapter, SoftmaxAdapter) for adapter in layout.every_adapter):
@@ -91,22 +90,19 @@ def _block_points(layer: int, block: BlockLayout, shared: set[nn.Module]) -> lis
     def point(name: str, axes: tuple[str, ...]) -> HookPoint:
         return HookPoint(f"blocks.{layer}.{name}", axes)
 
-    def part(index: int) -> str:
-        return "mixer" if index == 0 else f"mixer{index}"
-
     def placed(name: str, axes: tuple[str, ...], site: Site) -> HookPoint:
         return _placed(f"blocks.{layer}.{name}", axes, site, block.block)
 
     resid_pre, middle = point("hook_resid_pre", RESIDUAL), point("hook_resid_mid", RESIDUAL)
-    outs = [point(f"{part(index)}.hook_out", RESIDUAL) for index in range(len(block.mixers))]
+    outs = [point(f"{mixer.adapter.part}.hook_out", RESIDUAL) for mixer in block.mixers]
     place_residual(block, resid_pre, outs, middle, shared)
     points = [resid_pre]
-    for index, mixer in enumerate(block.mixers):
+    for mixer, out in zip(block.mixers, outs, strict=True):
         read = Site(mixer.adapter.module, output=False)
         only = layer if mixer.adapter.module in shared else None
-        points.append(_placed(f"blocks.{layer}.{part(index)}.hook_in", RESIDUAL, read, only=only))
+        points.append(_placed(f"blocks.{layer}.{mixer.adapter.part}.hook_in", RESIDUAL, read, only=only))
         points.extend(mixer.adapter.points.values())
-        points.append(outs[index])
+        points.append(out)
     if block.sequential:
         points.append(middle)
     for name, axes, site in (

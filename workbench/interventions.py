@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import total_ordering
 from itertools import combinations, pairwise, product
 from typing import Literal, TypeAlias, get_args
 
@@ -25,41 +26,53 @@ from workbench.wrapping import ModelInput
 Part: TypeAlias = Literal["heads", "mixer", "mlp", "layer"]
 Method: TypeAlias = Literal["zero", "mean", "resample"]
 
-_SPELLING = re.compile(r"L(?P<layer>\d+)(?:H(?P<start>\d+)(?::(?P<stop>\d+))?|\.(?P<part>mixer|mlp))?")
+_HEADS = r"H(?P<start>\d+)(?::(?P<stop>\d+))?"
+_SPELLING = re.compile(rf"L(?P<layer>\d+)(?:\.(?P<part>mixer|mlp)|(?:\.mixer(?P<mixer>\d+))?(?:{_HEADS})?)")
+_SPELLINGS = "write L5H1, L5H0:64, L5.mixer, L5.mlp or L5"
 
 
-@dataclass(frozen=True, order=True)
+@total_ordering
+@dataclass(frozen=True)
 class Site:
     """A place that can be ablated: ``L5H1``, ``L5H0:64`` (heads 0 to 63), ``L5.mixer``, ``L5.mlp`` or ``L5``.
+
+    Where a block has several mixers (Falcon-H1, Zamba), heads are those of the first one unless another is named, as
+    its hooks are: ``L5.mixer1H0``. ``L5.mixer`` is all of them, ``L5.mixer0`` and ``L5.mixer1`` are one.
 
     Attributes:
         layer: block number, from 0.
         part: what of the block.
         start, stop: the heads ``start .. stop - 1`` where `part` is ``"heads"``, else 0 and 0.
+        mixer: which of the block's mixers, from 0; of heads the first by default, of a ``"mixer"`` all (None).
 
     Raises:
-        InputError: no heads in the range, or a negative number.
+        InputError: no heads in the range, a negative number, or a number of a mixer where `part` is no part of one.
     """
 
     layer: int
     part: Part = "layer"
     start: int = 0
     stop: int = 0
+    mixer: int | None = None
 
     def __post_init__(self) -> None:
         if self.part not in get_args(Part):
             raise InputError(f"A site has no part {self.part!r}; there is: {', '.join(get_args(Part))}.")
         if self.layer < 0 or self.start < 0:
             raise InputError(f"Layers and heads count from 0: layer {self.layer}, head {self.start}.")
+        if self.mixer is not None and (self.mixer < 0 or self.part not in ("heads", "mixer")):
+            raise InputError(f"Heads and mixers have a mixer number, from 0; a {self.part} has no {self.mixer}.")
+        if self.part == "heads" and self.mixer is None:
+            object.__setattr__(self, "mixer", 0)
         if self.part == "heads" and self.stop <= self.start:
             raise InputError(f"Heads {self.start}:{self.stop} of layer {self.layer} are none; the end is exclusive.")
         if self.part != "heads" and (self.start or self.stop):
             raise InputError(f"Only a site of heads has a range of heads, not a {self.part}.")
 
     @classmethod
-    def heads(cls, layer: int, start: int, stop: int | None = None) -> Site:
-        """Head `start`, or the heads ``start .. stop - 1``, of a layer."""
-        return cls(layer, "heads", start, start + 1 if stop is None else stop)
+    def heads(cls, layer: int, start: int, stop: int | None = None, *, mixer: int = 0) -> Site:
+        """Head `start`, or the heads ``start .. stop - 1``, of a layer's mixer."""
+        return cls(layer, "heads", start, start + 1 if stop is None else stop, mixer)
 
     @classmethod
     def parse(cls, text: str) -> Site:
@@ -70,49 +83,67 @@ class Site:
         """
         found = _SPELLING.fullmatch(text.strip())
         if found is None:
-            raise InputError(f"{text!r} is no site; write L5H1, L5H0:64, L5.mixer, L5.mlp or L5.")
-        layer = int(found["layer"])
-        if found["start"] is not None:
-            return cls.heads(layer, int(found["start"]), None if found["stop"] is None else int(found["stop"]))
-        part: Part = "layer" if found["part"] is None else "mixer" if found["part"] == "mixer" else "mlp"
-        return cls(layer, part)
+            raise InputError(f"{text!r} is no site; {_SPELLINGS}.")
+        layer, start, stop, mixer = (
+            None if found[name] is None else int(found[name]) for name in ("layer", "start", "stop", "mixer")
+        )
+        assert layer is not None
+        if start is not None:
+            return cls.heads(layer, start, stop, mixer=mixer or 0)
+        if mixer is not None:
+            return cls(layer, "mixer", mixer=mixer)
+        return cls(layer, "layer" if found["part"] is None else "mixer" if found["part"] == "mixer" else "mlp")
 
     def __str__(self) -> str:
         if self.part == "heads":
-            return f"L{self.layer}H{self.start}" + ("" if self.stop == self.start + 1 else f":{self.stop}")
-        return f"L{self.layer}" + ("" if self.part == "layer" else f".{self.part}")
+            heads = f"H{self.start}" + ("" if self.stop == self.start + 1 else f":{self.stop}")
+            return f"L{self.layer}" + (f".mixer{self.mixer}" if self.mixer else "") + heads
+        number = "" if self.mixer is None else str(self.mixer)
+        return f"L{self.layer}" + ("" if self.part == "layer" else f".{self.part}{number}")
+
+    def __lt__(self, other: Site) -> bool:
+        """Layer by layer, part by part, mixer by mixer (all of them first), head by head."""
+        return self._order < other._order
+
+    @property
+    def _order(self) -> tuple[int, str, int, int, int]:
+        return self.layer, self.part, -1 if self.mixer is None else self.mixer, self.start, self.stop
 
     def hook_names(self, model: HookedModel) -> list[str]:
         """Canonical names of the hooks at which `model` is ablated (in softmax models, head outputs are `hook_z`).
 
         Raises:
-            InputError: the model has no such layer, head or MLP.
+            InputError: the model has no such layer, mixer, head or MLP.
         """
         layers = len(model.adapters)
         if self.layer >= layers:
             raise InputError(f"{self} names layer {self.layer}, and the model has layers 0..{layers - 1}.")
-        heads = model.adapters[self.layer].n_heads
         block = f"blocks.{self.layer}"
         if self.part == "heads":
-            if self.stop > heads:
-                raise InputError(f"{self} names head {self.stop - 1}, and layer {self.layer} has heads 0..{heads - 1}.")
-            return [model.points[f"{block}.mixer.hook_head_out"].name]
+            adapter = model.mixer(self.layer, self.mixer or 0)
+            if self.stop > adapter.n_heads:
+                has = f"heads 0..{adapter.n_heads - 1}" if adapter.n_heads else "none"
+                raise InputError(f"{self} names head {self.stop - 1}, and {adapter.place} has {has}.")
+            return [model.points[f"{block}.{adapter.part}.hook_head_out"].name]
         mlp = f"{block}.hook_mlp_out"
         if self.part == "mlp" and mlp not in model.points:
             raise InputError(f"{self} names an MLP, and layer {self.layer} has none.")
         if self.part == "layer":
             self._check_removable(model)
-        mixers = model.layout.blocks[self.layer].mixers
+        mixers = [mixer.adapter for mixer in model.layout.blocks[self.layer].mixers]
         if self.part == "mixer" and not mixers:
             raise InputError(f"{self} names a mixer, and layer {self.layer} has none.")
-        tails = [f"mixer{i or ''}.hook_out" for i in range(len(mixers))] if self.part != "mlp" else []
+        if self.mixer is not None:
+            mixers = [model.mixer(self.layer, self.mixer)]
+        tails = [f"{mixer.part}.hook_out" for mixer in mixers] if self.part != "mlp" else []
         if self.part != "mixer" and mlp in model.points:
             tails.append("hook_mlp_out")
         return [model.points[f"{block}.{tail}"].name for tail in tails]
 
     def _check_removable(self, model: HookedModel) -> None:
         """Refuse a block that is not the identity without its parts: there, no hook takes the whole layer away."""
-        if model.layout.blocks[self.layer].additive:
+        layout = model.layout.blocks[self.layer]
+        if layout.additive:
             return
         seen: list[Tensor] = []
 
@@ -123,7 +154,8 @@ class Site:
             seen.append(tensor.detach().clone())
 
         block = f"blocks.{self.layer}"
-        parts = [part for part in (f"{block}.mixer.hook_out", f"{block}.hook_mlp_out") if part in model.points]
+        outs = [*(f"{mixer.adapter.part}.hook_out" for mixer in layout.mixers), "hook_mlp_out"]
+        parts = [f"{block}.{out}" for out in outs if f"{block}.{out}" in model.points]
         ends = [f"{block}.hook_resid_pre", f"{block}.hook_resid_post"]
         tokens = torch.arange(min(4, model.cfg.d_vocab))[None]
         hooks = [*((part, zero) for part in parts), *((end, keep) for end in ends)]
@@ -148,7 +180,7 @@ def as_sites(sites: SiteLike | Iterable[SiteLike]) -> list[Site]:
         InputError: a spelling is wrong, or the same head or part is named twice.
     """
     if not isinstance(sites, Iterable | Site):
-        raise InputError(f"{sites!r} is no site; write L5H1, L5H0:64, L5.mixer, L5.mlp or L5.")
+        raise InputError(f"{sites!r} is no site; {_SPELLINGS}.")
     several = [sites] if isinstance(sites, Site | str) else list(sites)
     for site in several:
         if not isinstance(site, Site | str):
@@ -161,7 +193,8 @@ def as_sites(sites: SiteLike | Iterable[SiteLike]) -> list[Site]:
         # A layer may have thousands of channels, and sorted ranges overlap only where neighbours do.
         heads = sorted(site for site in beside if site.part == "heads")
         others = [site for site in beside if site.part != "heads"]
-        candidates = [*pairwise(heads), *combinations(others, 2), *product(others, heads[:1])]
+        one_a_mixer = {site.mixer: site for site in heads}.values()
+        candidates = [*pairwise(heads), *combinations(others, 2), *product(others, one_a_mixer)]
         for one, other in candidates:
             if _overlap(one, other):
                 raise InputError(f"{other} overlaps {one}; each place is ablated once.")
@@ -170,6 +203,8 @@ def as_sites(sites: SiteLike | Iterable[SiteLike]) -> list[Site]:
 
 def _overlap(a: Site, b: Site) -> bool:
     if a.layer != b.layer:
+        return False
+    if None not in (a.mixer, b.mixer) and a.mixer != b.mixer:
         return False
     if a.part == b.part == "heads":
         return a.start < b.stop and b.start < a.stop

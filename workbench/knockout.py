@@ -104,6 +104,9 @@ class Knockout:
         layers: a block number or several; None for all.
         heads: which heads of those layers lose the edges, a number or several; None for all.
         meaning: ``"write"`` or ``"value"``, see the module.
+        mixer: which mixer of those layers loses the edges, where a layer has several (Falcon-H1's attention beside its
+            Mamba-2 is 1). By default all of them, so that the source cannot be read there at all; where `heads` are
+            given, the first, since head numbers are a mixer's own.
 
     Raises:
         InputError: no position, an unknown meaning, or a source that comes after every destination.
@@ -115,8 +118,11 @@ class Knockout:
     heads: Sequence[int] | int | None = None
     meaning: Meaning = "write"
     edges: tuple[Edges, ...] = field(default=(), repr=False)
+    mixer: int | None = None
 
     def __post_init__(self) -> None:
+        if self.heads is not None and self.mixer is None:
+            object.__setattr__(self, "mixer", 0)
         if self.meaning not in get_args(Meaning):
             raise InputError(f"meaning {self.meaning!r} is neither 'value' nor 'write'.")
         if not self.edges:
@@ -135,6 +141,7 @@ class Knockout:
         layers: Sequence[int] | int | None = None,
         heads: Sequence[int] | int | None = None,
         meaning: Meaning = "write",
+        mixer: int | None = None,
     ) -> Knockout:
         """Cut exactly the listed edges ``(destination, source)``.
 
@@ -157,7 +164,7 @@ class Knockout:
             for sources, destinations in together.items()
         )
         every = sorted({source for sources in by_destination.values() for source in sources})
-        return cls(every, sorted(by_destination), layers, heads, meaning, edges)
+        return cls(every, sorted(by_destination), layers, heads, meaning, edges, mixer)
 
     def listed(self, name: str) -> tuple[int, ...] | None:
         """`layers` or `heads`, however they were given."""
@@ -171,6 +178,7 @@ class Knockout:
     def __str__(self) -> str:
         layers = self.listed("layers")
         where = "all layers" if layers is None else f"layers {list(layers)}"
+        where += f", mixer {self.mixer}" if self.mixer else ""
         return f"Knockout({self.sources} -> {self.destinations}, {where}, {self.meaning})"
 
 

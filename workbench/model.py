@@ -39,16 +39,21 @@ class HookedModel(RunnableModel):
     """
 
     def recurrent_states(
-        self, input: ModelInput, layer: int, at: Sequence[int] | None = None, attention_mask: Mask = None
+        self,
+        input: ModelInput,
+        layer: int,
+        at: Sequence[int] | None = None,
+        attention_mask: Mask = None,
+        mixer: int = 0,
     ) -> Float[Tensor, "batch steps heads key value"]:
-        """One layer's recurrent state after each of the listed tokens (all).
+        """One layer's recurrent state after each of the listed tokens (all); `mixer` as in `implicit_attention`.
 
         Raises:
-            InputError: no such layer or position, or a layer without a recurrent state.
+            InputError: no such layer, mixer or position, or a mixer without a recurrent state.
         """
-        name = f"blocks.{self.layer_index(layer)}.mixer.hook_state"
-        if name not in self.points:
-            raise InputError(f"Layer {layer} of {self.cfg.model_name} keeps no recurrent state.")
+        adapter = self.mixer(layer, mixer)
+        if "hook_state" not in adapter.points:
+            raise InputError(f"{adapter.place.capitalize()} of {self.cfg.model_name} keeps no recurrent state.")
         tokens, mask = self.prepared(input, attention_mask)
         time = tokens.shape[1]
         steps = list(range(time)) if at is None else [int(step) for step in at]
@@ -61,8 +66,8 @@ class HookedModel(RunnableModel):
             if hook.step in wanted:
                 kept[hook.step] = state.detach().clone()
 
-        with torch.no_grad(), self.points[name].listening(keep):
-            self._run(tokens, mask, min(self.layer_index(layer) + 1, self.cfg.n_layers))
+        with torch.no_grad(), adapter.points["hook_state"].listening(keep):
+            self._run(tokens, mask, min(adapter.layer + 1, self.cfg.n_layers))
         return torch.stack([kept[step % time] for step in steps], dim=1)
 
     @contextmanager
@@ -72,18 +77,14 @@ class HookedModel(RunnableModel):
         A generation has to begin inside the block, since a state mixes sources that nobody kept apart before.
 
         Raises:
-            InputError: no such layer or head, or only layers without a mixer; at the end, when an edge never occurred
-                (positions out of range).
+            InputError: no such layer, mixer or head, or only layers without a mixer; at the end, when an edge never
+                occurred (positions out of range).
         """
         added: list[tuple[Knockout, MixerAdapter, Cut]] = []
         for knockout in knockouts:
             if not hasattr(knockout, "cuts"):
                 raise InputError(f"knocked_out takes Knockouts, one after the other, not {knockout!r}.")
-            listed = knockout.listed("layers")
-            layers = range(self.cfg.n_layers) if listed is None else map(self.layer_index, listed)
-            adapters = [placed.adapter for layer in layers for placed in self.layout.blocks[layer].mixers]
-            if not adapters:
-                raise InputError(f"{knockout} cuts nothing: those layers of {self.cfg.model_name} have no token mixer.")
+            adapters = self.mixers_of(knockout.listed("layers"), knockout.mixer)
             added.extend((knockout, adapter, cut) for adapter in adapters for cut in knockout.cuts())
         for _, adapter, cut in added:
             cut.of_heads(adapter.n_heads, torch.device("cpu"))
@@ -117,7 +118,7 @@ class HookedModel(RunnableModel):
         from workbench.attention import ImplicitAttention
 
         form = self.mixer_form(input, layer, attention_mask, mixer)
-        return ImplicitAttention(form, scope=scope, layer=self.layer_index(layer))
+        return ImplicitAttention(form, scope, self.layer_index(layer), mixer)
 
     def mixer_form(self, input: ModelInput, layer: int, attention_mask: Mask = None, mixer: int = 0) -> MixerForm:
         """What one layer's mixer did to this input; the model runs only up to that layer."""
@@ -139,36 +140,43 @@ class HookedModel(RunnableModel):
         layers: Iterable[int] | None = None,
         scope: Literal["core", "mixer"] = "core",
         attention_mask: Mask = None,
-        mixer: int = 0,
+        mixer: int | None = 0,
     ) -> Iterator[tuple[int, ImplicitAttention]]:
-        """Yield ``(layer, implicit attention)`` one layer at a time, from one forward pass.
+        """Yield ``(layer, implicit attention)`` one mixer at a time, from one forward pass.
 
-        None for `layers` means every layer with such a mixer: the first by default, the second with ``mixer=1``. The
-        pass waits while the caller works on a layer, and only that layer's tensors are held.
+        The pass waits while the caller works on a mixer, and only that mixer's tensors are held.
+
+        Args:
+            layers: None for every layer with such a mixer.
+            mixer: the first mixer of each layer by default, the second with 1; None for every mixer there is, in the
+                order in which they run. Its number is in the attribute `mixer` of what is yielded.
+
+        Raises:
+            InputError: no such layer, or no such mixer in it.
         """
         from workbench.attention import ImplicitAttention
         from workbench.pausing import paused
 
-        if layers is None:
-            wanted = [layer for layer, block in enumerate(self.layout.blocks) if len(block.mixers) > mixer]
-        else:
-            wanted = sorted({self.layer_index(layer) for layer in layers})
+        wanted = self.mixers_of(layers, mixer)
         tokens, mask = self.prepared(input, attention_mask)
 
         def forward(emit: Any) -> None:
+            awaited = set(wanted)
             with ExitStack() as stack:
-                for layer in wanted:
+                for adapter in wanted:
 
-                    def record(form: MixerForm, layer: int = layer) -> None:
-                        if emit((layer, form)) and layer == wanted[-1]:
-                            raise Stopped
+                    def record(form: MixerForm, adapter: MixerAdapter = adapter) -> None:
+                        if emit((adapter, form)):
+                            awaited.discard(adapter)
+                            if not awaited:
+                                raise Stopped
 
-                    stack.enter_context(self.mixer(layer, mixer).recorded_by(record))
+                    stack.enter_context(adapter.recorded_by(record))
                 self._run(tokens, mask, None)
 
         with paused(forward) as forms:
-            for layer, form in forms:
-                yield layer, ImplicitAttention(form, scope=scope, layer=layer)
+            for adapter, form in forms:
+                yield adapter.layer, ImplicitAttention(form, scope, adapter.layer, adapter.index)
 
     def attribute(
         self, input: ModelInput, target: Target = None, *, position: int = -1, attention_mask: Mask = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Literal, NoReturn, TypeAlias
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from workbench.config import ModelConfig, describe
 from workbench.errors import InputError, LoadError
-from workbench.families.base import MixerAdapter
+from workbench.families.base import MixerAdapter, NoMixer
 from workbench.families.layouts import find_layout
 from workbench.hooks import HookPoints
 from workbench.instrument import Instrument
@@ -96,6 +96,11 @@ class WrappedModel(nn.Module):
         return self.layout.adapters
 
     @property
+    def mixers(self) -> list[MixerAdapter]:
+        """Every mixer of every layer, in order; each knows its `layer` and its `index` among the layer's mixers."""
+        return self.layout.every_adapter
+
+    @property
     def hook_names(self) -> list[str]:
         """Canonical names of all hook points, in the order of the forward pass."""
         return list(self.points)
@@ -129,6 +134,31 @@ class WrappedModel(nn.Module):
             )
         return block.mixers[index].adapter
 
+    def mixers_of(self, layers: Iterable[int] | None = None, mixer: int | None = None) -> list[MixerAdapter]:
+        """The mixers that are meant by some layers and a number, in order, each once.
+
+        Args:
+            layers: None for all, of which those without such a mixer are left out.
+            mixer: the number that `mixer` takes; None for all mixers that these layers have.
+
+        Raises:
+            InputError: no such layer, a listed layer without the mixer `mixer`, or no mixer at all.
+        """
+        listed = range(self.cfg.n_layers) if layers is None else sorted({self.layer_index(layer) for layer in layers})
+        number = None if mixer is None else whole_number("mixer", mixer)
+        if layers is not None and number is not None:
+            named = [self.mixer(layer, number) for layer in listed]
+            for adapter in named:
+                if isinstance(adapter, NoMixer):
+                    adapter.refuse()
+            return named
+        found = [adapter for adapter in self.mixers if adapter.layer in listed and number in (None, adapter.index)]
+        if not found:
+            which = "The layers" if layers is None else f"Layers {[*listed]}"
+            what = "token mixer" if number is None else f"mixer {number}"
+            raise InputError(f"{which} of {self.cfg.model_name} have no {what}.")
+        return found
+
     def layer_index(self, layer: int) -> int:
         """A layer number from 0 on; negative numbers count from the end. Raises InputError when out of range."""
         layer = whole_number("layer", layer)
@@ -138,12 +168,12 @@ class WrappedModel(nn.Module):
             )
         return layer % self.cfg.n_layers
 
-    def head_index(self, layer: int, head: int) -> int:
+    def head_index(self, layer: int, head: int, mixer: int = 0) -> int:
         """A head number from 0 on; negative numbers count from the end. Raises InputError when out of range."""
-        heads = self.adapters[self.layer_index(layer)].n_heads
-        head = whole_number("head", head)
+        adapter = self.mixer(layer, mixer)
+        heads, head = adapter.n_heads, whole_number("head", head)
         if not -heads <= head < heads:
-            raise InputError(f"Head {head} is out of range: layer {layer} has heads 0 to {heads - 1}.")
+            raise InputError(f"Head {head} is out of range: {adapter.place} has heads 0 to {heads - 1}.")
         return head % heads
 
     def to_tokens(

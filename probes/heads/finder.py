@@ -11,6 +11,7 @@ from torch import Tensor
 
 from workbench.attention.implicit import Scope
 from workbench.errors import InputError
+from workbench.families.base import MixerAdapter
 from workbench.interventions import Site
 from workbench.model import HookedModel
 from workbench.probes.heads.kinds import DefiningPairs, get_kind
@@ -34,6 +35,7 @@ def find_heads(
     normalise: str | None = None,
     scope: str = "mixer",
     layers: Sequence[int] | int | None = None,
+    mixer: int | None = None,
     group: int = 1,
     null_draws: int = 20,
     null_level: float = 0.95,
@@ -63,6 +65,8 @@ def find_heads(
         normalise: ``"mass"`` or ``"energy"``; None means mass for softmax and energy for recurrent mixers.
         scope: ``"mixer"`` or ``"core"``.
         layers: layers to look at, all by default.
+        mixer: which of a layer's mixers to look at, where it has several (Falcon-H1's attention beside its Mamba-2 is
+            1); all of them by default.
         group: neighbouring heads pooled into one row of the table, for Mamba-1 channels: 64 makes 24 rows of 1536.
         null_draws: rival positions a head is compared with (see `workbench.probes.heads.null`). With 20 of them a head
             is above its null at level 0.95 when it beats them all; with more, a few may be higher, and a memory that
@@ -72,12 +76,13 @@ def find_heads(
         progress: show a progress bar.
 
     Returns:
-        One row a head, best first: ``layer``, ``head`` (first of its group), ``site`` (as in `Ablate`), ``score`` with
-        its bootstrap interval over seeds and sequences ``low`` and ``high``, ``null``, ``excess`` (score minus null),
-        ``p`` (rank among the rivals), and ``kind``, ``normalise``, ``scope``, ``family``.
+        One row a head, best first: ``layer``, ``mixer`` (0 for the layer's first), ``head`` (first of its group),
+        ``site`` (as in `Ablate`), ``score`` with its bootstrap interval over seeds and sequences ``low`` and ``high``,
+        ``null``, ``excess`` (score minus null), ``p`` (rank among the rivals), and ``kind``, ``normalise``, ``scope``,
+        ``family``.
 
     Raises:
-        InputError: an unknown kind or option, a layer out of range, a group that does not divide the heads.
+        InputError: an unknown kind or option, a layer or mixer out of range, a group that does not divide the heads.
     """
     definition = get_kind(kind)
     seeds = [seeds] if isinstance(seeds, int) else seeds
@@ -94,44 +99,44 @@ def find_heads(
             raise InputError(f"{option} is {value!r}; there is: {', '.join(filter(None, choices))}.")
     if not 0 < null_level < 1:
         raise InputError(f"null_level is {null_level}; a quantile between 0 and 1 is needed, such as 0.95.")
-    wanted = _layers(model, layers)
-    for layer in wanted:
-        if group < 1 or model.adapters[layer].n_heads % group:
-            raise InputError(
-                f"Groups of {group} do not divide the {model.adapters[layer].n_heads} heads of layer {layer}."
-            )
+    wanted = model.mixers_of(_checked(model, layers), mixer)
+    for adapter in wanted:
+        if group < 1 or adapter.n_heads % group:
+            raise InputError(f"Groups of {group} do not divide the {adapter.n_heads} heads of {adapter.place}.")
 
-    scores: dict[int, list[Tensor]] = {layer: [] for layer in wanted}
-    rivals: dict[int, list[Tensor]] = {layer: [] for layer in wanted}
-    normalised: dict[int, str] = {}
+    scores: dict[MixerAdapter, list[Tensor]] = {adapter: [] for adapter in wanted}
+    rivals: dict[MixerAdapter, list[Tensor]] = {adapter: [] for adapter in wanted}
+    normalised: dict[MixerAdapter, str] = {}
     seen: Scope = "core" if scope == "core" else "mixer"
     tasks = [repeated_random_tokens(model, block, batch=batch, seed=seed, bos=bos) for seed in seeds]
     for task in _progress(tasks, progress, f"looking for {kind} heads"):
         pairs = definition.pairs(task)
         shifts = rival_shifts(pairs, null_draws)
         with torch.no_grad():
-            for layer, attention in model.implicit_attentions(task.tokens, layers=wanted, scope=seen):
-                normalised[layer] = normalise or attention.default_normalise
-                shares = Shares(attention, model.adapters[layer].n_heads // group, normalised[layer])
+            for layer, attention in model.implicit_attentions(task.tokens, layers, seen, mixer=mixer):
+                adapter = model.mixer(layer, attention.mixer)
+                normalised[adapter] = normalise or attention.default_normalise
+                shares = Shares(attention, adapter.n_heads // group, normalised[adapter])
                 at_source, elsewhere = _averages(shares, pairs, shifts)
-                scores[layer].append(at_source)
-                rivals[layer].append(elsewhere)
+                scores[adapter].append(at_source)
+                rivals[adapter].append(elsewhere)
 
     rows: list[dict[str, object]] = []
-    for layer in wanted:
-        statistics = _statistics(torch.cat(scores[layer]), torch.stack(rivals[layer]).mean(0), null_level, level)
+    for adapter in wanted:
+        statistics = _statistics(torch.cat(scores[adapter]), torch.stack(rivals[adapter]).mean(0), null_level, level)
         for row in range(statistics["score"].shape[0]):
             first = row * group
             rows.append(
                 {
-                    "layer": layer,
+                    "layer": adapter.layer,
+                    "mixer": adapter.index,
                     "head": first,
-                    "site": str(Site.heads(layer, first, first + group)),
+                    "site": str(Site.heads(adapter.layer, first, first + group, mixer=adapter.index)),
                     **{name: float(column[row]) for name, column in statistics.items()},
                     "kind": kind,
-                    "normalise": normalised[layer],
+                    "normalise": normalised[adapter],
                     "scope": scope,
-                    "family": model.adapters[layer].family,
+                    "family": adapter.family,
                 }
             )
     return head_table(rows)
@@ -158,23 +163,21 @@ def _averages(
 def _statistics(
     scores: Float[Tensor, "sequences rows"], rivals: Float[Tensor, "draws rows"], null_level: float, level: float
 ) -> dict[str, Float[Tensor, " rows"]]:
-    """The numeric columns of the table, for one layer."""
+    """The numeric columns of the table, for one mixer."""
     score, low, high = bootstrap_means(scores, level=level)
     null = null_quantile(rivals, null_level)
     return {"score": score, "low": low, "high": high, "null": null, "excess": score - null, "p": p_value(score, rivals)}
 
 
-def _layers(model: HookedModel, layers: Sequence[int] | None) -> list[int]:
-    """The layers to look at, ascending, each once; where none are named, those that mix tokens at all."""
-    count = len(model.adapters)
-    if layers is None:
-        return [layer for layer, block in enumerate(model.layout.blocks) if block.mixers]
-    for layer in layers:
+def _checked(model: HookedModel, layers: Sequence[int] | None) -> Sequence[int] | None:
+    """The layers to look at, as they were given. A table is read by layer number, so none counts from the end."""
+    count = model.cfg.n_layers
+    for layer in layers or ():
         if not 0 <= layer < count:
             raise InputError(f"There is no layer {layer}; the model has layers 0..{count - 1}.")
-    if not layers:
+    if layers is not None and not layers:
         raise InputError("layers is empty; name at least one, or leave it out for all.")
-    return sorted(set(layers))
+    return layers
 
 
 def _progress(tasks: list[RepeatedTokens], show: bool, what: str) -> Iterable[RepeatedTokens]:

@@ -11,7 +11,7 @@ from workbench.errors import InputError
 
 
 class Shares:
-    """Shares of one layer's rows, between 0 and 1, without a matrix.
+    """Shares of one mixer's rows, between 0 and 1, without a matrix.
 
     ``"mass"`` is ``|A[t,s]| / sum_s |A[t,s]|``; for softmax simply ``A[t,s]``, the attention probability. ``"energy"``
     is ``A[t,s]^2 / sum_s A[t,s]^2``, whose denominator a recurrent form yields in linear time. The two are different
@@ -22,8 +22,8 @@ class Shares:
     carries.
 
     Args:
-        attention: one layer's implicit attention.
-        rows: heads or channel groups that the table has for this layer.
+        attention: one mixer's implicit attention.
+        rows: heads or channel groups that the table has for this mixer.
         normalise: which share, ``"mass"`` or ``"energy"``.
     """
 

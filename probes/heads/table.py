@@ -11,6 +11,7 @@ from workbench.interventions import Site
 
 COLUMNS = (
     "layer",
+    "mixer",
     "head",
     "site",
     "score",
@@ -27,7 +28,7 @@ COLUMNS = (
 
 
 def head_table(rows: Iterable[dict[str, object]]) -> pd.DataFrame:
-    """A table of heads, best score first (ties in the order of layers and heads)."""
+    """A table of heads, best score first (ties in the order of layers, mixers and heads)."""
     table = pd.DataFrame(list(rows), columns=list(COLUMNS))
     return table.sort_values("score", ascending=False, kind="stable", ignore_index=True)
 

@@ -37,15 +37,17 @@ class ImplicitAttention:
         form: the recorded mixer.
         scope: ``"core"`` or ``"mixer"``.
         layer: the layer it was recorded in, for messages; may be None.
+        mixer: which of that layer's mixers it is, 0 for the first.
         unit: ``"head"`` or ``"channel"``: what carries a matrix of its own.
     """
 
-    def __init__(self, form: MixerForm, scope: Scope | str = "core", layer: int | None = None) -> None:
+    def __init__(self, form: MixerForm, scope: Scope | str = "core", layer: int | None = None, mixer: int = 0) -> None:
         if scope not in ("core", "mixer"):
             raise InputError(f"scope {scope!r} is neither 'core' nor 'mixer'.")
         self.form = form
         self.scope = scope
         self.layer = layer
+        self.mixer = mixer
         bare = all(
             part is None for part in (form.conv, form.source, form.value_offset, form.gate, form.skip, form.offset)
         )
@@ -53,13 +55,16 @@ class ImplicitAttention:
         self._operator: Operator = CoreOperator(form) if self.unit == "head" else MixerOperator(form)
 
     @classmethod
-    def from_form(cls, form: MixerForm, scope: Scope | str = "core", layer: int | None = None) -> ImplicitAttention:
+    def from_form(
+        cls, form: MixerForm, scope: Scope | str = "core", layer: int | None = None, mixer: int = 0
+    ) -> ImplicitAttention:
         """The implicit attention of a recorded mixer. Raises InputError for an unknown scope."""
-        return cls(form, scope, layer)
+        return cls(form, scope, layer, mixer)
 
     def __repr__(self) -> str:
         batch, units, time, source = self.shape
         where = "" if self.layer is None else f"layer={self.layer}, "
+        where += f"mixer={self.mixer}, " if self.mixer else ""
         return (
             f"ImplicitAttention({where}scope={self.scope!r}, {type(self.form.core).__name__}, batch={batch}, "
             f"{units} {self.unit}{'s' if units != 1 else ''}, time={time}, source={source})"

@@ -32,7 +32,7 @@ def jacobian(
     Blocks of sources after their query are 0.
 
     Args:
-        adapter: the mixer (``model.adapters[layer]``).
+        adapter: the mixer (``model.mixer(layer)``).
         hidden: what it reads, ``[batch, time, model]``, for example ``cache["in", layer]``; no earlier tokens are
             remembered.
         query: destinations t.

@@ -1,7 +1,8 @@
 """The field's two approximations beside the exact attribution, on the matrices of any family.
 
 Attention rollout (Abnar and Zuidema 2020, arXiv:2005.00928, section 3) multiplies the layers' mean matrices, half of
-each replaced by the identity for the residual stream. Gradient-weighted attribution (Chefer, Gur and Wolf 2021,
+each replaced by the identity for the residual stream; mixers side by side in a layer are averaged, and one that feeds
+another (Zamba's attention) is a step before it. Gradient-weighted attribution (Chefer, Gur and Wolf 2021,
 arXiv:2103.15679, equations 5 and 6) weighs each entry by how the target depends on it and keeps the positive part.
 Signed matrices of recurrent mixers enter by their absolute values in the first, with their signs in the second.
 """
@@ -9,6 +10,8 @@ Signed matrices of recurrent mixers enter by their absolute values in the first,
 from __future__ import annotations
 
 from contextlib import ExitStack
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import torch
@@ -29,17 +32,28 @@ def rollout(
     model: HookedModel, tokens: Int[Tensor, "batch time"], mask: Int[Tensor, "batch time"] | None, position: int = -1
 ) -> Float[Tensor, "batch time"]:
     """How much of each source is in the residual stream at `position`, rows summing to 1: no target enters."""
-    batch, time = tokens.shape
-    mixed = torch.eye(time, device=tokens.device).expand(batch, time, time)
-    for _, attention in model.implicit_attentions(tokens, attention_mask=mask):
-        mean = torch.zeros(batch, time, time, device=tokens.device)
-        for units in blocks(attention.units, batch * time * time):
-            tile = attention.dense(list(range(units.start, units.stop)))
-            mean += tile.abs().sum(1).to(mean)
-        mean = mean / mean.sum(-1, keepdim=True).clamp(min=1e-30)
-        mixed = (0.5 * mean + 0.5 * torch.eye(time, device=mean.device)) @ mixed
+    mixed = torch.eye(tokens.shape[1], device=tokens.device)
+    found = model.implicit_attentions(tokens, attention_mask=mask, mixer=None)
+    for layer, attentions in groupby(found, key=itemgetter(0)):
+        read, written = mixed, list[Tensor]()
+        for _, attention in attentions:
+            step = _mean(attention) @ read
+            if model.layout.blocks[layer].mixers[attention.mixer].writes:
+                written.append(step)
+            else:
+                read = 0.5 * step + 0.5 * read
+        mixed = 0.5 * sum(written) / len(written) + 0.5 * mixed
     rows: Tensor = mixed[:, position]
     return rows / rows.sum(-1, keepdim=True)
+
+
+def _mean(attention: ImplicitAttention) -> Float[Tensor, "batch time source"]:
+    """The mean over heads of the absolute matrix, its rows summing to 1."""
+    batch, units, time, source = attention.shape
+    total = torch.zeros(batch, time, source, device=attention.recorded.device)
+    for span in blocks(units, batch * time * source):
+        total += attention.dense(list(range(span.start, span.stop))).abs().sum(1).to(total)
+    return total / total.sum(-1, keepdim=True).clamp(min=1e-30)
 
 
 def gradient_weighted(

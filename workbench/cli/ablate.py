@@ -13,6 +13,8 @@ from workbench.cli.output import Output, facts, records
 from workbench.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pandas as pd
 
     from workbench.interventions import Site
@@ -28,7 +30,8 @@ def ablate(
         typer.Option(
             "--sites",
             metavar="L5H1,L6H3",
-            help="Ablate these instead: heads L5H1, channel groups L5H0:64, mixers L5.mixer, MLPs L5.mlp or layers L5.",
+            help="Ablate these instead: heads L5H1, channel groups L5H0:64, mixers L5.mixer, MLPs L5.mlp or layers L5; "
+            "a second mixer's are L5.mixer1H0 and L5.mixer1.",
         ),
     ] = None,
     method: Annotated[
@@ -124,7 +127,7 @@ def candidates(model: HookedModel, sites: str) -> pd.DataFrame:
         raise InputError("--sites names nothing; write for example --sites L5H1,L6H3.")
     for site in named:
         site.hook_names(model)
-    if len({(site.part, site.stop - site.start) for site in named}) > 1:
+    if len({(site.part, site.stop - site.start, site.mixer is None) for site in named}) > 1:
         raise InputError(
             "The sites are of different kinds or sizes, so no random set is like them; "
             "name heads, groups of one size, mixers, MLPs or layers."
@@ -139,17 +142,22 @@ def _others(model: HookedModel, named: list[Site]) -> list[Site]:
     from workbench.interventions import Site
 
     part, size = named[0].part, named[0].stop - named[0].start
-    found = []
-    for layer, adapter in enumerate(model.adapters):
-        if part != "heads":
-            needed = {"mlp": "hook_mlp_out", "mixer": "mixer.hook_out", "layer": "hook_resid_post"}[part]
-            if f"blocks.{layer}.{needed}" in model.points:
-                found.append(Site(layer, part))
-            continue
-        found += [Site.heads(layer, at, at + size) for at in range(0, adapter.n_heads - size + 1, size)]
-    taken = {(site.layer, head) for site in named for head in range(site.start, max(site.stop, site.start + 1))}
-    return [
-        site
-        for site in found
-        if not any((site.layer, head) in taken for head in range(site.start, max(site.stop, site.start + 1)))
-    ]
+    if part == "heads":
+        found = [
+            Site.heads(adapter.layer, at, at + size, mixer=adapter.index)
+            for adapter in model.mixers
+            for at in range(0, adapter.n_heads - size + 1, size)
+        ]
+    elif named[0].mixer is not None:
+        found = [Site(adapter.layer, part, mixer=adapter.index) for adapter in model.mixers]
+    else:
+        needed = {"mlp": "hook_mlp_out", "mixer": "mixer.hook_out", "layer": "hook_resid_post"}[part]
+        layers = range(model.cfg.n_layers)
+        found = [Site(layer, part) for layer in layers if f"blocks.{layer}.{needed}" in model.points]
+    taken = {place for site in named for place in _places(site)}
+    return [site for site in found if taken.isdisjoint(_places(site))]
+
+
+def _places(site: Site) -> Iterator[tuple[int, int | None, int]]:
+    for head in range(site.start, max(site.stop, site.start + 1)):
+        yield site.layer, site.mixer, head

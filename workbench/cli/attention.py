@@ -28,6 +28,9 @@ def attention(
         int | None,
         typer.Option("--head", help="One head (a channel, in Mamba-1).", show_default="all, or the strongest"),
     ] = None,
+    mixer: Annotated[
+        int, typer.Option("--mixer", min=0, help="Which of the layer's mixers, where it has several (Falcon-H1).")
+    ] = 0,
     top: Annotated[int, typer.Option("--top", min=1, help="How many of the strongest, where there are too many.")] = 8,
     scope: options.ScopeOption = options.Scope.mixer,
     most: Annotated[int, typer.Option("--max-tokens", min=1, help="Refuse longer texts.")] = 2048,
@@ -45,7 +48,8 @@ def attention(
     output = Output(json_file, html_file)
     read = _text(text, text_file)
     opened = open_model(output, model, device=device, dtype=dtype, revision=revision, trust_pickle=trust_pickle)
-    layer = opened.layer_index(layer)
+    adapter = opened.mixer(layer, mixer)
+    layer = adapter.layer
     tokens = opened.to_tokens(read)
     if tokens.shape[1] > most:
         raise InputError(
@@ -57,14 +61,13 @@ def attention(
 
     names = opened.to_str_tokens(tokens[0])
     with torch.no_grad():
-        found = opened.implicit_attention(tokens, layer, scope=scope.value)
+        found = opened.implicit_attention(tokens, layer, scope=scope.value, mixer=mixer)
         error = found.check()
         shown = pictures.pictures(opened, found, layer, head, top, output)
-    title = f"Layer {layer} of {opened.cfg.model_name}: who reads from whom"
-    family = opened.cfg.families[layer]
+    title = f"{adapter.place.capitalize()} of {opened.cfg.model_name}: who reads from whom"
     exact = (
-        f"A {family} layer, {scope.value} scope. These weights times the recorded values give the layer's own output "
-        f"with a relative error of {error:.1e}."
+        f"A {adapter.family} layer, {scope.value} scope. These weights times the recorded values give the layer's own "
+        f"output with a relative error of {error:.1e}."
     )
     output.console.print(f"{title}\nStrongest links to other tokens but the first: {shown[0].label}", markup=False)
     output.console.print(_links_table(shown[0], names))
@@ -75,6 +78,7 @@ def attention(
         {
             "model": summary(opened),
             "layer": layer,
+            "mixer": mixer,
             "scope": scope.value,
             "check": error,
             "tokens": names,

@@ -9,6 +9,7 @@ from workbench.cli import sections
 from workbench.cli.findings import BLOCK, TEXT, Finding, Findings
 from workbench.cli.output import records
 from workbench.cli.pictures import view
+from workbench.cli.tables import layer_cell
 from workbench.report import Block, Code, Heading, Page, Paragraph, Table
 
 if TYPE_CHECKING:
@@ -80,11 +81,12 @@ def next_commands(found: Mapping[str, Findings]) -> list[str]:
     """Commands that go on from here, with the names that were found."""
     name, findings = list(found.items())[-1]
     best = findings.induction.table.iloc[0]
+    where = f"--layer {best['layer']}" + (f" --mixer {best['mixer']}" if best["mixer"] else "")
     return [
         f"workbench info zoo:{name}",
         f"workbench heads zoo:{name} --kind induction --out heads.html",
         f"workbench ablate zoo:{name} --sites {best['site']} --out ablation.html",
-        f'workbench attention zoo:{name} --text "any text, any text" --layer {best["layer"]} --out attention.html',
+        f'workbench attention zoo:{name} --text "any text, any text" {where} --out attention.html',
         "workbench heads path/to/model.gguf --kind induction",
     ]
 
@@ -123,7 +125,7 @@ def _member(findings: Findings) -> list[Block]:
             sections.scores_plot(each.table, each.kind, findings.unit),
         ]
     rows = [
-        (str(row["layer"]), row["family"], f"{row['check_core']:.1e}", f"{row['check_mixer']:.1e}")
+        (layer_cell(row), row["family"], f"{row['check_core']:.1e}", f"{row['check_mixer']:.1e}")
         for row in findings.checks
     ]
     blocks += [

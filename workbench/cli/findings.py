@@ -136,12 +136,12 @@ def investigate(model: HookedModel, effort: Effort, seed: int, output: Output, s
     best = kinds[0].table.iloc[0]
     tokens = model.to_tokens(TEXT)
     with torch.no_grad():
-        attention = model.implicit_attention(tokens, int(best["layer"]), scope="mixer")
+        attention = model.implicit_attention(tokens, int(best["layer"]), scope="mixer", mixer=int(best["mixer"]))
         drawn = pictures(model, attention, int(best["layer"]), int(best["head"]), 5, output)
         error = attention.check()
     return Findings(
         summary(model),
-        unit_name(model),
+        unit_name(model.mixers),
         checks,
         kinds,
         model.to_str_tokens(tokens[0]),

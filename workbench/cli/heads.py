@@ -64,7 +64,7 @@ def heads(
         from workbench.report import Page, write_page
 
         lead = f"{above} of {len(table)} heads read {definition.reads} more than their null distribution explains."
-        blocks = sections.scores(table, kind, unit_name(opened), top)
+        blocks = sections.scores(table, kind, unit_name(opened.mixers), top)
         asked = f"{seeds} seeds from {seed}, {batch} sequences each, blocks of {block}"
         title = f"{kind.replace('_', '-').capitalize()} heads of {opened.cfg.model_name}"
         write_page(html_file, Page(title, lead, blocks, facts(Tokens=asked)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from workbench.cli import options
 from workbench.cli.models import open_model, summary, unit_name
 from workbench.cli.output import Output
+from workbench.cli.tables import layer_cell
 
 if TYPE_CHECKING:
     from workbench.kernels.forms import Form
@@ -50,7 +52,7 @@ def _length(model: HookedModel) -> int:
 
 
 def check_layers(model: HookedModel, output: Output, seed: int = 0) -> list[dict[str, Any]]:
-    """`ImplicitAttention.check` of every layer and scope on random tokens, with each layer's state size."""
+    """`ImplicitAttention.check` of every mixer and scope on random tokens, with each mixer's state size."""
     import torch
     from rich.progress import track
 
@@ -59,27 +61,29 @@ def check_layers(model: HookedModel, output: Output, seed: int = 0) -> list[dict
     rows: list[dict[str, Any]] = []
     with torch.no_grad():
         core = track(
-            model.implicit_attentions(tokens, scope="core"),
-            total=model.cfg.n_layers,
+            model.implicit_attentions(tokens, scope="core", mixer=None),
+            total=len(model.mixers),
             description="checking layers",
             console=output.errors,
             transient=True,
             disable=not output.progress,
         )
         for layer, attention in core:
-            whole = type(attention)(attention.form, scope="mixer", layer=layer)
+            adapter = model.mixer(layer, attention.mixer)
+            whole = type(attention)(attention.form, "mixer", layer, attention.mixer)
             rows.append(
                 {
                     "layer": layer,
-                    "family": model.cfg.families[layer],
-                    "heads": model.adapters[layer].n_heads,
-                    "unit": unit_name(model, layer),
+                    "mixer": attention.mixer,
+                    "family": adapter.family,
+                    "heads": adapter.n_heads,
+                    "unit": unit_name([adapter]),
                     "check_core": attention.check(),
                     "check_mixer": whole.check(),
                     **_memory(attention.form.core),
                 }
             )
-    return rows
+    return sorted(rows, key=itemgetter("layer", "mixer"))
 
 
 def _memory(core: Form) -> dict[str, int]:
@@ -101,7 +105,7 @@ def _print(output: Output, model: HookedModel, facts: dict[str, Any], layers: li
         "architecture": f"{facts['architecture']} ({facts['family']})",
         "parameters": f"{facts['parameters']:,}",
         "layers": str(facts["layers"]),
-        f"{unit_name(model)}s a layer": _each(facts["heads"]),
+        f"{unit_name(model.mixers)}s a layer": _each(facts["heads"]),
         "values a head": _each(facts["d_head"]),
         "width": str(facts["d_model"]),
         "vocabulary": f"{facts['vocabulary']:,}",
@@ -125,7 +129,7 @@ def _print(output: Output, model: HookedModel, facts: dict[str, Any], layers: li
         checks.add_column(column, justify="right")
     for row in layers:
         checks.add_row(
-            str(row["layer"]),
+            layer_cell(row),
             row["family"],
             f"{row['heads']} {row['unit']}s",
             f"{row['check_core']:.1e}",

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 from workbench.cli.output import Output
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from workbench.families.base import MixerAdapter
     from workbench.model import HookedModel
 
 
@@ -36,9 +39,9 @@ def open_model(
         return wb.load(source, dtype=number_format, device=device, revision=revision, trust_pickle=trust_pickle)
 
 
-def unit_name(model: HookedModel, layer: int = 0) -> str:
-    """What a head of a layer is called: "channel" where each carries a single value (Mamba-1), else "head"."""
-    return "channel" if model.adapters[layer].d_value == 1 else "head"
+def unit_name(mixers: Sequence[MixerAdapter]) -> str:
+    """What a head of these mixers is called: "channel" where each carries a single value (Mamba-1), else "head"."""
+    return "channel" if all(mixer.d_value == 1 for mixer in mixers) else "head"
 
 
 def summary(model: HookedModel) -> dict[str, Any]:

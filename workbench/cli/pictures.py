@@ -55,16 +55,16 @@ def pictures(
     Raises:
         InputError: no such head.
     """
-    heads = model.adapters[layer].n_heads
-    width = attention.units // heads
+    adapter = model.mixer(layer, attention.mixer)
+    width = attention.units // adapter.n_heads
     if head is not None:
-        head = model.head_index(layer, head)
+        head = model.head_index(layer, head, attention.mixer)
         units = range(head * width, (head + 1) * width)
     else:
         units = range(attention.units)
-    whole = f"layer {layer}" if head is None else f"layer {layer}, head {head}"
+    whole = adapter.place if head is None else f"{adapter.place}, head {head}"
     if len(units) <= (GALLERY if head is None else 1):
-        return [_single(attention, unit, layer) for unit in units]
+        return [_single(attention, unit, adapter.place) for unit in units]
     averaged = _affordable(attention, units)
     strongest = [int(unit) for unit in averaged[:top]]
     over = f"all {len(units)}" if len(averaged) == len(units) else f"the {len(averaged)} strongest of {len(units)}"
@@ -73,7 +73,7 @@ def pictures(
         f"Mean of |A| over {over} {attention.unit}s of {whole}: how much is read, without regard to sign.",
         _mean_size(attention, averaged, output),
     )
-    return [mean, *(_single(attention, unit, layer) for unit in strongest)]
+    return [mean, *(_single(attention, unit, adapter.place) for unit in strongest)]
 
 
 def view(pictures: Sequence[Picture], tokens: Sequence[str]) -> MatrixView:
@@ -87,13 +87,13 @@ def view(pictures: Sequence[Picture], tokens: Sequence[str]) -> MatrixView:
     return MatrixView(tokens, panels, factor)
 
 
-def _single(attention: ImplicitAttention, unit: int, layer: int) -> Picture:
+def _single(attention: ImplicitAttention, unit: int, place: str) -> Picture:
     weights = np.concatenate(
         [_array(attention.dense(heads=[unit], rows=rows)[0, 0]) for rows in _row_blocks(attention, 1)]
     )
     signs = "signed: vermillion adds, blue subtracts" if is_signed(weights) else "never negative"
     name = f"{attention.unit} {unit}"
-    return Picture(name, f"{name.capitalize()} of layer {layer}, {attention.scope} scope; {signs}.", weights)
+    return Picture(name, f"{name.capitalize()} of {place}, {attention.scope} scope; {signs}.", weights)
 
 
 def _affordable(attention: ImplicitAttention, units: range) -> list[int]:

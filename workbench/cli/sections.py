@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from workbench.cli.output import records
-from workbench.cli.tables import CONDITIONS, ablation_columns, ablation_rows, head_cells
+from workbench.cli.tables import CONDITIONS, ablation_columns, ablation_rows, head_cells, layer_cell
 from workbench.figures import ablation_bars, score_map
 from workbench.figures.bars import Bar
 from workbench.figures.scores import MOST_UNSORTED
@@ -31,13 +31,14 @@ def scores(table: pd.DataFrame, kind: str, unit: str, top: int) -> list[Block]:
 
 def scores_plot(table: pd.DataFrame, kind: str, unit: str) -> Plot:
     """The score map of a kind of head."""
-    layers = sorted(table["layer"].unique().tolist())
-    by_layer = [table[table["layer"] == layer].sort_values("head") for layer in layers]
+    by_mixer = {place: rows.sort_values("head") for place, rows in table.groupby(["layer", "mixer"])}
+    by_layer = list(by_mixer.values())
     figure = score_map(
         [rows["score"].to_numpy(dtype="float64") for rows in by_layer],
         marked=[(rows["low"] > rows["null"]).to_numpy(dtype=bool) for rows in by_layer],
         name=f"{kind} score",
         unit=unit,
+        layers=[layer_cell({"layer": layer, "mixer": mixer}) for layer, mixer in by_mixer],
         full_scale=0.1,
     )
     sorted_layers = max(len(rows) for rows in by_layer) > MOST_UNSORTED
@@ -45,7 +46,7 @@ def scores_plot(table: pd.DataFrame, kind: str, unit: str) -> Plot:
     first = table.iloc[0]
     return Plot(
         figure,
-        f"Score of every {unit}, layer 0 at the bottom; {marks} whose whole interval lies above the 95 % null. "
+        f"Score of every {unit}, the first layer at the bottom; {marks} whose whole interval lies above the 95 % null. "
         f"A score is the share of a row ({first['normalise']}, {first['scope']} scope) on the defining source.",
         "low" if len(by_layer) <= 6 else "wide",
     )

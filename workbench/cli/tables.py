@@ -33,6 +33,11 @@ def heads_table(table: pd.DataFrame, top: int) -> Table:
     return shown
 
 
+def layer_cell(row: dict[str, Any]) -> str:
+    """A layer as text, with the mixer where it is not the first: ``3``, ``3.mixer1``."""
+    return f"{row['layer']}" + (f".mixer{row['mixer']}" if row["mixer"] else "")
+
+
 def head_cells(row: dict[str, Any]) -> list[str]:
     """One head as text: site, score, interval, null quantile, p."""
     return [

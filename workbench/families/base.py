@@ -30,6 +30,8 @@ class MixerAdapter(ABC):
 
     Attributes:
         module: the mixer module whose parameters are used.
+        layer: its block's number.
+        index: its number among the mixers of its block, 0 for the first.
         points: hook points by local name (``"hook_q"``), all of them present in the model's hook table.
         n_heads: heads that carry their own implicit attention matrix (channels, for Mamba-1).
         cuts: edges between tokens that are knocked out (see `workbench.knockout`).
@@ -43,7 +45,8 @@ class MixerAdapter(ABC):
     def __init__(self, module: nn.Module, layer: int) -> None:
         self.module = module
         self.layer = layer
-        prefix = f"blocks.{layer}.mixer"
+        self.index = 0
+        prefix = f"blocks.{layer}.{self.part}"
         self.points = {
             local: HookPoint(f"{prefix}.{local}", axes, on_request) for local, axes, on_request in self.declare_points()
         }
@@ -74,6 +77,16 @@ class MixerAdapter(ABC):
         """Route the module's forward through this adapter; return a function that undoes it."""
 
     @property
+    def part(self) -> str:
+        """What its block calls it in hook names and sites: ``mixer`` for the first, ``mixer1`` for the second."""
+        return f"mixer{self.index or ''}"
+
+    @property
+    def place(self) -> str:
+        """Where it is, for messages: ``layer 3``, or ``mixer 1 of layer 3`` where it is not the first."""
+        return f"mixer {self.index} of layer {self.layer}" if self.index else f"layer {self.layer}"
+
+    @property
     def recording(self) -> bool:
         """Whether somebody wants the mixer's form."""
         return self._recorder is not None
@@ -85,9 +98,9 @@ class MixerAdapter(ABC):
 
     def numbered(self, index: int) -> MixerAdapter:
         """This adapter as its block's mixer number `index`: a second mixer's hooks are called ``mixer1.hook_q``."""
-        part = "mixer" if index == 0 else f"mixer{index}"
+        self.index = index
         for local, point in self.points.items():
-            point.name = f"blocks.{self.layer}.{part}.{local}"
+            point.name = f"blocks.{self.layer}.{self.part}.{local}"
         return self
 
     @contextmanager
@@ -129,10 +142,11 @@ class NoMixer(MixerAdapter):
 
     @contextmanager
     def recorded_by(self, recorder: Callable[[MixerForm], None]) -> Iterator[None]:
-        self._refuse()
+        self.refuse()
         yield
 
-    def _refuse(self) -> None:
+    def refuse(self) -> None:
+        """Say that nothing can be asked of it. Raises InputError, always."""
         raise InputError(
             f"Layer {self.layer} ({type(self.module).__name__}) has no token mixer: no token reads another one there."
         )

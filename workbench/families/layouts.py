@@ -49,7 +49,7 @@ class ModelLayout:
 
     @property
     def every_adapter(self) -> list[MixerAdapter]:
-        """All mixers: several for a block with several, none for a block without."""
+        """All mixers, each knowing its `layer` and `index`: several of a block with several, none of one without."""
         return [mixer.adapter for block in self.blocks for mixer in block.mixers]
 
 

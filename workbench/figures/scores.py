@@ -21,9 +21,10 @@ def score_map(
     marked: Sequence[Bool[np.ndarray, " _heads"]] | None = None,
     name: str = "score",
     unit: str = "head",
+    layers: Sequence[str] | None = None,
     full_scale: float = 0.0,
 ) -> go.Figure:
-    """Heat map of a score, one row a layer, layer 0 at the bottom.
+    """Heat map of a score, one row a layer (or a mixer of one), the first at the bottom.
 
     Layers of more than 64 heads (the channels of Mamba) are sorted by score within the layer, best first, and cut at
     512: the picture then shows how many channels do it, and hovering names the channel.
@@ -33,8 +34,10 @@ def score_map(
         marked: heads to mark with a dot, for example those above the null distribution.
         name: what the score is, for the colour bar.
         unit: what a head is called on the axis ("head" or "channel").
+        layers: what each row is called, for example ``"3.mixer1"``; by default they are numbered.
         full_scale: the colour scale reaches at least this far, so that a map of nothing looks like one.
     """
+    rows_called = [str(row) for row in range(len(scores))] if layers is None else list(layers)
     widest = max((len(layer) for layer in scores), default=0)
     by_rank = widest > MOST_UNSORTED
     columns = min(widest, WIDEST)
@@ -52,9 +55,10 @@ def score_map(
         go.Heatmap(
             z=values,
             customdata=names,
+            text=[[called] * columns for called in rows_called],
             coloraxis="coloraxis",
             hoverongaps=False,
-            hovertemplate=f"layer %{{y}}, {unit} %{{customdata}}<br>{name} %{{z:.3f}}<extra></extra>",
+            hovertemplate=f"layer %{{text}}, {unit} %{{customdata}}<br>{name} %{{z:.3f}}<extra></extra>",
             xgap=0 if by_rank else 1,
             ygap=1,
         )
@@ -81,7 +85,8 @@ def score_map(
                 mode="markers",
                 marker={"size": 16, "symbol": "line-ns", "line": {"color": "#D55E00", "width": 3}},
                 customdata=ends,
-                hovertemplate=f"layer %{{y}}: %{{customdata}} {unit}s above the null<extra></extra>",
+                text=rows_called,
+                hovertemplate=f"layer %{{text}}: %{{customdata}} {unit}s above the null<extra></extra>",
                 showlegend=False,
             )
         )
@@ -89,6 +94,7 @@ def score_map(
     colours = colour_axis(values, is_signed(values), name)
     colours["cmax"] = max(colours["cmax"], full_scale)
     colours["cmin"] = -colours["cmax"] if colours["cmin"] else 0
+    ticks = list(range(0, len(scores), -(-len(scores) // 10)))
     figure.update_layout(
         coloraxis=colours,
         xaxis={
@@ -104,7 +110,8 @@ def score_map(
         yaxis={
             "title": "layer",
             "tickmode": "array",
-            "tickvals": list(range(0, len(scores), -(-len(scores) // 10))),
+            "tickvals": ticks,
+            "ticktext": [rows_called[row] for row in ticks],
             "showgrid": False,
             "zeroline": False,
             "automargin": True,
