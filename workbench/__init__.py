@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from workbench.cache import ActivationCache as ActivationCache
     from workbench.hooks import HookPoint as HookPoint
     from workbench.interventions import Ablate as Ablate
-    from workbench.interventions import Site as Site
     from workbench.knockout import Knockout as Knockout
     from workbench.loading import load as load
     from workbench.model import HookedModel as HookedModel
+    from workbench.sites import Site as Site
     from workbench.states import ModelState as ModelState
+    from workbench.steps import at_steps as at_steps
 
 __version__ = "0.1.0.dev0"
 
@@ -36,8 +37,9 @@ PUBLIC = {
     "ImplicitAttention": "workbench.attention",
     "Knockout": "workbench.knockout",
     "ModelState": "workbench.states",
-    "Site": "workbench.interventions",
+    "Site": "workbench.sites",
     "app": "workbench.app",
+    "at_steps": "workbench.steps",
     "errors": "workbench.errors",
     "kernels": "workbench.kernels",
     "load": "workbench.loading",

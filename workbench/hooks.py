@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 from torch import Tensor
 
 from workbench.errors import HookEditError, HookNameError, HookNeverFiredError, InputError, nearest
+from workbench.steps import AtSteps
 
 HookFunction: TypeAlias = "Callable[[Tensor, HookPoint], Tensor | None]"
 NamesFilter: TypeAlias = "str | Iterable[str] | Callable[[str], bool] | None"
@@ -31,7 +32,9 @@ class HookPoint:
         name: canonical name, for example ``blocks.3.mixer.hook_out``.
         axes: names of the tensor's axes, for example ``("batch", "time", "d_model")``.
         on_request: True for tensors that are built only while somebody listens (patterns, states).
-        step: the time step while a per-step hook (``hook_state``) fires, else None.
+        step: the time step while a per-step hook (``hook_state``) fires, else None; the first token of a prompt,
+            padding included, is step 0, and decoding counts on.
+        ran: how many steps a per-step hook's latest run had, whether it fired at them or not.
         ctx: a dictionary that hooks may keep notes in; never touched by the workbench.
         fired: how often listeners were shown a tensor.
         protects: while True, listeners get a copy they may change in place: a cache holds the original elsewhere.
@@ -50,6 +53,7 @@ class HookPoint:
         "name",
         "on_request",
         "protects",
+        "ran",
         "source",
         "step",
     )
@@ -59,6 +63,7 @@ class HookPoint:
         self.axes = axes
         self.on_request = on_request
         self.step: int | None = None
+        self.ran = 0
         self.ctx: dict[str, Any] = {}
         self.fired = 0
         self.protects = False
@@ -74,6 +79,21 @@ class HookPoint:
     def active(self) -> bool:
         """Whether anybody listens; tensors built on request are built only then."""
         return bool(self._forward or self._backward)
+
+    @property
+    def per_step(self) -> bool:
+        """Whether it fires once a step (``hook_state``), and not once a run with all steps."""
+        return "time" not in self.axes
+
+    @property
+    def steps(self) -> list[int] | None:
+        """The steps at which a listener wants to be called (see `at_steps`); None when one wants every step."""
+        chosen: set[int] = set()
+        for function in (*self._forward, *self._backward):
+            if not isinstance(function, AtSteps):
+                return None
+            chosen |= function.steps
+        return sorted(chosen)
 
     def layer(self) -> int:
         """The layer number in the name. Raises InputError for a hook outside the blocks."""
@@ -106,6 +126,10 @@ class HookPoint:
         # The tensor is captured by autograd, so a hook must not keep the point alive through it.
         point = weakref.ref(self)
         for function in self._backward:
+            if isinstance(function, AtSteps):
+                if not function.meets(self.step):
+                    continue
+                function = function.function
             tensor.register_hook(lambda grad, f=function: f(grad, point()))
 
     def _checked(self, edited: object, original: Tensor) -> Tensor:
@@ -128,6 +152,8 @@ class HookPoint:
 
     def listen(self, function: HookFunction, backward: bool = False) -> None:
         """Add a listener; `leave` takes it away again."""
+        if isinstance(function, AtSteps) and not self.per_step:
+            raise InputError(f"{self.name} fires once a run and shows every step at once; at_steps is for hook_state.")
         if not self.active and self.source is not None:
             self._release = self.source()
         (self._backward if backward else self._forward).append(function)
@@ -166,6 +192,15 @@ def _pairs(hooks: Any, option: str) -> list[tuple[NamesFilter, HookFunction]]:
                 f"The hook on {names!r} is of type {type(function).__name__}; a function (tensor, hook) is needed."
             )
     return pairs
+
+
+def _refuse_missed(point: HookPoint, function: HookFunction) -> None:
+    missed = sorted(function.steps - function.met) if isinstance(function, AtSteps) else []
+    if missed and point.ran:  # a point that the run never came to has a message of its own
+        raise HookNeverFiredError(
+            f"{point.name} has no step {missed[0]}: the run had {point.ran} steps, numbered from 0, "
+            "so the hook changed and recorded nothing there."
+        )
 
 
 class HookPoints(Mapping[str, HookPoint]):
@@ -270,7 +305,7 @@ class HookPoints(Mapping[str, HookPoint]):
             HookNeverFiredError: at the end of a block that raised nothing else, when a hook never fired.
         """
         wanted: list[tuple[HookPoint, HookFunction, bool]] = [
-            (self._points[name], function, backward)
+            (self._points[name], function.again() if isinstance(function, AtSteps) else function, backward)
             for hooks, backward in ((fwd_hooks, False), (bwd_hooks, True))
             for names, function in _pairs(hooks, "bwd_hooks" if backward else "fwd_hooks")
             for name in self.select(names)
@@ -279,9 +314,13 @@ class HookPoints(Mapping[str, HookPoint]):
         added: list[tuple[HookPoint, HookFunction, bool]] = []
         try:
             for point, function, backward in wanted:
+                point.ran = 0
                 point.listen(function, backward)
                 added.append((point, function, backward))
             yield
+            if must_fire:
+                for point, function, _ in wanted:
+                    _refuse_missed(point, function)
             silent = sorted({point.name for point, _, _ in wanted if point.fired == before[point.name]})
             if must_fire and silent:
                 shown = ", ".join(silent[:3]) + (f" and {len(silent) - 3} more" if len(silent) > 3 else "")

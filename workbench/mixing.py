@@ -62,8 +62,9 @@ class Inlet:
             exact given the gates, and says nothing about what the past did to them.
         extra: whatever `read_out` needs besides.
         stepwise: runs such a recurrence one step at a time from a state, with gates that see what ``on_state`` (the
-            step, the state) makes of each state; given this inlet with the operands as hooks left them. Returns the
-            inlet with the gates there were, the outputs and the final state. None where gates do not see states.
+            step, the state) makes of each state; given this inlet with the operands as hooks left them, and the steps
+            at which ``on_state`` is called (None: at each). Returns the inlet with the gates there were, the outputs
+            and the final state. None where gates do not see states.
     """
 
     form: RecurrentForm
@@ -71,7 +72,7 @@ class Inlet:
     path: ValuePath | None = None
     conditional: bool = False
     extra: Any = None
-    stepwise: Callable[[Inlet, Tensor | None, OnState], tuple[Inlet, Values, Tensor]] | None = None
+    stepwise: Callable[[Inlet, Tensor | None, OnState, list[int] | None], tuple[Inlet, Values, Tensor]] | None = None
 
 
 @dataclass(frozen=True)

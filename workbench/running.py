@@ -14,9 +14,11 @@ from torch import Tensor
 
 from workbench.cache import ActivationCache, Recorder
 from workbench.errors import InputError
+from workbench.families.recurrent import RecurrentAdapter
 from workbench.generation import generate
 from workbench.hooks import HookFunction, NamesFilter
 from workbench.loss import next_token_loss
+from workbench.steps import at_steps
 from workbench.stock import StockOutput, positions
 from workbench.stopping import Stopped, stopping
 from workbench.tokens import check_choice
@@ -73,6 +75,10 @@ class RunnableModel(WrappedModel):
         use_cache: bool,
     ) -> StockOutput:
         """One call of the wrapped module on top of its cache, hooks included; `generate` is a loop of these."""
+        before = 0 if attention_mask is None else attention_mask.shape[1] - tokens.shape[1]
+        for adapter in self.layout.every_adapter:
+            if isinstance(adapter, RecurrentAdapter):
+                adapter.seen = before
         if attention_mask is not None and bool(attention_mask.all()):
             attention_mask = position_ids = None
         output = self._call(
@@ -103,6 +109,9 @@ class RunnableModel(WrappedModel):
     ) -> Any:
         """`forward` with hooks: ``(name or filter, fn)`` pairs, ``fn(tensor, hook)`` returning a tensor or None.
 
+        On ``hook_state``, a function is called after every step, one step at a time; ``at_steps(fn, 300)`` is called
+        at that step alone, and the rest of the run is as fast as without it.
+
         Backward hooks ``fn(grad, hook)`` fire when the caller calls ``backward`` on something made of the result.
 
         Args:
@@ -126,6 +135,7 @@ class RunnableModel(WrappedModel):
         stop_at_layer: int | None = None,
         device: torch.device | str | None = None,
         remove_batch_dim: bool = False,
+        steps: int | Iterable[int] | None = None,
         **kwargs: Any,
     ) -> tuple[Any, ActivationCache]:
         """`forward`, and what the hook points showed.
@@ -134,15 +144,25 @@ class RunnableModel(WrappedModel):
             names_filter: which points (see `HookPoints.select`); None means all that are not built on request.
             device: where the recorded tensors go; None leaves them where they are.
             remove_batch_dim: record one sequence without its batch axis.
+            steps: after which tokens recurrent states (``hook_state``) are recorded, all others running at full speed;
+                None means after each, one step at a time.
 
         Raises:
-            InputError: the batch axis is to go and there are several sequences.
+            InputError: the batch axis is to go and there are several sequences; steps of what has none.
             HookNameError: the filter matches nothing.
             HookNeverFiredError: a point that was asked for was not reached.
         """
         recorder = Recorder(device)
         must_fire = names_filter is not None or stop_at_layer is None
-        with self.points.protected(), self.points.attached([(names_filter, recorder)], must_fire=must_fire):
+        hooks: list[tuple[NamesFilter, HookFunction]] = [(names_filter, recorder)]
+        if steps is not None:
+            names = self.points.select(names_filter)
+            states = [name for name in names if self.points[name].per_step]
+            if not states:
+                raise InputError("steps= says which recurrent states to record, and names_filter asks for none.")
+            rest = [name for name in names if name not in states]
+            hooks = [(states, at_steps(recorder, steps)), *([(rest, recorder)] if rest else [])]
+        with self.points.protected(), self.points.attached(hooks, must_fire=must_fire):
             result = self(
                 input, attention_mask=attention_mask, return_type=return_type, stop_at_layer=stop_at_layer, **kwargs
             )

@@ -12,6 +12,7 @@ input in full is its Jacobian (`workbench.attention.jacobian`).
 
 Edits of operands act with the gates as they were. Only while somebody listens to ``hook_state`` does a cell run one
 step at a time (`Inlet.stepwise`): every edit, of a state or an operand, then reaches the gates of all later steps.
+Where the listeners say at which steps they look and no operand was edited, what lies between runs fused.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from workbench import mixing
+from workbench import kernels, mixing
 from workbench.forms import DiagonalDecay
-from workbench.memory import DictMemory, Memory, NoMemory
+from workbench.kernels.segments import segments
+from workbench.memory import DictMemory, Memory
 from workbench.mixing import Inlet, OnState, Outlet, ValuePath, Values
 
 Inputs = Float[Tensor, "batch time inputs"]
@@ -169,12 +171,50 @@ class Cell(ABC):
         past = torch.cat([first[:, None], after[:, :-1]], dim=1)
         inlet = self._inlet(self.gates(projected, past, mask, DictMemory(dict(before))), mask)
 
-        def stepwise(hooked: Inlet, start: State | None, on_state: OnState) -> tuple[Inlet, Values, State]:
-            state = self._start(inputs, NoMemory())[1] if start is None else start
-            form, z, _, final = self._stepped(projected, mask, before, state, (inlet, hooked), on_state, memory)
+        def stepwise(
+            hooked: Inlet, start: State | None, on_state: OnState, at: list[int] | None = None
+        ) -> tuple[Inlet, Values, State]:
+            own_start = self._start(inputs, DictMemory(dict(before)))[1]
+            state = own_start.new_zeros(own_start.shape) if start is None else start
+            edited = any(getattr(hooked.form, name) is not getattr(inlet.form, name) for name in OPERANDS)
+            if at is not None and not edited and torch.equal(state, own_start):
+                return self._in_segments(inputs, mask, before, state, on_state, at, memory)
+            shown = on_state if at is None else _only(at, on_state)
+            form, z, _, final = self._stepped(projected, mask, before, state, (inlet, hooked), shown, memory)
             return form, z, final
 
         return replace(inlet, stepwise=stepwise)
+
+    def _in_segments(
+        self,
+        inputs: Inputs,
+        mask: Mask | None,
+        before: dict[str, Tensor],
+        state: State,
+        on_state: OnState,
+        at: list[int],
+        memory: Memory,
+    ) -> tuple[Inlet, Values, State]:
+        """The steps of `at` one at a time, shown to `on_state`; fused what lies between."""
+        kept: dict[str, Tensor] = dict(before)
+        inlets, read = [], []
+        for span, chosen in segments(at, inputs.shape[1]):
+            seen = None if mask is None else mask[:, span]
+            if chosen:
+                projected = F.linear(inputs[:, span], self.weights.input)
+                shown = _later(span.start, on_state)
+                own = DictMemory({})
+                inlet, z, _, state = self._stepped(projected, seen, kept, state, None, shown, own)
+                kept = _kept_in(own, self.kept)
+            else:
+                inlet = self.inlet(inputs[:, span], seen, DictMemory(kept))
+                z, final = kernels.forward(inlet.form, state)
+                assert final is not None  # the form is recurrent
+                state = final
+            inlets.append(inlet)
+            read.append(z)
+        self._keep(DictMemory(kept), memory)
+        return _joined(inlets), torch.cat(read, dim=1), state
 
     def outlet(self, z: Values) -> Outlet:
         """What stands between the state and what the cell writes."""
@@ -241,7 +281,9 @@ class Cell(ABC):
             z = z[..., None] if read_factor is None else z[..., None] * read_factor[..., None]
             written = mixing.outputs(z, step.form.v, step.gate, self.outlet(z)).flatten(2)
             new = self.hand_on(written)[:, 0]
-            hidden = new if seen is None else torch.where(seen[:, 0] > 0, new, hidden)
+            # At a pad a hidden state of its own waits; one that is the state is whatever a hook made of that.
+            waits = seen is not None and "hidden" in self.kept
+            hidden = torch.where(seen[:, 0] > 0, new, hidden) if waits else new
             inlets.append(step)
             read.append(z)
             handed.append(hidden)
@@ -255,6 +297,14 @@ def tanh_slope(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """``tanh(x) / x``, 1 at 0: the factor that is held fixed for implicit attention."""
     safe = torch.where(x == 0, 1, x)
     return torch.where(x == 0, 1, safe.tanh() / safe)
+
+
+def _later(first: int, on_state: OnState) -> OnState:
+    return lambda step, state: on_state(first + step, state)
+
+
+def _only(at: list[int], on_state: OnState) -> OnState:
+    return lambda step, state: on_state(step, state) if step in at else state
 
 
 def _kept_in(memory: Memory, names: tuple[str, ...]) -> dict[str, Tensor]:

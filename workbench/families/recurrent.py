@@ -58,6 +58,7 @@ class RecurrentAdapter(MixerAdapter):
         backend: the kernel backend of the recurrence, ``"auto"`` unless somebody wants a particular one.
         opening: a state ``[batch, heads, key, value]`` that takes the place of the memory's in the next call, once.
         closing: called with the state after each call.
+        seen: steps of this text that earlier calls have taken; who calls with a memory of other origin sets it.
     """
 
     recurrent: ClassVar[bool] = True
@@ -73,6 +74,7 @@ class RecurrentAdapter(MixerAdapter):
         self.backend: Any = "auto"
         self.opening: Tensor | None = None
         self.closing: Callable[[Tensor], None] | None = None
+        self.seen = 0
         self._activation = str(getattr(module, "activation", "silu"))
         mixing.slope_of(self._activation, self.activation_key)  # refuses one without a linear form before a run
 
@@ -168,6 +170,7 @@ class RecurrentAdapter(MixerAdapter):
         """Mix tokens as the module would, firing hooks."""
         mask = None if attention_mask is None else attention_mask[:, -hidden.shape[1] :, None].to(hidden.dtype)
         fresh = memory.fresh
+        self.seen = 0 if fresh else self.seen
         opening, self.opening = self.opening, None
         if opening is not None:
             if any(cut.seen for cut in self.cuts):
@@ -266,14 +269,18 @@ class RecurrentAdapter(MixerAdapter):
         self, inlet: Inlet, start: Float[Tensor, "batch heads key value"] | None
     ) -> tuple[Inlet, Float[Tensor, "batch time heads value"], Float[Tensor, "batch heads key value"]]:
         """Run the recurrence; the inlet comes back with other gates where they see edits of the state."""
-        point = self.points["hook_state"]
-        if not point.active:
+        point, first, time = self.points["hook_state"], self.seen, inlet.form.time
+        self.seen += time
+        point.ran = self.seen
+        wanted = point.steps
+        at = None if wanted is None else [step - first for step in wanted if first <= step < first + time]
+        if at == []:
             z, final = kernels.forward(inlet.form, start, backend=self.backend)
             assert final is not None  # only softmax has no state
             return inlet, z, final
 
         def show(step: int, state: Tensor) -> Tensor:
-            point.step = step
+            point.step = first + step
             before = state.clone() if self.cuts else None
             shown: Tensor = point(state)
             if before is not None and not torch.equal(before, shown):
@@ -282,8 +289,8 @@ class RecurrentAdapter(MixerAdapter):
 
         try:
             if inlet.stepwise is not None:
-                return inlet.stepwise(inlet, start, show)
-            return inlet, *kernels.iterate(inlet.form, start, on_state=show)
+                return inlet.stepwise(inlet, start, show, at)
+            return inlet, *kernels.iterate(inlet.form, start, show, at, self.backend)
         finally:
             point.step = None
 
