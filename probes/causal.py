@@ -12,9 +12,10 @@ import pandas as pd
 import torch
 
 from workbench.errors import InputError
-from workbench.interventions import Ablate, Reference, Site
+from workbench.interventions import Ablate, Reference
 from workbench.model import HookedModel
 from workbench.probes.heads.table import sites_of, top_heads
+from workbench.sites import Site
 from workbench.tasks import Interval, TaskScores, repeated_random_tokens, score_model
 
 MEASURES = ("loss", "accuracy")

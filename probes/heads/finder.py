@@ -12,12 +12,12 @@ from torch import Tensor
 from workbench.attention.implicit import Scope
 from workbench.errors import InputError
 from workbench.families.base import MixerAdapter
-from workbench.interventions import Site
 from workbench.model import HookedModel
 from workbench.probes.heads.kinds import DefiningPairs, get_kind
 from workbench.probes.heads.null import is_causal, null_quantile, p_value, rival_shifts
 from workbench.probes.heads.shares import Shares
 from workbench.probes.heads.table import head_table
+from workbench.sites import Site
 from workbench.tasks import RepeatedTokens, bootstrap_means, repeated_random_tokens
 
 # Shares that are held at once; 4M of them are 16 MB, and as much again for the entries they come from.

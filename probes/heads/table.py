@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from workbench.errors import InputError
-from workbench.interventions import Site
+from workbench.sites import Site
 
 COLUMNS = (
     "layer",

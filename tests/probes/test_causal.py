@@ -6,10 +6,11 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from workbench.errors import InputError
-from workbench.interventions import Ablate, Site
+from workbench.interventions import Ablate
 from workbench.model import HookedModel
 from workbench.probes import ablate_top_k, find_heads
 from workbench.probes.causal import random_sets
+from workbench.sites import Site
 from workbench.tasks import repeated_random_tokens
 
 

@@ -8,9 +8,10 @@ import torch
 from tests.families.case import build, hooked
 from tests.families.cases import every_case
 from workbench.errors import InputError
-from workbench.interventions import Ablate, Site
+from workbench.interventions import Ablate
 from workbench.probes import ablate_top_k, find_heads, sites_of
 from workbench.probes.causal import random_sets
+from workbench.sites import Site
 from workbench.tasks import repeated_random_tokens
 
 BLOCK = 8

@@ -7,8 +7,9 @@ from transformers import GPT2Config, GPT2LMHeadModel, MambaConfig, MambaForCausa
 from tests.families.case import build, hooked
 from tests.families.cases import every_case
 from workbench.errors import InputError
-from workbench.interventions import Ablate, Reference, Site, as_sites, permutation_in_one_cycle
+from workbench.interventions import Ablate, Reference, permutation_in_one_cycle
 from workbench.model import HookedModel
+from workbench.sites import Site, as_sites
 
 
 @functools.cache

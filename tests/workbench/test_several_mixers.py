@@ -13,7 +13,7 @@ from tests.families.cases import every_case
 from workbench import Ablate, Knockout, Site
 from workbench.attribution import rollout
 from workbench.errors import InputError
-from workbench.interventions import as_sites
+from workbench.sites import as_sites
 
 CASES = every_case()
 HYBRIDS = pytest.mark.parametrize(("name", "layer"), [("falcon_h1", 1), ("zamba", 3)])

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from workbench.interventions import Site
     from workbench.model import HookedModel
+    from workbench.sites import Site
 
 
 def ablate(
@@ -120,7 +120,7 @@ def candidates(model: HookedModel, sites: str) -> pd.DataFrame:
     """
     import pandas as pd
 
-    from workbench.interventions import as_sites
+    from workbench.sites import as_sites
 
     named = as_sites([part for part in sites.replace(" ", ",").split(",") if part])
     if not named:
@@ -139,7 +139,7 @@ def candidates(model: HookedModel, sites: str) -> pd.DataFrame:
 
 def _others(model: HookedModel, named: list[Site]) -> list[Site]:
     """Sites of the same kind and size that overlap none of the named ones."""
-    from workbench.interventions import Site
+    from workbench.sites import Site
 
     part, size = named[0].part, named[0].stop - named[0].start
     if part == "heads":
