@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types pytest test-matrix exactness inputs bench format clean
+.PHONY: help demo test lint types pytest test-matrix exactness inputs bench bench-gpu format clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -54,8 +54,11 @@ exactness: $(READY) ## every family's error in every situation: docs/exactness.m
 inputs: $(READY) ## fetch the real model that some tests use, where it can be had
 	$(BIN)/python -m tests.real_inputs
 
-bench: $(READY) ## race the kernels against what one would use instead
-	$(BIN)/python -m benchmarks
+bench: $(READY) ## race the kernels against what one would use instead: docs/what-it-costs.md
+	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-gpu: $(READY) ## the same on a CUDA device, where there is one
+	$(BIN)/python -m benchmarks --gpu $(ARGS)
 
 format: $(READY) ## let ruff repair what it can
 	$(BIN)/ruff check --fix .

@@ -7,23 +7,31 @@ Each class holds what the published kernels of its family take, and `form` is th
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from typing import Self
 
+    import torch
     from torch import Tensor
 
     from workbench.forms import Delta, DiagonalDecay, ScalarDecay
 
 
 class _Operands:
-    """Tensors by name."""
+    """Tensors by name; `gates` are those that stay in float32 when the others are rounded."""
+
+    gates: ClassVar[tuple[str, ...]] = ()
 
     def to(self, *where: Any) -> Self:
         """Every tensor on a device or in a dtype, as `torch.Tensor.to` takes them."""
         moved = {field.name: getattr(self, field.name).to(*where) for field in fields(self)}  # type: ignore[arg-type]
         return replace(self, **moved)  # type: ignore[type-var]
+
+    def rounded(self, dtype: torch.dtype) -> Self:
+        """Every tensor but the gates in a narrower dtype."""
+        names = [field.name for field in fields(self) if field.name not in self.gates]  # type: ignore[arg-type]
+        return replace(self, **{name: getattr(self, name).to(dtype) for name in names})  # type: ignore[type-var]
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,8 @@ class SelectiveScan(_Operands):
 class StateSpaceDual(_Operands):
     """Mamba-2: inputs ``[batch, time, heads, value]``, time steps a head, B and C a group, A negative a head."""
 
+    gates = ("dt", "A")
+
     x: Tensor
     dt: Tensor
     A: Tensor
@@ -71,6 +81,8 @@ class StateSpaceDual(_Operands):
 class GatedLinear(_Operands):
     """GLA: a log decay a key dimension. Its kernels divide the queries by the root of their width."""
 
+    gates = ("log_decay",)
+
     q: Tensor
     k: Tensor
     v: Tensor
@@ -85,7 +97,12 @@ class GatedLinear(_Operands):
 
 @dataclass(frozen=True)
 class GatedDelta(_Operands):
-    """Gated DeltaNet: keys and queries of length one, a log decay and a beta a head. Queries are not scaled yet."""
+    """Gated DeltaNet and KDA: keys and queries of length one, a beta a head, a log decay a head or a key dimension.
+
+    Their kernels divide the queries by the root of their width.
+    """
+
+    gates = ("log_decay",)
 
     q: Tensor
     k: Tensor
@@ -98,12 +115,15 @@ class GatedDelta(_Operands):
         from workbench.forms import Delta
 
         q = self.q * self.q.shape[-1] ** -0.5
-        return Delta(q=q, k=self.k, v=self.v, log_decay=self.log_decay[..., None], write=self.beta)
+        log_decay = self.log_decay if self.log_decay.ndim == 4 else self.log_decay[..., None]
+        return Delta(q=q, k=self.k, v=self.v, log_decay=log_decay, write=self.beta)
 
 
 @dataclass(frozen=True)
 class GeneralisedDelta(_Operands):
     """RWKV-7: ``S_t = (diag(w) + b a') S_{t-1} + k v'`` with ``log_decay = log w``, ``a = -kh``, ``b = kh * rate``."""
+
+    gates = ("log_decay",)
 
     r: Tensor
     k: Tensor
@@ -126,75 +146,76 @@ class GeneralisedDelta(_Operands):
         )
 
 
-def selective_scan(time: int, channels: int = 1536, state: int = 16) -> SelectiveScan:
+def selective_scan(time: int, channels: int = 1536, state: int = 16, batch: int = 1) -> SelectiveScan:
     """mamba-130m's shapes."""
     import torch
     from torch.nn import functional
 
     random = _normal()
     return SelectiveScan(
-        x=random(1, time, channels),
-        dt=functional.softplus(random(1, time, channels) - 4),
+        x=random(batch, time, channels),
+        dt=functional.softplus(random(batch, time, channels) - 4),
         A=-torch.arange(1.0, state + 1).repeat(channels, 1),
-        B=random(1, time, state),
-        C=random(1, time, state),
+        B=random(batch, time, state),
+        C=random(batch, time, state),
     )
 
 
-def state_space_dual(time: int, heads: int = 24, value: int = 64, state: int = 128) -> StateSpaceDual:
+def state_space_dual(time: int, heads: int = 24, value: int = 64, state: int = 128, batch: int = 1) -> StateSpaceDual:
     """mamba2-130m's shapes."""
     import torch
     from torch.nn import functional
 
     random = _normal()
     return StateSpaceDual(
-        x=random(1, time, heads, value),
-        dt=functional.softplus(random(1, time, heads) - 4),
+        x=random(batch, time, heads, value),
+        dt=functional.softplus(random(batch, time, heads) - 4),
         A=-torch.linspace(1, 16, heads),
-        B=random(1, time, 1, state),
-        C=random(1, time, 1, state),
+        B=random(batch, time, 1, state),
+        C=random(batch, time, 1, state),
     )
 
 
-def gated_linear(time: int, heads: int = 4, key: int = 128, value: int = 256) -> GatedLinear:
+def gated_linear(time: int, heads: int = 4, key: int = 128, value: int = 256, batch: int = 1) -> GatedLinear:
     """The shapes of a GLA of width 1024; decays are sigmoids to the power of 1/16, as in the paper."""
     from torch.nn import functional
 
     random = _normal()
     return GatedLinear(
-        q=random(1, time, heads, key),
-        k=random(1, time, heads, key),
-        v=random(1, time, heads, value),
-        log_decay=functional.logsigmoid(random(1, time, heads, key)) / 16,
+        q=random(batch, time, heads, key),
+        k=random(batch, time, heads, key),
+        v=random(batch, time, heads, value),
+        log_decay=functional.logsigmoid(random(batch, time, heads, key)) / 16,
     )
 
 
-def gated_delta(time: int, heads: int = 16, width: int = 128) -> GatedDelta:
-    """Heads of width 128, as Qwen3-Next has them."""
+def gated_delta(time: int, heads: int = 16, width: int = 128, batch: int = 1, per_channel: bool = False) -> GatedDelta:
+    """Heads of width 128, as Qwen3-Next has them; with decays a key dimension, Kimi-Linear's KDA."""
     from torch.nn import functional
 
     random = _normal()
+    decays = (batch, time, heads, width) if per_channel else (batch, time, heads)
     return GatedDelta(
-        q=functional.normalize(random(1, time, heads, width), dim=-1),
-        k=functional.normalize(random(1, time, heads, width), dim=-1),
-        v=random(1, time, heads, width),
-        log_decay=-functional.softplus(random(1, time, heads) - 3),
-        beta=random(1, time, heads).sigmoid(),
+        q=functional.normalize(random(batch, time, heads, width), dim=-1),
+        k=functional.normalize(random(batch, time, heads, width), dim=-1),
+        v=random(batch, time, heads, width),
+        log_decay=-functional.softplus(random(*decays) - 3),
+        beta=random(batch, time, heads).sigmoid(),
     )
 
 
-def generalised_delta(time: int, heads: int = 12, width: int = 64) -> GeneralisedDelta:
+def generalised_delta(time: int, heads: int = 12, width: int = 64, batch: int = 1) -> GeneralisedDelta:
     """The shapes of a RWKV-7 of width 768, decays between 0.545 and 1."""
     from torch.nn import functional
 
     random = _normal()
     return GeneralisedDelta(
-        r=random(1, time, heads, width),
-        k=random(1, time, heads, width) * width**-0.5,
-        v=random(1, time, heads, width),
-        log_decay=-0.606531 * (random(1, time, heads, width) - 2).sigmoid(),
-        direction=functional.normalize(random(1, time, heads, width), dim=-1),
-        rate=random(1, time, heads, width).sigmoid(),
+        r=random(batch, time, heads, width),
+        k=random(batch, time, heads, width) * width**-0.5,
+        v=random(batch, time, heads, width),
+        log_decay=-0.606531 * (random(batch, time, heads, width) - 2).sigmoid(),
+        direction=functional.normalize(random(batch, time, heads, width), dim=-1),
+        rate=random(batch, time, heads, width).sigmoid(),
     )
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from benchmarks.records import Target
+
+Device: TypeAlias = Literal["cpu", "cuda"]
 
 
 class CannotMeasure(Exception):
@@ -51,6 +53,7 @@ class Race:
         memory: whether peak memory is measured as well, each side in a process of its own (a few seconds a side).
         threads: of every side, where the command does not say.
         environment: name of the environment in which all sides run (see `benchmarks.peers`); None: this one.
+        alone: whether the baseline is measured, too, where all its peers are left out.
         device: where the sides run; a race on ``"cuda"`` is measured by ``make bench-gpu`` only.
     """
 
@@ -72,7 +75,8 @@ class Race:
     memory: bool = False
     threads: int = 1
     environment: str | None = None
-    device: Literal["cpu", "cuda"] = "cpu"
+    alone: bool = False
+    device: Device = "cpu"
 
     def contestant(self, name: str) -> Contestant:
         """The contestant of that name. Raises KeyError."""

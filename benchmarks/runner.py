@@ -27,7 +27,12 @@ def measure(race: Race, setting: Setting, command: str, on_progress: Progress) -
     Raises:
         CannotMeasure: with the child's own sentence, or the last line of what it printed.
     """
-    python = interpreter(race.environment)
+    try:
+        python = interpreter(race.environment)
+    except CannotMeasure:
+        if not race.alone:
+            raise
+        python = interpreter(None)  # where the peers say themselves that they are missing
     load = os.getloadavg()[0]
     measured: dict[str, Any] = {}
     for message in _child(python, ["time", race.name], setting.machine.threads):

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from benchmarks import operands
-from benchmarks.race import Contestant, Race
+from benchmarks.race import Contestant, Device, Race
 from benchmarks.records import Target
 
 LENGTH = 131_072
@@ -18,37 +18,39 @@ def races() -> tuple[Race, ...]:
     return mamba(LENGTH), gated_delta(LENGTH)
 
 
-def mamba(time: int, channels: int = 64, state: int = 16) -> Race:
+def mamba(time: int, channels: int = 64, state: int = 16, device: Device = "cpu") -> Race:
     """Some channels of a Mamba-1 layer: each costs the same."""
     return _race(
         "lengths-mamba",
         f"Mamba-1 ({channels} channels, state {state})",
         time,
         lambda length: operands.selective_scan(length, channels, state),
+        device,
     )
 
 
-def gated_delta(time: int, heads: int = 2, width: int = 128) -> Race:
+def gated_delta(time: int, heads: int = 2, width: int = 128, device: Device = "cpu") -> Race:
     """Some heads of a Gated DeltaNet layer: each costs the same."""
     return _race(
         "lengths-gated-delta",
         f"Gated DeltaNet ({heads} heads, K = V = {width})",
         time,
         lambda length: operands.gated_delta(length, heads, width),
+        device,
     )
 
 
-def _race(name: str, label: str, time: int, make: Callable[[int], Any]) -> Race:
+def _race(name: str, label: str, time: int, make: Callable[[int], Any], device: Device) -> Race:
     once, twice = f"T = {time}", f"T = {2 * time}"
     return Race(
-        name=name,
+        name=name if device == "cpu" else f"gpu-{name}",
         title=f"Row energies and mean distances, {label}",
         shapes=f"batch 1, T = {time} and twice that; {label}",
         contestants=tuple(
             Contestant(
                 side,
                 "`kernels.energy_distance(form) / kernels.row_energy(form)`, every row of every head",
-                partial(_distances, length, make),
+                partial(_distances, length, make, device),
                 partial(_some, length),
                 oracle=partial(_in_float64, length, make),
             )
@@ -66,13 +68,14 @@ def _race(name: str, label: str, time: int, make: Callable[[int], Any]) -> Race:
         notes="Memory holds what is returned. There is no peer: every tool we know builds the matrix.",
         memory=True,
         threads=2,
+        device=device,
     )
 
 
-def _distances(time: int, make: Callable[[int], Any]) -> Callable[[], Any]:
+def _distances(time: int, make: Callable[[int], Any], device: Device) -> Callable[[], Any]:
     from workbench import kernels
 
-    form = make(time).form()
+    form = make(time).to(device).form()
     return lambda: kernels.energy_distance(form) / kernels.row_energy(form)
 
 
@@ -83,7 +86,7 @@ def _queries(time: int) -> Any:
 
 
 def _some(time: int, distances: Any) -> Any:
-    return distances[:, _queries(time)]
+    return distances[:, _queries(time).to(distances.device)]
 
 
 def _in_float64(time: int, make: Callable[[int], Any]) -> Any:

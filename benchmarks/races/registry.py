@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.race import Race
-from benchmarks.races import cores, hooked, lengths, mamba, processes, scores, state_edits, streamed
+from benchmarks.races import cores, gpu, hooked, lengths, mamba, processes, scores, state_edits, streamed
 
 
 def all_races() -> tuple[Race, ...]:
@@ -17,6 +17,7 @@ def all_races() -> tuple[Race, ...]:
         *lengths.races(),
         *streamed.races(),
         *processes.races(),
+        *gpu.races(),
     )
 
 

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from benchmarks import operands
-from benchmarks.race import Contestant, Race
+from benchmarks.race import Contestant, Device, Race
 from benchmarks.records import Target
 
 STREAMED, DENSE = "streamed", "dense"
@@ -19,21 +19,23 @@ def races() -> tuple[Race, ...]:
     return against_dense(2048), long(32_768)
 
 
-def against_dense(time: int, heads: int = 4, width: int = 128) -> Race:
+def against_dense(time: int, heads: int = 4, width: int = 128, device: Device = "cpu") -> Race:
     """Scalar decay, streamed and dense."""
     make = partial(_form, time, heads, width)
     return Race(
-        name="streamed-scalar",
+        name="streamed-scalar" if device == "cpu" else "gpu-streamed-scalar",
         title="Absolute mass, entropy and the eight largest entries of every row, scalar decay",
         shapes=f"batch 1, T = {time}, {heads} heads of one group, K = {width}",
         contestants=(
             Contestant(
                 STREAMED,
                 f'`kernels.stream(form, ("mass", "entropy", "top"), top={TOP})`, no early stop',
-                partial(_streamed, make),
+                partial(_streamed, make, device),
                 _of_stream,
             ),
-            Contestant(DENSE, "our own `kernels.dense(form)` and the same three of it", partial(_dense, make), _beside),
+            Contestant(
+                DENSE, "our own `kernels.dense(form)` and these three of it", partial(_dense, make, device), _beside
+            ),
         ),
         targets=(Target(side=DENSE, quantity="ratio", at_least=6),),
         oracle=partial(_in_float64, make),
@@ -41,21 +43,22 @@ def against_dense(time: int, heads: int = 4, width: int = 128) -> Race:
         notes="The error is over all three together; the largest values are the masses.",
         memory=True,
         threads=2,
+        device=device,
     )
 
 
-def long(time: int, heads: int = 4, width: int = 128) -> Race:
+def long(time: int, heads: int = 4, width: int = 128, device: Device = "cpu") -> Race:
     """The same, streamed, at a length whose matrix does not fit."""
     make = partial(_form, time, heads, width)
     return Race(
-        name="streamed-scalar-long",
+        name="streamed-scalar-long" if device == "cpu" else "gpu-streamed-scalar-long",
         title="The same of a long sequence",
         shapes=f"batch 1, T = {time}, {heads} heads of one group, K = {width}",
         contestants=(
             Contestant(
                 STREAMED,
                 f'`kernels.stream(form, ("mass", "entropy", "top"), top={TOP})`, no early stop',
-                partial(_streamed, make),
+                partial(_streamed, make, device),
                 answer=None,
             ),
         ),
@@ -66,6 +69,7 @@ def long(time: int, heads: int = 4, width: int = 128) -> Race:
         computed=partial(_size, time, heads),
         memory=True,
         threads=2,
+        device=device,
     )
 
 
@@ -73,17 +77,17 @@ def _form(time: int, heads: int, width: int) -> Any:
     return operands.state_space_dual(time, heads, value=1, state=width)
 
 
-def _streamed(make: Callable[[], Any]) -> Callable[[], Any]:
+def _streamed(make: Callable[[], Any], device: Device) -> Callable[[], Any]:
     from workbench import kernels
 
-    form = make().form()
+    form = make().to(device).form()
     return lambda: kernels.stream(form, ("mass", "entropy", "top"), top=TOP)
 
 
-def _dense(make: Callable[[], Any]) -> Callable[[], Any]:
+def _dense(make: Callable[[], Any], device: Device) -> Callable[[], Any]:
     from workbench import kernels
 
-    form = make().form()
+    form = make().to(device).form()
     return lambda: _statistics(kernels.dense(form))
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from benchmarks.race import CannotMeasure, Contestant, Race
-from benchmarks.races import cores, lengths, mamba, scores, state_edits, streamed
+from benchmarks.races import cores, gpu, lengths, mamba, scores, state_edits, streamed
 
 # Each at shapes that its blocks do not divide.
 SMALL = (
@@ -20,6 +20,7 @@ SMALL = (
     lengths.mamba(41, channels=3, state=4),
     lengths.gated_delta(41, heads=2, width=8),
     streamed.against_dense(41, heads=2, width=8),
+    *gpu.forwards(1, 19, dtype="float32", device="cpu"),
 )
 SIDES = [pytest.param(race, side, id=f"{race.name}-{side.name}") for race in SMALL for side in race.contestants]
 
