@@ -18,7 +18,7 @@ from workbench.kernels import reading, segments
 from workbench.kernels.backends import Backend, resolve
 from workbench.kernels.forms import Form, RecurrentForm, Softmax, Toeplitz
 from workbench.kernels.grouping import select_heads
-from workbench.kernels.rooms import recurrent_room, room
+from workbench.kernels.rooms import Statistics, recurrent_room, room
 from workbench.kernels.softmax import chunked as softmax_chunked
 from workbench.kernels.softmax import pattern as softmax_pattern
 from workbench.kernels.softmax import reference as softmax_reference
@@ -170,32 +170,35 @@ def columns(
 
 def row_sum(form: Form, backend: Backend = "auto") -> PerToken:
     """``sum_s A[t, s]``, signed."""
-    if _reference(backend, form):
+    if _reference(backend, form, statistics=True):
         return _reference_dense(form).sum(-1).transpose(1, 2)
-    return reading.row_sum(form, room(form).statistics.row_sum)
+    return reading.row_sum(form, lambda plain: _statistics(plain, backend).row_sum(plain))
 
 
 def column_sum(form: Form, backend: Backend = "auto") -> PerToken:
     """``sum_t A[t, s]``, signed, a number a source."""
-    if _reference(backend, form):
+    if _reference(backend, form, statistics=True):
         return _reference_dense(form).sum(-2).transpose(1, 2)
-    return reading.column_sum(form, room(form).statistics.column_sum)
+    return reading.column_sum(form, lambda plain: _statistics(plain, backend).column_sum(plain))
 
 
 def row_energy(form: Form, backend: Backend = "auto") -> PerToken:
     """``sum_s A[t, s]^2``."""
-    if _reference(backend, form):
+    if _reference(backend, form, statistics=True):
         return _reference_dense(form).square().sum(-1).transpose(1, 2)
-    return reading.row_energy(form, room(form).statistics.row_energy)
+    return reading.row_energy(form, lambda plain: _statistics(plain, backend).row_energy(plain))
 
 
 def energy_distance(form: Form, backend: Backend = "auto") -> PerToken:
     """``sum_s A[t, s]^2 (t - s)``, in tokens; divide by `row_energy` for the mean."""
-    if _reference(backend, form):
+    if _reference(backend, form, statistics=True):
         matrix = _reference_dense(form)
         return (matrix.square() * _distance(matrix)).sum(-1).transpose(1, 2)
-    statistics = room(form).statistics
-    return reading.energy_distance(form, statistics.energy_distance, statistics.row_energy)
+    return reading.energy_distance(
+        form,
+        lambda plain: _statistics(plain, backend).energy_distance(plain),
+        lambda plain: _statistics(plain, backend).row_energy(plain),
+    )
 
 
 def mass_distance(form: Softmax, backend: Backend = "auto") -> PerToken:
@@ -245,13 +248,32 @@ def _check_state(form: RecurrentForm, state: State | None) -> None:
 
 def _refuse_fused(chosen: Backend, form: Form) -> None:
     if chosen == "cpu" or chosen == "triton":
-        raise _not_compiled(form, chosen, "only forward is fused, and that of recurrent forms")
+        raise _not_compiled(
+            form, chosen, "only forward and linear-time statistics are fused, and those of recurrent forms"
+        )
 
 
-def _reference(backend: Backend, form: Form) -> bool:
+def _reference(backend: Backend, form: Form, statistics: bool = False) -> bool:
     chosen = resolve(backend)
-    _refuse_fused(chosen, form)
+    if not (statistics and chosen == "triton"):
+        _refuse_fused(chosen, form)
     return chosen == "reference"
+
+
+def _statistics(form: Form, backend: Backend) -> Statistics:
+    """What computes the statistics of a form without `read` and `diagonal`."""
+    chosen = resolve(backend)
+    gpu = None if isinstance(form, Softmax) else recurrent_room(form).gpu
+    if chosen == "triton":
+        reason = f"there are no {_FUSED[chosen]} for it" if gpu is None else gpu.statistics_misfit(form)
+        if gpu is None or reason is not None:
+            raise _not_compiled(form, chosen, str(reason))
+        if not gpu.available(form):
+            raise _not_compiled(form, chosen, f"the {_FUSED[chosen]} could not be built")
+        return gpu
+    if chosen == "auto" and form.v.is_cuda and gpu is not None and gpu.statistics_misfit(form) is None:
+        return gpu if gpu.available(form) else room(form).statistics
+    return room(form).statistics
 
 
 def _reference_dense(form: Form) -> Float[Tensor, "batch heads time source"]:

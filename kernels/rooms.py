@@ -101,6 +101,14 @@ class Compiled(Protocol):
         """Outputs and final state; ValueError for a misfit."""
 
 
+@runtime_checkable
+class Fused(Compiled, Statistics, Protocol):
+    """Kernels that compute statistics, too, of some forms."""
+
+    def statistics_misfit(self, form: Any) -> str | None:
+        """What keeps the form's statistics from them, as the end of a sentence; None when they compute them."""
+
+
 @dataclass(frozen=True)
 class Room:
     """Modules that read a form's matrix."""
@@ -116,7 +124,7 @@ class RecurrentRoom(Room):
     reference: Reference
     chunked: Chunked
     compiled: Compiled | None = None
-    gpu: Compiled | None = None
+    gpu: Fused | None = None
 
 
 _SOFTMAX = Room(softmax_entries, softmax_statistics)

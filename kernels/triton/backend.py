@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from workbench.kernels.forms import Delta, DiagonalDecay, Form, ScalarDecay
-from workbench.kernels.triton.layout import LARGEST_KEY
+from workbench.kernels.forms import Delta, DiagonalDecay, Form, Reader, ScalarDecay
+from workbench.kernels.triton.layout import LARGEST_ERASING_KEY, LARGEST_KEY
 
 _READ = (torch.float32, torch.float16, torch.bfloat16)
 # The first generation with tf32 products and room for the tiles: sm_80.
@@ -59,14 +59,56 @@ def _runs_on(device: torch.device) -> bool:
 
 
 def forward(
-    form: ScalarDecay | DiagonalDecay | Delta, initial_state: Float[Tensor, "batch heads key value"] | None = None
+    form: Reader, initial_state: Float[Tensor, "batch heads key value"] | None = None
 ) -> tuple[Float[Tensor, "batch time heads value"], Float[Tensor, "batch heads key value"]]:
     """Outputs and final state, differentiable once; the state is float32."""
-    outputs, state = _operations().forward(form, initial_state)
-    return outputs, state
+    result: tuple[Tensor, Tensor] = _operations().forward(form, initial_state)
+    return result
+
+
+def statistics_misfit(form: Form) -> str | None:
+    """What keeps the form's statistics from the kernels, as the end of a sentence; None when they compute them."""
+    reason = misfit(form)
+    if reason is not None:
+        return reason
+    if isinstance(form, Delta) and form.k.shape[-1] > LARGEST_ERASING_KEY:
+        return f"its keys are {form.k.shape[-1]} wide, more than {LARGEST_ERASING_KEY} where something is erased"
+    if torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in vars(form).values()):
+        return "a gradient is asked for, and its statistics have none here"
+    return None
+
+
+def row_sum(form: Reader) -> PerToken:
+    """``sum_s A[t, s]``."""
+    sums: PerToken = _statistics().row_sum(form)
+    return sums
+
+
+def column_sum(form: Reader) -> PerToken:
+    """``sum_t A[t, s]``."""
+    sums: PerToken = _statistics().column_sum(form)
+    return sums
+
+
+def row_energy(form: Reader) -> PerToken:
+    """``sum_s A[t, s]^2``."""
+    energies: PerToken = _statistics().row_energy(form)
+    return energies
+
+
+def energy_distance(form: Reader) -> PerToken:
+    """``sum_s A[t, s]^2 (t - s)``, in tokens."""
+    distances: PerToken = _statistics().energy_distance(form)
+    return distances
 
 
 def _operations() -> ModuleType:
     from workbench.kernels.triton import operations
 
     return operations
+
+
+def _statistics() -> ModuleType:
+    from workbench.kernels.triton import statistics
+
+    return statistics

@@ -11,6 +11,8 @@ from torch import Tensor
 # A product of tiles needs at least 16 in every dimension.
 SMALLEST_TILE = 16
 LARGEST_KEY = 256
+# For energies where something is erased, a program carries a whole K x K.
+LARGEST_ERASING_KEY = 128
 
 
 def power_of_two(size: int) -> int:
