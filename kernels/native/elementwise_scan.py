@@ -52,8 +52,9 @@ def elementwise_scan(
     if any(x.dtype != torch.float32 or x.device.type != "cpu" for x in operands):
         raise ValueError("the fused scan takes float32 tensors on a CPU")
     if initial_state is not None:
-        initial_state = initial_state.expand(update.shape[0], update.shape[2])
-    decay = decay.expand_as(update)
+        initial_state = initial_state.expand(update.shape[0], update.shape[2]).contiguous()
+    # Copied here and not inside, where what is saved would have lost its graph.
+    decay, update = decay.expand_as(update).contiguous(), update.contiguous()
     states: Tensor = _Scan.apply(decay, update, initial_state, logarithms)  # type: ignore[no-untyped-call]  # torch's own
     return states
 
@@ -63,8 +64,6 @@ class _Scan(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, decay: Tensor, update: Tensor, initial: Tensor | None, logarithms: bool) -> Tensor:
-        decay, update = decay.contiguous(), update.contiguous()
-        initial = None if initial is None else initial.contiguous()
         states = torch.empty_like(update)
         pointers = (build.pointer(x) for x in (decay, update, initial, states))
         _built().elementwise_forward(*decay.shape, build.threads(), logarithms, *pointers)
