@@ -1,11 +1,12 @@
 import json
 import os
+from dataclasses import replace
 
 import pytest
 import torch
 
 from benchmarks import child
-from benchmarks.race import Contestant, Race
+from benchmarks.race import CannotMeasure, Contestant, Race
 from benchmarks.records import Comparison, SideResult
 
 
@@ -48,7 +49,6 @@ def test_an_answer_of_another_shape_is_refused() -> None:
 
 
 def test_a_race_that_cannot_be_measured_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmarks.race import CannotMeasure
     from benchmarks.races import registry
 
     def missing() -> object:
@@ -67,3 +67,34 @@ def test_a_race_that_cannot_be_measured_says_why(monkeypatch: pytest.MonkeyPatch
         os.close(write)
     with os.fdopen(read) as channel:
         assert json.loads(channel.read()) == {"cannot": "The file is not here."}
+
+
+def a_race_without_a_peer(**options: object) -> Race:
+    def missing() -> object:
+        raise CannotMeasure("The peer is not here.")
+
+    three = torch.full((2,), 3.0)
+    sides = (Contestant("ours", "ours", lambda: lambda: three), Contestant("peer", "theirs", missing))
+    return Race(
+        name="x", title="x", shapes="", contestants=sides, budget=0.0, oracle=lambda: three.double() + 0.75, **options
+    )
+
+
+def test_a_race_whose_only_peer_is_missing_is_measured_only_where_it_may_run_alone() -> None:
+    with pytest.raises(CannotMeasure, match="The peer is not here"):
+        child._time(a_race_without_a_peer(), lambda *at: None)
+    measured = child._time(a_race_without_a_peer(alone=True), lambda *at: None)
+    assert measured["left_out"] == {"peer": "The peer is not here."}
+    assert [side["name"] for side in measured["sides"]] == ["ours"]
+
+
+def test_the_relative_error_is_over_the_largest_value() -> None:
+    (ours,) = child._time(a_race_without_a_peer(alone=True), lambda *at: None)["sides"]
+    assert (ours["max_error"], ours["relative_error"]) == (0.75, 0.2)
+
+
+def test_a_side_with_an_oracle_of_its_own_is_held_to_that() -> None:
+    race = a_race_without_a_peer(alone=True)
+    own = replace(race.contestants[0], oracle=lambda: torch.tensor([3.0, 5.0]))
+    measured = child._time(replace(race, contestants=(own, *race.contestants[1:])), lambda *at: None)
+    assert measured["sides"][0]["max_error"] == 2.0

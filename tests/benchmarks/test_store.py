@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import store
+from benchmarks import page, store
 from benchmarks.records import Comparison, Machine, Row, Setting, SideResult, Spread, Target
 
 SETTING = Setting(
@@ -112,3 +112,66 @@ def test_the_table_holds_every_row_with_its_command_and_verdicts(tmp_path: Path)
     assert "stock: peak extra memory at most 10 MB: not measured." in table
     assert "Computed, not measured: the matrices would take: 26 GB." in table
     assert "some processor, 2 cores, 1 thread(s) used" in table
+
+
+def faster(side: str = "theirs", **changed: object) -> Row:
+    """A row whose baseline is ours and whose peer takes fourteen times as long, at half the row's length."""
+    ours = SideResult(
+        name="ours", what="ours", seconds=spread(0.01), cpu_seconds=spread(0.01), peak_extra_mb=20.0, max_error=1e-6
+    )
+    theirs = SideResult(
+        name=side,
+        what="theirs",
+        seconds=spread(0.14),
+        cpu_seconds=spread(0.14),
+        ratio=spread(14.0),
+        cpu_ratio=spread(14.0),
+        extra_seconds=spread(0.13),
+        peak_extra_mb=300.0,
+        extrapolate=4.0,
+    )
+    base = row("core-mamba").model_dump() | {"baseline": "ours", "sides": [ours, theirs], "comparisons": []}
+    return Row.model_validate(base | {"targets": [], "computed": {}} | changed)
+
+
+def test_numbers_of_a_side_that_ran_at_smaller_shapes_are_extrapolated_and_say_so(tmp_path: Path) -> None:
+    time = Target(side="theirs", quantity="ratio", at_least=50)
+    memory = Target(side="theirs", quantity="memory_ratio", at_least=100)
+    found = faster(targets=[time, memory])
+    assert found.reached(time) == pytest.approx(4 * 14)
+    assert found.reached(memory) == pytest.approx(4 * 300 / 20)
+    assert found.reached(Target(side="theirs", quantity="seconds", at_most=1)) == pytest.approx(0.14)
+    store.save(found, tmp_path)
+    table = (tmp_path / "table.md").read_text()
+    assert "theirs: time at least 50x of ours: met, 56x (extrapolated)." in table
+    assert "theirs: peak extra memory at least 100x of ours: **missed**, 60x (extrapolated)." in table
+    assert "**theirs** at the row's shapes, 4 times what it ran: 560 ms and 1200 MB." in table
+
+
+def test_a_target_on_a_side_that_was_left_out_is_not_measured_and_the_table_says_why(tmp_path: Path) -> None:
+    target = Target(side="absent", quantity="ratio", at_least=3)
+    found = faster(targets=[target], left_out={"absent": "It cannot be installed here."})
+    assert found.reached(target) is None
+    assert found.reached(Target(side="theirs", quantity="memory_ratio", at_most=9, against="absent")) is None
+    store.save(found, tmp_path)
+    table = (tmp_path / "table.md").read_text()
+    assert "absent: time at least 3x of ours: not measured." in table
+    assert "**absent** is left out: It cannot be installed here." in table
+
+
+def test_the_page_keeps_what_is_written_by_hand_and_shows_the_rows() -> None:
+    found = faster(targets=[Target(side="theirs", quantity="ratio", at_least=50)])
+    text = f"# Costs\n\nBy hand.\n\n{page.START}\nold\n{page.END}\nAt the end.\n"
+    filled = page.filled(text, [found])
+    assert filled.startswith(f"# Costs\n\nBy hand.\n\n{page.START}\n")
+    assert filled.endswith(f"{page.END}\nAt the end.\n") and "old" not in filled
+    assert "| Some race | theirs: time at least 50x of ours | met, 56x (extrapolated) |" in filled
+    assert "| theirs | 140 ms | 14 [14–14] | 300 MB |  |" in filled
+    assert page.filled(filled, [found]) == filled
+    with pytest.raises(ValueError, match="once each"):
+        page.filled(text.replace(page.END, ""), [found])
+
+
+def test_the_page_in_the_repository_shows_the_stored_rows() -> None:
+    text = store.PAGE.read_text("utf-8")
+    assert page.filled(text, store.rows(store.RESULTS)) == text
