@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from workbench.kernels.backends import Backend, resolve
 from workbench.kernels.dispatch import dense
-from workbench.kernels.forms import Delta, DiagonalDecay, Form, ScalarDecay, Softmax, Toeplitz
+from workbench.kernels.forms import DiagonalDecay, Form, Reader, ScalarDecay, Softmax, Toeplitz
 from workbench.kernels.grouping import select_heads
-from workbench.kernels.streaming import reading
+from workbench.kernels.streaming import compiled, reading
 from workbench.kernels.streaming.rank_one import scanned
 from workbench.kernels.streaming.result import Plan, Reduction, Streamed, planned
 from workbench.kernels.streaming.softmax import patterns
 from workbench.kernels.streaming.tiles import Tiles
 from workbench.kernels.streaming.toeplitz import filtered
 from workbench.kernels.streaming.walk import LENGTH, walked
+
+_Form = TypeVar("_Form", ScalarDecay, DiagonalDecay, ScalarDecay | DiagonalDecay, Reader)
 
 # Operands and temporaries of the heads that are walked at a time: 256 MB in float32, whatever the number of heads.
 ELEMENTS = 2**26
@@ -65,9 +68,7 @@ def stream(
     chosen = resolve(backend)
     if chosen == "reference":
         return _named(_reduced(form, plan), plan)
-    if chosen not in ("auto", "chunked"):
-        raise ValueError(f"the {chosen} backend does not stream {type(form).__name__}: use chunked")
-    return _named(reading.streamed(form, plan, _streamed), plan)
+    return _named(reading.streamed(form, plan, lambda plain, plan: _streamed(plain, plan, chosen)), plan)
 
 
 def _reduced(form: Form, plan: Plan) -> Streamed:
@@ -81,21 +82,25 @@ def _reduced(form: Form, plan: Plan) -> Streamed:
     return tiles.result()
 
 
-def _streamed(form: Form, plan: Plan) -> Streamed:
-    if isinstance(form, Softmax):
-        return patterns(form, plan)
+def _streamed(form: Form, plan: Plan, backend: Backend) -> Streamed:
     if isinstance(form, Toeplitz):
         return filtered(form, plan)
-    return _beside([_walked_or_scanned(part, plan) for part in _few_heads(form)])
+    if isinstance(form, ScalarDecay | DiagonalDecay) and form.k.shape[-1] == 1:
+        return _beside([scanned(part, plan) for part in _few_heads(form)])
+    if backend not in ("auto", "chunked", "cpu"):
+        raise ValueError(f"the {backend} backend does not stream {type(form).__name__}: use chunked")
+    if backend == "cpu":
+        reason = compiled.misfit(form)
+        if reason is not None:
+            raise ValueError(f"the cpu backend cannot stream this form, {reason}: use chunked")
+    use_compiled = backend == "cpu" or (backend == "auto" and compiled.available(form))
+    if isinstance(form, Softmax):
+        return patterns(form, plan)
+    compute = compiled.reduced if use_compiled else walked
+    return _beside([compute(part, plan) for part in _few_heads(form)])
 
 
-def _walked_or_scanned(form: ScalarDecay | DiagonalDecay | Delta, plan: Plan) -> Streamed:
-    if form.k.shape[-1] == 1 and not isinstance(form, Delta):
-        return scanned(form, plan)
-    return walked(form, plan)
-
-
-def _few_heads(form: ScalarDecay | DiagonalDecay | Delta) -> Iterator[ScalarDecay | DiagonalDecay | Delta]:
+def _few_heads(form: _Form) -> Iterator[_Form]:
     """The form a few heads at a time: Mamba-1 has one a channel, and keys for each."""
     each = form.batch * (4 * form.time * form.k.shape[-1] + 8 * LENGTH * (LENGTH + form.k.shape[-1]))
     count = max(1, ELEMENTS // max(1, each))
@@ -104,7 +109,7 @@ def _few_heads(form: ScalarDecay | DiagonalDecay | Delta) -> Iterator[ScalarDeca
         return
     for start in range(0, form.heads, count):
         part = select_heads(form, range(start, min(start + count, form.heads)))
-        assert isinstance(part, ScalarDecay | DiagonalDecay | Delta)
+        assert isinstance(part, type(form))
         yield part
 
 

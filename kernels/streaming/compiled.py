@@ -1,0 +1,69 @@
+"""Streams in the compiled loops: float32 on a CPU."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from workbench.kernels.forms import Delta, DiagonalDecay, Form, Reader, ScalarDecay, Softmax, Toeplitz
+from workbench.kernels.native import stream as native
+from workbench.kernels.streaming.bounds import reach
+from workbench.kernels.streaming.result import Plan, Streamed, binned
+
+_READ = (torch.float32, torch.float16, torch.bfloat16)
+
+
+def misfit(form: Form) -> str | None:
+    """What keeps a plain form from the loops, as the end of a sentence; None when they compute it."""
+    if isinstance(form, Softmax | Toeplitz):
+        return f"it does not compute {type(form).__name__}"
+    operands = (form.q, form.k, form.log_decay, form.write, *_others(form))
+    if any(x is not None and (x.dtype not in _READ or x.device.type != "cpu") for x in operands):
+        return "not every operand is float32 (or narrower) and on the CPU"
+    if not form.time or not form.batch:
+        return "there is no step in it"
+    return None
+
+
+def available(form: Form) -> bool:
+    """Whether the loops compute the form and are compiled; compiles them on first use."""
+    return misfit(form) is None and native.library() is not None
+
+
+def reduced(form: Reader, plan: Plan) -> Streamed:
+    """The reductions of a plain form that fits."""
+
+    def read(x: Tensor | None) -> Tensor | None:
+        return None if x is None else x.float()
+
+    scalar = isinstance(form, ScalarDecay)
+    probe, erase = (form.probe, form.erase) if isinstance(form, Delta) else (None, None)
+    operands = native.Operands(
+        q=form.q.float(),
+        k=form.k.float(),
+        log_decay=form.log_decay[..., None].float() if scalar else form.log_decay.float(),
+        write=read(form.write),
+        rate=read(form.rate) if isinstance(form, DiagonalDecay) else None,
+        probe=read(probe),
+        erase=read(erase),
+        one_decay=scalar,
+        erases=isinstance(form, Delta),
+        reach=reach(form) if plan.tolerance else None,
+    )
+    return packed(native.recurrent(operands, plan.wanted, plan.top, plan.tolerance), plan)
+
+
+def packed(found: dict[str, Tensor], plan: Plan) -> Streamed:
+    """What the loops return, in the layout and the dtype of a result."""
+    by_distance = found.pop("by_distance", None)
+    results = {name: (x if x.dtype == torch.long else x.float()).transpose(1, 2) for name, x in found.items()}
+    if by_distance is not None:
+        results["histogram"] = binned(by_distance, plan.edges).float()
+        results["edges"] = torch.tensor(plan.edges)
+    return Streamed(**results)
+
+
+def _others(form: Reader) -> tuple[Tensor | None, ...]:
+    if isinstance(form, DiagonalDecay):
+        return (form.rate,)
+    return (form.probe, form.erase) if isinstance(form, Delta) else ()
