@@ -28,13 +28,13 @@ class Products:
         since, until: the factors of rows that are as given; None where they are decayed.
     """
 
-    reader: Float[Tensor, "batch time groups key"]
-    writer: Float[Tensor, "batch time groups key"]
+    reader: Float[Tensor, "batch time reader_groups key"]
+    writer: Float[Tensor, "batch time writer_groups key"]
     write: Float[Tensor, "batch time heads"] | None
     log_decay: Float[Tensor, "batch time heads key_or_one"]
     strict: bool
-    readers: Float[Tensor, "batch time heads_or_groups key"]
-    writers: Float[Tensor, "batch time heads_or_groups key"]
+    readers: Float[Tensor, "batch time heads_or_reader_groups key"]
+    writers: Float[Tensor, "batch time heads_or_writer_groups key"]
     since: Float[Tensor, "batch time heads"] | None
     until: Float[Tensor, "batch time heads"] | None
     matrix: Float[Tensor, "batch time heads step"]
@@ -51,9 +51,9 @@ class Maps:
     """
 
     tiles: Tiles
-    queries: Float[Tensor, "batch time heads_or_groups key"]
+    queries: Float[Tensor, "batch time heads_or_query_groups key"]
     query_scale: Float[Tensor, "batch time heads"] | None
-    keys: Float[Tensor, "batch time heads_or_groups key"]
+    keys: Float[Tensor, "batch time heads_or_key_groups key"]
     key_scale: Float[Tensor, "batch time heads"] | None
     matrix: Float[Tensor, "batch time heads step"]
     total: Float[Tensor, "batch chunks heads key_or_one"]
@@ -83,8 +83,8 @@ def log_decays(form: Reader) -> Float[Tensor, "batch time heads key_or_one"]:
 
 
 def products(
-    reader: Float[Tensor, "batch time groups key"],
-    writer: Float[Tensor, "batch time groups key"],
+    reader: Float[Tensor, "batch time reader_groups key"],
+    writer: Float[Tensor, "batch time writer_groups key"],
     write: Float[Tensor, "batch time heads"] | None,
     log_decay: Float[Tensor, "batch time heads key_or_one"],
     tiles: Tiles,

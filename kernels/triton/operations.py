@@ -44,7 +44,10 @@ def forward(form: Reader, initial_state: State | None = None) -> tuple[Values, S
 def _form(kind: type[Reader], *operands: Tensor | None) -> Reader:
     """A form from its operands, in the order that `forward` lists them."""
     names = ("q", "k", "v", "log_decay", "write", "probe", "erase")
-    return kind(**{name: x for name, x in zip(names, operands, strict=True) if x is not None})
+    given = {name: x for name, x in zip(names, operands, strict=True) if x is not None}
+    if kind is ScalarDecay:
+        given["log_decay"] = given["log_decay"][..., 0]
+    return kind(**given)
 
 
 class _Forward(torch.autograd.Function):
