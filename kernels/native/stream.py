@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from workbench.kernels.native import build
@@ -35,6 +35,17 @@ class _Recurrent(ctypes.Structure):
     ]  # fmt: skip
 
 
+class _Softmax(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_int64) for name in (
+            "batch", "time", "source", "heads", "groups", "key", "mask_batch", "mask_head", "bias_batch", "bias_head",
+        )),
+        ("scale", ctypes.c_float),
+        ("softcap", ctypes.c_float),
+        *((name, ctypes.c_void_p) for name in ("q", "k", "bias", "sinks", "mask")),
+    ]  # fmt: skip
+
+
 class _Results(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_void_p) for name in (
@@ -52,6 +63,16 @@ def library() -> ctypes.CDLL | None:
     if found is not None:
         found.stream_recurrent.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int]
         found.stream_recurrent.restype = None
+    return found
+
+
+@cache
+def softmax_library() -> ctypes.CDLL | None:
+    """The compiled loops over softmax patterns, or None where they cannot be had."""
+    found = build.library("stream_softmax")
+    if found is not None:
+        found.stream_softmax.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int]
+        found.stream_softmax.restype = None
     return found
 
 
@@ -114,6 +135,43 @@ def recurrent(operands: Operands, wanted: Collection[str], top: int, tolerance: 
     results, pointers, parts = _results(batch, heads, time, time, wanted, top)
     found.stream_recurrent(ctypes.byref(form), ctypes.byref(pointers), parts, build.threads())
     return _summed(results)
+
+
+def softmax(
+    q: Float[Tensor, "batch time heads key"],
+    k: Float[Tensor, "batch source groups key"],
+    scale: float,
+    mask: Bool[Tensor, "#batch #heads time source"] | None,
+    bias: Float[Tensor, "#batch #heads time source"] | None,
+    softcap: float | None,
+    sinks: Float[Tensor, " heads"] | None,
+    wanted: Collection[str],
+    top: int,
+) -> dict[str, Tensor]:
+    """The wanted reductions of a softmax pattern, as `recurrent` returns them.
+
+    Raises:
+        ValueError: the groups do not divide the heads.
+    """
+    batch, time, heads, key = q.shape
+    source, groups = k.shape[1:3]
+    if groups == 0 or heads % groups:
+        raise ValueError(f"{heads} heads cannot share {groups} groups: the groups must divide the heads")
+    q, k, mask, bias, sinks = q.contiguous(), k.contiguous(), _contiguous(mask), _contiguous(bias), _contiguous(sinks)
+    form = _Softmax(
+        batch, time, source, heads, groups, key, *_shared_strides(mask), *_shared_strides(bias), scale, softcap or 0.0,
+        *(build.pointer(x) for x in (q, k, bias, sinks, mask)),
+    )  # fmt: skip
+    found = softmax_library()
+    assert found is not None
+    results, pointers, parts = _results(batch, heads, time, source, wanted, top)
+    found.stream_softmax(ctypes.byref(form), ctypes.byref(pointers), parts, build.threads())
+    return _summed(results)
+
+
+def _shared_strides(x: Tensor | None) -> tuple[int, int]:
+    """Strides of batch and head, 0 where there is one for all."""
+    return (0, 0) if x is None else tuple(x.stride(dim) if x.shape[dim] > 1 else 0 for dim in (0, 1))  # type: ignore[return-value]
 
 
 def _contiguous(x: Tensor | None) -> Tensor | None:

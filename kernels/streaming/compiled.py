@@ -15,9 +15,13 @@ _READ = (torch.float32, torch.float16, torch.bfloat16)
 
 def misfit(form: Form) -> str | None:
     """What keeps a plain form from the loops, as the end of a sentence; None when they compute it."""
-    if isinstance(form, Softmax | Toeplitz):
-        return f"it does not compute {type(form).__name__}"
-    operands = (form.q, form.k, form.log_decay, form.write, *_others(form))
+    if isinstance(form, Toeplitz):
+        return "it is a filter"
+    operands: tuple[Tensor | None, ...]
+    if isinstance(form, Softmax):
+        operands = (form.q, form.k, form.bias, form.sinks)
+    else:
+        operands = (form.q, form.k, form.log_decay, form.write, *_others(form))
     if any(x is not None and (x.dtype not in _READ or x.device.type != "cpu") for x in operands):
         return "not every operand is float32 (or narrower) and on the CPU"
     if not form.time or not form.batch:
@@ -27,25 +31,29 @@ def misfit(form: Form) -> str | None:
 
 def available(form: Form) -> bool:
     """Whether the loops compute the form and are compiled; compiles them on first use."""
-    return misfit(form) is None and native.library() is not None
+    library = native.softmax_library if isinstance(form, Softmax) else native.library
+    return misfit(form) is None and library() is not None
+
+
+def patterns(form: Softmax, plan: Plan) -> Streamed:
+    """The reductions of a pattern that fits."""
+    q, k, bias, sinks = form.q.float(), form.k.float(), _wide(form.bias), _wide(form.sinks)
+    found = native.softmax(q, k, form.scale, form.mask, bias, form.softcap, sinks, plan.wanted, plan.top)
+    return packed(found, plan)
 
 
 def reduced(form: Reader, plan: Plan) -> Streamed:
     """The reductions of a plain form that fits."""
-
-    def read(x: Tensor | None) -> Tensor | None:
-        return None if x is None else x.float()
-
     scalar = isinstance(form, ScalarDecay)
     probe, erase = (form.probe, form.erase) if isinstance(form, Delta) else (None, None)
     operands = native.Operands(
         q=form.q.float(),
         k=form.k.float(),
         log_decay=form.log_decay[..., None].float() if scalar else form.log_decay.float(),
-        write=read(form.write),
-        rate=read(form.rate) if isinstance(form, DiagonalDecay) else None,
-        probe=read(probe),
-        erase=read(erase),
+        write=_wide(form.write),
+        rate=_wide(form.rate) if isinstance(form, DiagonalDecay) else None,
+        probe=_wide(probe),
+        erase=_wide(erase),
         one_decay=scalar,
         erases=isinstance(form, Delta),
         reach=reach(form) if plan.tolerance else None,
@@ -61,6 +69,10 @@ def packed(found: dict[str, Tensor], plan: Plan) -> Streamed:
         results["histogram"] = binned(by_distance, plan.edges).float()
         results["edges"] = torch.tensor(plan.edges)
     return Streamed(**results)
+
+
+def _wide(x: Tensor | None) -> Tensor | None:
+    return None if x is None else x.float()
 
 
 def _others(form: Reader) -> tuple[Tensor | None, ...]:

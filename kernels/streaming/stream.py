@@ -95,7 +95,7 @@ def _streamed(form: Form, plan: Plan, backend: Backend) -> Streamed:
             raise ValueError(f"the cpu backend cannot stream this form, {reason}: use chunked")
     use_compiled = backend == "cpu" or (backend == "auto" and compiled.available(form))
     if isinstance(form, Softmax):
-        return patterns(form, plan)
+        return compiled.patterns(form, plan) if use_compiled else patterns(form, plan)
     compute = compiled.reduced if use_compiled else walked
     return _beside([compute(part, plan) for part in _few_heads(form)])
 
