@@ -16,16 +16,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
 
 from workbench.errors import UnsupportedFamilyError
 from workbench.forms import MixerForm, RecurrentForm
+from workbench.kernels.short_convolution import short_convolution as depthwise
 from workbench.memory import Memory
 
 Values = Float[Tensor, "batch time heads value"]
@@ -39,14 +39,14 @@ class ValuePath:
     Attributes:
         inputs: the value path before the convolution.
         conv: causal depthwise taps, the last one multiplies the current token; None for no convolution.
-        source: factor on each value (activation slope, padding mask, input gate); None means 1.
+        source: gives the factor on each value (activation slope, padding mask, input gate); None means 1.
         offset: gives what no token of this call carries (a convolution's bias, what a cache left in it, another
-            layer's values); called only when somebody records. None for nothing.
+            layer's values); None for nothing. Both are called only when somebody records or cuts edges.
     """
 
     inputs: Values
     conv: Float[Tensor, "heads value taps"] | None = None
-    source: Float[Tensor, "#batch #time #heads #value"] | None = None
+    source: Callable[[], Float[Tensor, "#batch #time #heads #value"]] | None = None
     offset: Callable[[], Values | None] | None = None
 
 
@@ -98,10 +98,14 @@ def outputs(z: Values, v: Values, gate: Values | None, outlet: Outlet) -> Values
     if outlet.scale is not None:
         y = y * outlet.scale
     if outlet.skip is not None:
-        y = y + outlet.skip * v
+        y = torch.addcmul(y, outlet.skip, v)
     if outlet.offset is not None:
         y = y + outlet.offset
-    return y if gate is None else y * gate
+    if gate is None:
+        return y
+    # A tensor of our own that nobody has seen: a second one as large would cost more than the product.
+    recorded = torch.is_grad_enabled() and (y.requires_grad or gate.requires_grad)
+    return y * gate if recorded or y is z or y.dtype != gate.dtype else y.mul_(gate)
 
 
 def mixer_form(inlet: Inlet, outlet: Outlet, z: Values, carried_z: Values | None, written: Values) -> MixerForm:
@@ -119,7 +123,7 @@ def mixer_form(inlet: Inlet, outlet: Outlet, z: Values, carried_z: Values | None
         outputs=written,
         inputs=None if path is None else path.inputs.to(z.dtype),
         conv=None if path is None or path.conv is None else path.conv.to(z.dtype),
-        source=None if path is None or path.source is None else path.source.expand_as(inlet.form.v),
+        source=None if path is None or path.source is None else path.source().expand_as(inlet.form.v),
         value_offset=None if path is None or path.offset is None else path.offset(),
         gate=gate if outlet.scale is None else gated(outlet.scale),
         skip=gated(outlet.skip),
@@ -187,14 +191,14 @@ class ShortConvolution:
     Attributes:
         inputs: what the convolution read.
         active: its output after the activation and the padding mask, at least float32.
-        slope: ``active = slope * (convolution's output)``.
+        slope: gives the factor in ``active = slope * (convolution's output)``; computed when it is asked for.
         weight, bias: its parameters.
         carried: gives the part of its output that earlier calls put there; None where there is no past.
     """
 
     inputs: Float[Tensor, "batch time channels"]
     active: Float[Tensor, "batch time channels"]
-    slope: Float[Tensor, "batch time channels"]
+    slope: Callable[[], Float[Tensor, "batch time channels"]]
     weight: Float[Tensor, "channels taps"]
     bias: Float[Tensor, " channels"] | None
     carried: Callable[[], Float[Tensor, "batch time channels"]] | None
@@ -207,14 +211,18 @@ class ShortConvolution:
             return split
 
         def offset() -> Values | None:
-            constant = None if self.bias is None else self.bias.to(self.slope.dtype)
+            constant = None if self.bias is None else self.bias.to(self.active.dtype)
             if self.carried is not None:
-                past = self.carried().to(self.slope.dtype)
+                past = self.carried().to(self.active.dtype)
                 constant = past if constant is None else constant + past
-            return None if constant is None else cut(self.slope * constant)
+            return None if constant is None else cut(self.slope() * constant)
 
         taps = self.weight[channels].unflatten(0, (heads, -1))
-        return ValuePath(cut(self.inputs), conv=taps, source=cut(self.slope), offset=offset)
+        return ValuePath(cut(self.inputs), conv=taps, source=lambda: cut(self.slope()), offset=offset)
+
+    def scaled(self, factor: Float[Tensor, "batch time #channels"]) -> ShortConvolution:
+        """What it computed times a factor: a mask, an input gate."""
+        return replace(self, active=self.active * factor, slope=lambda: self.slope() * factor)
 
 
 def short_convolution(
@@ -233,22 +241,33 @@ def short_convolution(
     Raises:
         UnsupportedFamilyError: the activation is none of those that `slope_of` knows.
     """
-    channels, taps = weight.shape
-    past = memory.extend(inputs, taps, name).to(weight.dtype).transpose(1, 2)
-    columns = inputs.to(weight.dtype).transpose(1, 2)
-    padded = F.pad(torch.cat([past, columns], dim=-1), (taps - 1 - past.shape[-1], 0))
-    convolved = F.conv1d(padded, weight[:, None], bias, groups=channels).transpose(1, 2)
+    past = memory.extend(inputs, weight.shape[1], name).to(weight.dtype)
+    values = inputs.to(weight.dtype)
+    wide, slope_at = torch.promote_types(inputs.dtype, torch.float32), slope_of(activation)
+
+    def convolved() -> Tensor:
+        return depthwise(values, weight, bias, past).to(wide)
 
     def carried() -> Tensor:
-        only_past = torch.cat([padded[..., : taps - 1], torch.zeros_like(columns)], dim=-1)
-        return F.conv1d(only_past, weight[:, None], groups=channels).transpose(1, 2)
+        return depthwise(torch.zeros_like(values), weight, None, past)
 
-    convolved = convolved.to(torch.promote_types(inputs.dtype, torch.float32))
-    slope = fixed(slope_of(activation)(convolved))
-    active = convolved * slope
-    if mask is not None:
-        slope, active = slope * mask, active * mask
-    return ShortConvolution(inputs, active, slope, weight, bias, carried if past.shape[-1] else None)
+    slope: Callable[[], Tensor]
+    if activation in ("silu", "swish") and weight.dtype == wide and not is_linearised():
+        # In one pass, and the slope only for those who look at it.
+        active = depthwise(values, weight, bias, past, silu=True)
+
+        def slope() -> Tensor:
+            return slope_at(convolved())
+    else:
+        plain = convolved()
+        held = fixed(slope_at(plain))
+        active = plain * held
+
+        def slope() -> Tensor:
+            return held
+
+    done = ShortConvolution(inputs, active, slope, weight, bias, carried if past.shape[1] else None)
+    return done if mask is None else done.scaled(mask)
 
 
 def shifted(

@@ -250,7 +250,9 @@ class Cell(ABC):
         v = slope * (gates.candidate + rest)
         ones = torch.ones_like(v[..., :1, None])
         form = DiagonalDecay(q=ones, k=ones, v=v[..., None], log_decay=log_decay[..., None], write=write, read=read)
-        path = ValuePath(gates.candidate[..., None], source=slope[..., None], offset=lambda: (slope * rest)[..., None])
+        path = ValuePath(
+            gates.candidate[..., None], source=lambda: slope[..., None], offset=lambda: (slope * rest)[..., None]
+        )
         return Inlet(form, None if gate is None else gate[..., None], path, conditional=True)
 
     def _stepped(
@@ -348,7 +350,7 @@ def _joined(inlets: list[Inlet]) -> Inlet:
     paths = [inlet.path for inlet in inlets if inlet.path is not None]
     path = ValuePath(
         torch.cat([path.inputs for path in paths], dim=1),
-        source=joined([path.source for path in paths]),
+        source=lambda: joined([None if path.source is None else path.source() for path in paths]),
         offset=lambda: joined([None if path.offset is None else path.offset() for path in paths]),
     )
     return replace(inlets[0], form=form, gate=joined([inlet.gate for inlet in inlets]), path=path)

@@ -91,7 +91,7 @@ def _of_sources(past: dict[str, Tensor], inlet: Inlet, sources: Bool[Tensor, " t
     flat = full.flatten(2).transpose(1, 2)
     weight = path.conv.to(v.dtype).flatten(0, 1)[:, None]
     convolved = F.conv1d(flat, weight, groups=flat.shape[1]).transpose(1, 2).reshape(inputs.shape)
-    return convolved if path.source is None else convolved * path.source
+    return convolved if path.source is None else convolved * path.source()
 
 
 def _never_written(form: Delta, sources: Bool[Tensor, " time"]) -> Delta:

@@ -75,7 +75,7 @@ class Lfm2Adapter(RecurrentAdapter):
         v = source * inputs
         memory.extend(v[..., 0].to(hidden.dtype), weight.shape[-1])
         form = Toeplitz(v=v, kernel=weight.flip(-1).to(v.dtype))
-        return Inlet(form, gate=after, path=ValuePath(inputs, source=source))
+        return Inlet(form, gate=after, path=ValuePath(inputs, source=lambda: source))
 
     def read_out(self, z: Values, inlet: Inlet) -> Outlet:
         bias = self.submodule("conv")._parameters.get("bias")

@@ -83,7 +83,7 @@ class LightningAdapter(RecurrentAdapter):
             log_decay=log_decay,
         )
         gate = self.heads(self.submodule("output_gate")(hidden).to(raw.dtype).sigmoid())
-        return Inlet(form, gate, ValuePath(raw[..., values], source=slope[..., values]))
+        return Inlet(form, gate, ValuePath(raw[..., values], source=lambda: slope[..., values]))
 
     def read_out(self, z: Values, inlet: Inlet) -> Outlet:
         norm: Any = self.submodule("norm")

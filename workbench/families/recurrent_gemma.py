@@ -14,7 +14,6 @@ state; what the pads put into the short convolution reaches the first tokens all
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -123,7 +122,7 @@ class RecurrentGemmaAdapter(RecurrentAdapter):
         log_decay = log_decay.masked_fill(reset, -torch.inf)
 
         source = mixing.fixed(self._gate("input_gate", conv.active))
-        conv = replace(conv, slope=conv.slope * source, active=conv.active * source)
+        conv = conv.scaled(source)
         values = conv.active[..., None]
         one = torch.ones_like(values[:, :, :1])
         gate: Tensor = getattr(self.module, "act_fn")(self.submodule("linear_y")(hidden))  # noqa: B009 - not a Tensor

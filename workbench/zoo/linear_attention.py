@@ -171,7 +171,7 @@ class LinearAttention(Mixer):
             if not self.active:
                 return inputs, None
             slope = mixing.fixed(inputs.sigmoid())
-            return inputs * slope, ValuePath(inputs, source=slope)
+            return inputs * slope, ValuePath(inputs, source=lambda: slope)
         conv = self.get_submodule(f"{name}_conv1d")
         weight, bias = conv.get_parameter("weight")[:, 0], conv._parameters["bias"]
         done = mixing.short_convolution(flat, weight, bias, self.conv_activation, mask, memory, f"{name}_conv")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -112,7 +111,7 @@ class RGLRU(Mixer):
             log_decay = log_decay * mask
         if begins is not None:
             write, log_decay = write.masked_fill(begins, 1.0), log_decay.masked_fill(begins, -torch.inf)
-        conv = replace(conv, slope=conv.slope * source, active=conv.active * source)
+        conv = conv.scaled(source)
         v = conv.active[..., None]
         ones = torch.ones_like(v[:, :, :1])
         form = DiagonalDecay(q=ones, k=ones, v=v, log_decay=log_decay[..., None], write=write)
