@@ -18,17 +18,19 @@ from workbench.kernels import reading, segments
 from workbench.kernels.backends import Backend, resolve
 from workbench.kernels.forms import Form, RecurrentForm, Softmax, Toeplitz
 from workbench.kernels.grouping import select_heads
-from workbench.kernels.rooms import Statistics, recurrent_room, room
+from workbench.kernels.native import backend as native
+from workbench.kernels.rooms import Fused, Statistics, recurrent_room, room
 from workbench.kernels.softmax import chunked as softmax_chunked
 from workbench.kernels.softmax import pattern as softmax_pattern
 from workbench.kernels.softmax import reference as softmax_reference
 from workbench.kernels.softmax import statistics as softmax_statistics
+from workbench.kernels.triton import backend as triton
 
 State = Float[Tensor, "batch heads key value"]
 Outputs = Float[Tensor, "batch time heads value"]
 PerToken = Float[Tensor, "batch time heads"]
 Positions = Int[Tensor, " positions"] | Int[Tensor, "batch positions"]
-_FUSED = {"cpu": "loops", "triton": "kernels"}
+_FUSED: dict[str, Fused] = {"cpu": native, "triton": triton}
 
 
 def forward(form: Form, initial_state: State | None = None, backend: Backend = "auto") -> tuple[Outputs, State | None]:
@@ -42,7 +44,7 @@ def forward(form: Form, initial_state: State | None = None, backend: Backend = "
     if isinstance(form, Softmax):
         if initial_state is not None:
             raise ValueError("softmax attention has no state: give it the earlier keys and values instead")
-        _refuse_fused(chosen, form)
+        _refuse_fused(form, chosen)
         return softmax_reference.forward(form) if chosen == "reference" else softmax_chunked.forward(form)
     if chosen == "reference":
         return iterate(form, initial_state)
@@ -170,28 +172,28 @@ def columns(
 
 def row_sum(form: Form, backend: Backend = "auto") -> PerToken:
     """``sum_s A[t, s]``, signed."""
-    if _reference(backend, form, statistics=True):
+    if resolve(backend) == "reference":
         return _reference_dense(form).sum(-1).transpose(1, 2)
     return reading.row_sum(form, lambda plain: _statistics(plain, backend).row_sum(plain))
 
 
 def column_sum(form: Form, backend: Backend = "auto") -> PerToken:
     """``sum_t A[t, s]``, signed, a number a source."""
-    if _reference(backend, form, statistics=True):
+    if resolve(backend) == "reference":
         return _reference_dense(form).sum(-2).transpose(1, 2)
     return reading.column_sum(form, lambda plain: _statistics(plain, backend).column_sum(plain))
 
 
 def row_energy(form: Form, backend: Backend = "auto") -> PerToken:
     """``sum_s A[t, s]^2``."""
-    if _reference(backend, form, statistics=True):
+    if resolve(backend) == "reference":
         return _reference_dense(form).square().sum(-1).transpose(1, 2)
     return reading.row_energy(form, lambda plain: _statistics(plain, backend).row_energy(plain))
 
 
 def energy_distance(form: Form, backend: Backend = "auto") -> PerToken:
     """``sum_s A[t, s]^2 (t - s)``, in tokens; divide by `row_energy` for the mean."""
-    if _reference(backend, form, statistics=True):
+    if resolve(backend) == "reference":
         matrix = _reference_dense(form)
         return (matrix.square() * _distance(matrix)).sum(-1).transpose(1, 2)
     return reading.energy_distance(
@@ -219,24 +221,28 @@ apply_pattern = softmax_pattern.apply_pattern
 
 def _forward(form: Form, initial_state: State | None, chosen: Backend) -> tuple[Outputs, State]:
     assert not isinstance(form, Softmax)
-    own = recurrent_room(form)
-    if chosen == "cpu" or chosen == "triton":
-        fused = own.compiled if chosen == "cpu" else own.gpu
-        reason = f"there are no {_FUSED[chosen]} for it" if fused is None else fused.misfit(form, initial_state)
-        if fused is None or reason is not None:
-            raise _not_compiled(form, chosen, str(reason))
-        if not fused.available(form, initial_state):
-            raise _not_compiled(form, chosen, f"the {_FUSED[chosen]} could not be built")
-        return fused.forward(form, initial_state)
+    fused = _fused(form, chosen, lambda backend: backend.misfit(form, initial_state))
+    return (recurrent_room(form).chunked if fused is None else fused).forward(form, initial_state)
+
+
+def _fused(form: Form, chosen: Backend, misfit: Callable[[Fused], str | None]) -> Fused | None:
+    """The fused kernels that compute something of the form; None where PyTorch does.
+
+    Raises:
+        ValueError: a fused backend was named and cannot.
+    """
     if chosen == "auto":
-        fused = own.gpu if form.v.is_cuda else own.compiled
-        if fused is not None and fused.available(form, initial_state):
-            return fused.forward(form, initial_state)
-    return own.chunked.forward(form, initial_state)
-
-
-def _not_compiled(form: Form, backend: Backend, reason: str) -> ValueError:
-    return ValueError(f"the {backend} backend does not compute this {type(form).__name__}: {reason}; use chunked")
+        found = _FUSED["triton" if form.v.is_cuda else "cpu"]
+        return found if misfit(found) is None and found.available(form) else None
+    if chosen not in _FUSED:
+        return None
+    found = _FUSED[chosen]
+    reason = misfit(found)
+    if reason is None and not found.available(form):
+        reason = "its kernels could not be built"
+    if reason is not None:
+        raise ValueError(f"the {chosen} backend does not compute this {type(form).__name__}: {reason}; use chunked")
+    return found
 
 
 def _check_state(form: RecurrentForm, state: State | None) -> None:
@@ -246,34 +252,20 @@ def _check_state(form: RecurrentForm, state: State | None) -> None:
         raise ValueError(f"the form's state is {expected} (batch, heads, key, value), this one is {[*state.shape]}")
 
 
-def _refuse_fused(chosen: Backend, form: Form) -> None:
-    if chosen == "cpu" or chosen == "triton":
-        raise _not_compiled(
-            form, chosen, "only forward and linear-time statistics are fused, and those of recurrent forms"
-        )
+def _refuse_fused(form: Form, chosen: Backend) -> None:
+    _fused(form, chosen, lambda _: "only forward and linear-time statistics are fused")
 
 
-def _reference(backend: Backend, form: Form, statistics: bool = False) -> bool:
+def _reference(backend: Backend, form: Form) -> bool:
     chosen = resolve(backend)
-    if not (statistics and chosen == "triton"):
-        _refuse_fused(chosen, form)
+    if chosen in _FUSED:
+        _refuse_fused(form, chosen)
     return chosen == "reference"
 
 
 def _statistics(form: Form, backend: Backend) -> Statistics:
     """What computes the statistics of a form without `read` and `diagonal`."""
-    chosen = resolve(backend)
-    gpu = None if isinstance(form, Softmax) else recurrent_room(form).gpu
-    if chosen == "triton":
-        reason = f"there are no {_FUSED[chosen]} for it" if gpu is None else gpu.statistics_misfit(form)
-        if gpu is None or reason is not None:
-            raise _not_compiled(form, chosen, str(reason))
-        if not gpu.available(form):
-            raise _not_compiled(form, chosen, f"the {_FUSED[chosen]} could not be built")
-        return gpu
-    if chosen == "auto" and form.v.is_cuda and gpu is not None and gpu.statistics_misfit(form) is None:
-        return gpu if gpu.available(form) else room(form).statistics
-    return room(form).statistics
+    return _fused(form, resolve(backend), lambda fused: fused.statistics_misfit(form)) or room(form).statistics
 
 
 def _reference_dense(form: Form) -> Float[Tensor, "batch heads time source"]:

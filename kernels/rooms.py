@@ -9,18 +9,15 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor
 
 from workbench.kernels.delta import chunked as delta_chunked
-from workbench.kernels.delta import cpu as delta_cpu
 from workbench.kernels.delta import entries as delta_entries
 from workbench.kernels.delta import reference as delta_reference
 from workbench.kernels.delta import statistics as delta_statistics
 from workbench.kernels.diagonal_decay import chunked as diagonal_chunked
-from workbench.kernels.diagonal_decay import cpu as diagonal_cpu
 from workbench.kernels.diagonal_decay import entries as diagonal_entries
 from workbench.kernels.diagonal_decay import reference as diagonal_reference
 from workbench.kernels.diagonal_decay import statistics as diagonal_statistics
 from workbench.kernels.forms import Delta, DiagonalDecay, Form, RecurrentForm, ScalarDecay, Softmax, Toeplitz
 from workbench.kernels.scalar_decay import chunked as scalar_chunked
-from workbench.kernels.scalar_decay import cpu as scalar_cpu
 from workbench.kernels.scalar_decay import entries as scalar_entries
 from workbench.kernels.scalar_decay import reference as scalar_reference
 from workbench.kernels.scalar_decay import statistics as scalar_statistics
@@ -30,7 +27,6 @@ from workbench.kernels.toeplitz import chunked as toeplitz_chunked
 from workbench.kernels.toeplitz import entries as toeplitz_entries
 from workbench.kernels.toeplitz import reference as toeplitz_reference
 from workbench.kernels.toeplitz import statistics as toeplitz_statistics
-from workbench.kernels.triton import backend as triton
 
 OnState = Callable[[int, Tensor], Tensor | None]
 
@@ -88,8 +84,8 @@ class Chunked(Protocol):
 
 
 @runtime_checkable
-class Compiled(Protocol):
-    """Compiled loops for a CPU, or kernels for a GPU. They serve some layouts, dtypes and devices only."""
+class Fused(Statistics, Protocol):
+    """Compiled loops for a CPU, or kernels for a GPU. They serve some forms, layouts, dtypes and devices only."""
 
     def misfit(self, form: Any, initial_state: Tensor | None = None) -> str | None:
         """What keeps the form from them, as the end of a sentence; None when they compute it."""
@@ -98,12 +94,7 @@ class Compiled(Protocol):
         """Whether the form fits and they can be run; loops are compiled on first use."""
 
     def forward(self, form: Any, initial_state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Outputs and final state; ValueError for a misfit."""
-
-
-@runtime_checkable
-class Fused(Compiled, Statistics, Protocol):
-    """Kernels that compute statistics, too, of some forms."""
+        """Outputs and final state."""
 
     def statistics_misfit(self, form: Any) -> str | None:
         """What keeps the form's statistics from them, as the end of a sentence; None when they compute them."""
@@ -123,17 +114,13 @@ class RecurrentRoom(Room):
 
     reference: Reference
     chunked: Chunked
-    compiled: Compiled | None = None
-    gpu: Fused | None = None
 
 
 _SOFTMAX = Room(softmax_entries, softmax_statistics)
 _RECURRENT: dict[type[RecurrentForm], RecurrentRoom] = {
-    ScalarDecay: RecurrentRoom(scalar_entries, scalar_statistics, scalar_reference, scalar_chunked, scalar_cpu, triton),
-    DiagonalDecay: RecurrentRoom(
-        diagonal_entries, diagonal_statistics, diagonal_reference, diagonal_chunked, diagonal_cpu, triton
-    ),
-    Delta: RecurrentRoom(delta_entries, delta_statistics, delta_reference, delta_chunked, delta_cpu, triton),
+    ScalarDecay: RecurrentRoom(scalar_entries, scalar_statistics, scalar_reference, scalar_chunked),
+    DiagonalDecay: RecurrentRoom(diagonal_entries, diagonal_statistics, diagonal_reference, diagonal_chunked),
+    Delta: RecurrentRoom(delta_entries, delta_statistics, delta_reference, delta_chunked),
     Toeplitz: RecurrentRoom(toeplitz_entries, toeplitz_statistics, toeplitz_reference, toeplitz_chunked),
 }
 

@@ -18,7 +18,6 @@ from torch import Tensor
 from workbench.kernels.native import build
 
 _NOTHING, _WRITTEN, _OTHER = range(3)
-_READ = (torch.float32, torch.float16, torch.bfloat16)
 
 
 @cache
@@ -58,15 +57,6 @@ class Operands(NamedTuple):
     def of(cls, *operands: Tensor | None, erases: bool = False) -> Operands:
         """The same operands in float32."""
         return cls(*(None if x is None else x.float() for x in operands), erases=erases)  # type: ignore[arg-type]
-
-
-def misfit(*operands: Tensor | None) -> str | None:
-    """What keeps operands from the loops, as the end of a sentence; None when nothing does."""
-    if any(x is not None and x.device.type != "cpu" for x in operands):
-        return "not every operand is on the CPU"
-    if any(x is not None and x.dtype not in _READ for x in operands):
-        return "not every operand is float32, float16 or bfloat16"
-    return None
 
 
 def recurrence(

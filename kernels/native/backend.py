@@ -1,0 +1,107 @@
+"""The seam between the dispatcher and the compiled loops for CPUs: what they compute, and their results for forms."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench.kernels import reading
+from workbench.kernels.delta.transposed import transposed
+from workbench.kernels.diagonal_decay import cells, selective
+from workbench.kernels.diagonal_decay.chunked import backwards as diagonal_backwards
+from workbench.kernels.forms import Delta, DiagonalDecay, Form, Reader, ScalarDecay
+from workbench.kernels.native import energies, recurrence
+from workbench.kernels.native.recurrence import Operands
+from workbench.kernels.scalar_decay.chunked import backwards as scalar_backwards
+
+_READ = (torch.float32, torch.float16, torch.bfloat16)
+PerToken = Float[Tensor, "batch time heads"]
+
+
+def misfit(form: Form, initial_state: Tensor | None = None) -> str | None:
+    """What keeps the form from the loops, as the end of a sentence; None when they compute it."""
+    if not isinstance(form, ScalarDecay | DiagonalDecay | Delta):
+        return "there are no loops for it"
+    operands = [x for x in (*vars(form).values(), initial_state) if isinstance(x, Tensor)]
+    if any(x.device.type != "cpu" for x in operands):
+        return "not every operand is on the CPU"
+    if any(x.dtype not in _READ for x in operands):
+        return "not every operand is float32, float16 or bfloat16"
+    return None
+
+
+def available(form: Form, initial_state: Tensor | None = None) -> bool:
+    """Whether the form fits and the loops are compiled; compiles them on first use."""
+    return misfit(form, initial_state) is None and recurrence.library() is not None
+
+
+def forward(
+    form: Reader, initial_state: Float[Tensor, "batch heads key value"] | None = None
+) -> tuple[Float[Tensor, "batch time heads value"], Float[Tensor, "batch heads key value"]]:
+    """Outputs and final state, differentiable once; the state is float32."""
+    if isinstance(form, DiagonalDecay):
+        for layout in (cells, selective):
+            if layout.available(form, initial_state):
+                return layout.forward(form, initial_state)
+    out, state = recurrence.recurrence(_operands(form), initial_state)
+    return out.to(form.v.dtype), state
+
+
+def statistics_misfit(form: Form) -> str | None:
+    """What keeps the form's statistics from the loops, as the end of a sentence; None when they compute them."""
+    reason = misfit(form)
+    recorded = torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in vars(form).values())
+    return "a gradient is asked for, and its statistics have none here" if reason is None and recorded else reason
+
+
+def row_sum(form: Reader) -> PerToken:
+    """``sum_s A[t, s]``: the layer's own scan of ones."""
+    return forward(replace(form, v=_ones(form)))[0][..., 0]
+
+
+def column_sum(form: Reader) -> PerToken:
+    """``sum_t A[t, s]``: the row sums of the transposed matrix, which is a scan backwards in time."""
+    if isinstance(form, Delta):
+        sums = reading.row_sum(transposed(form), row_sum).flip(1)
+    else:
+        sums = row_sum(_backwards(form)).flip(1)
+    return sums if form.write is None else sums * form.write.float()
+
+
+def row_energy(form: Reader) -> PerToken:
+    """``sum_s A[t, s]^2``."""
+    return _energies(form, distance=False)
+
+
+def energy_distance(form: Reader) -> PerToken:
+    """``sum_s A[t, s]^2 (t - s)``, in tokens."""
+    return _energies(form, distance=True)
+
+
+def _energies(form: Reader, distance: bool) -> PerToken:
+    if isinstance(form, DiagonalDecay) and form.rate is not None:
+        return energies.energies(_operands(replace(form, rate=None)), form.rate.float(), distance)
+    return energies.energies(_operands(form), None, distance)
+
+
+def _operands(form: Reader) -> Operands:
+    """What the recurrence reads."""
+    log_decay = form.log_decay.float()
+    if isinstance(form, ScalarDecay):
+        return Operands.of(form.q, form.k, form.v, log_decay[..., None], form.write)
+    if isinstance(form, Delta):
+        return Operands.of(form.q, form.k, form.v, log_decay, form.write, form.probe, form.erase, erases=True)
+    return Operands.of(
+        form.q, form.k, form.v, log_decay if form.rate is None else log_decay * form.rate.float(), form.write
+    )
+
+
+def _backwards(form: ScalarDecay | DiagonalDecay) -> ScalarDecay | DiagonalDecay:
+    return scalar_backwards(form) if isinstance(form, ScalarDecay) else diagonal_backwards(form)
+
+
+def _ones(form: Reader) -> Float[Tensor, "batch time heads 1"]:
+    return torch.ones((), device=form.v.device).expand(*form.v.shape[:3], 1)
