@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench.kernels.forms import Delta, Reader, ScalarDecay
-from workbench.kernels.triton import running
+from workbench.kernels.triton import channels, running
 from workbench.kernels.triton.gradients import decaying_gradients, delta_gradients
 from workbench.kernels.triton.layout import Tiles, on_device_of, rows, tiles
 from workbench.kernels.triton.maps import Kept, Maps, decayed, decaying, erased, erasing, log_decays
@@ -35,6 +35,8 @@ def forward(form: Reader, initial_state: State | None = None) -> tuple[Values, S
     if form.v.numel() == 0 or form.k.shape[-1] == 0:
         empty = form.v.new_zeros(form.batch, form.heads, form.k.shape[-1], form.v.shape[-1], dtype=torch.float32)
         return form.v.clone(), empty if initial_state is None else initial_state.to(torch.float32)
+    if channels.fits(form, initial_state):
+        return channels.forward(form, initial_state)[:2]
     probe, erase = (form.probe, form.erase) if isinstance(form, Delta) else (None, None)
     operands = (form.q, form.k, form.v, log_decays(form), form.write, probe, erase, initial_state)
     outputs, final = _Forward.apply(type(form), tiles_of(form), *operands)  # type: ignore[no-untyped-call]  # torch's own

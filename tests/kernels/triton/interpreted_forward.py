@@ -14,7 +14,8 @@ from tests.kernels.random_forms import normal, operands, relative_error
 from workbench import kernels
 from workbench.kernels import Delta, DiagonalDecay, ScalarDecay
 from workbench.kernels.forms import Reader
-from workbench.kernels.triton import operations
+from workbench.kernels.segments import during
+from workbench.kernels.triton import channels, operations
 
 SINGLE = torch.float32
 
@@ -176,6 +177,27 @@ def test_only_what_is_asked_for_has_a_gradient() -> None:
     kernels.forward(replace(wide(form), v=wide_v), backend="reference")[0].sum().backward()
     assert v.grad is not None and wide_v.grad is not None
     assert relative_error(v.grad, wide_v.grad) < 1e-6
+
+
+@pytest.mark.parametrize("kind", ["mamba", "cells", "diagonal"])
+def test_one_value_a_head_is_scanned_channel_by_channel(kind: str) -> None:
+    form: DiagonalDecay
+    if kind == "diagonal":
+        form = random_forms.diagonal_decay(70, SINGLE, groups=1, value=1)
+    else:
+        form = (random_forms.mamba if kind == "mamba" else random_forms.cells)(70, SINGLE, mean=0.3)
+    decay = form.log_decay.clone()
+    decay[:, 20] = -1000.0 if kind == "mamba" else -torch.inf
+    form, state = replace(form, log_decay=decay), state_of(form)
+    assert channels.fits(form, state) and not channels.fits(form, state.clone().requires_grad_())
+    outputs, final = kernels.forward(form, state, backend="triton")
+    expected, last = kernels.forward(wide(form), state.double(), backend="reference")
+    assert final is not None and last is not None
+    assert relative_error(outputs, expected) < 1e-6 and relative_error(final, last) < 1e-6
+    _, _, starts = channels.forward(form, state)
+    _, middle = kernels.forward(during(wide(form), slice(0, 64)), state.double(), backend="reference")
+    assert middle is not None
+    assert torch.equal(starts[:, 0], state) and relative_error(starts[:, 1], middle) < 1e-6
 
 
 def test_nan_reaches_its_chunk_and_what_follows_and_nothing_before() -> None:
