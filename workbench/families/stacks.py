@@ -29,7 +29,7 @@ class StackedLayerAdapter(RNNLayerAdapter):
 
     def install(self) -> Callable[[], None]:
         undo = super().install()
-        if self.index > 0:
+        if self.depth > 0:
             return undo
         owner: Any = self.owner
         owner.forward = partial(_forward, owner, self.stack)

@@ -47,6 +47,9 @@ class RNNLayer(nn.Module):
 class TorchRNNAdapter(RecurrentAdapter):
     """One layer of a torch recurrence.
 
+    Attributes:
+        depth: which of the layers of its module it is.
+
     Raises:
         UnsupportedFamilyError: it reads the text backwards, too, or a block holds several layers in one module.
     """
@@ -58,7 +61,7 @@ class TorchRNNAdapter(RecurrentAdapter):
     opened: tuple[str, ...] = ("state", "cell")
 
     def __init__(self, module: nn.Module, layer: int) -> None:
-        owner, self.index = (module.owner, module.index) if isinstance(module, RNNLayer) else (module, 0)
+        owner, self.depth = (module.owner, module.index) if isinstance(module, RNNLayer) else (module, 0)
         assert isinstance(owner, nn.RNNBase)
         self.owner: nn.RNNBase = owner
         name = type(owner).__name__
@@ -95,7 +98,7 @@ class TorchRNNAdapter(RecurrentAdapter):
     def cell(self, dtype: torch.dtype) -> Cell:
         """The layer's cell with the weights as they are now, for inputs of that dtype."""
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
-        weights = Weights(*(getattr(self.owner, f"{name}_l{self.index}", None) for name in names))  # type: ignore[arg-type]
+        weights = Weights(*(getattr(self.owner, f"{name}_l{self.depth}", None) for name in names))  # type: ignore[arg-type]
         if isinstance(self.owner, nn.LSTM):
             return LSTMCell(weights, dtype)
         if isinstance(self.owner, nn.GRU):
