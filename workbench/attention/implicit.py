@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 from jaxtyping import Float, Int
@@ -11,13 +11,28 @@ from torch import Tensor
 
 from workbench.attention.check import relative_error
 from workbench.attention.operators import CoreOperator, MixerOperator, Operator
+from workbench.attention.reductions import LINEAR
 from workbench.errors import InputError
 from workbench.forms import MixerForm, Softmax
+from workbench.kernels.streaming import Reduction, Streamed
+from workbench.kernels.streaming.result import planned
 
 Scope: TypeAlias = Literal["core", "mixer"]
 Normalise: TypeAlias = Literal["mass", "energy"]
 Positions: TypeAlias = Tensor | Sequence[int] | int
 Heads: TypeAlias = Sequence[int] | int | None
+
+
+class TopEntries(NamedTuple):
+    """The largest entries of each row, ``[batch, units, time, k]``, the largest first.
+
+    Attributes:
+        values: with their signs.
+        sources: their source positions. Where a row has fewer entries that are not 0: value 0, source -1.
+    """
+
+    values: Float[Tensor, "b u t k"]
+    sources: Int[Tensor, "b u t k"]
 
 
 class ImplicitAttention:
@@ -29,9 +44,8 @@ class ImplicitAttention:
     `constant`. Both are exact: `check` says how exact.
 
     Nothing is computed before it is asked for. Memory is linear in time for everything except the tile that `dense` is
-    asked for; `row_energy` and `mean_distance` are linear in time too, except where tiles are streamed: in mixer scope
-    (`row_energy` of a diagonal decay with one channel a head is linear there too), and for the absolute mass of
-    recurrent forms.
+    asked for. So is the time of what is made of signed sums, of squares and of listed entries, in both scopes: `pairs`,
+    `row_sum`, `row_energy`, `mean_distance("energy")`. What is made of ``|A|`` is streamed (see `reduced`).
 
     Attributes:
         form: the recorded mixer.
@@ -115,27 +129,99 @@ class ImplicitAttention:
         """``sum_s A[t, s]``, signs kept, ``[batch, units, time]``."""
         return self._operator.row_sum()
 
-    def row_energy(self) -> Float[Tensor, "b u t"]:
-        """``sum_s A[t, s]^2``, ``[batch, units, time]``."""
-        return self._operator.row_energy()
+    def row_energy(self, heads: Heads = None) -> Float[Tensor, "b u t"]:
+        """``sum_s A[t, s]^2``, ``[batch, units, time]``; in linear time."""
+        return _by_unit(self.reduced(["energy"], heads).energy)
 
-    def row_mass(self) -> Float[Tensor, "b u t"]:
-        """``sum_s |A[t, s]|``, ``[batch, units, time]``."""
-        return self._operator.row_moments(1)[0]
+    def row_mass(self, heads: Heads = None) -> Float[Tensor, "b u t"]:
+        """``sum_s |A[t, s]|``, ``[batch, units, time]``: for softmax what is left beside its sink, else 1. Streamed."""
+        return _by_unit(self.reduced(["mass"], heads).mass)
 
-    def mean_distance(self, normalise: Normalise | str | None = None) -> Float[Tensor, "b u t"]:
+    def entropy(self, heads: Heads = None) -> Float[Tensor, "b u t"]:
+        """Shannon entropy over the sources of ``|A[t, s]| / mass``, ``[batch, units, time]``, in nats. Streamed.
+
+        0 for a row that reads one source, ``log(t + 1)`` for one that reads all alike, NaN for one that reads nothing.
+        """
+        found = self.reduced(["mass", "entropy"], heads)
+        return _by_unit(_of_readers(found.entropy, found.mass))
+
+    def topk(self, k: int = 8, heads: Heads = None) -> TopEntries:
+        """The `k` entries of largest magnitude in each row, at most 64. Streamed."""
+        found = self.reduced(["top"], heads, top=k)
+        return TopEntries(_by_unit(found.top_values), _by_unit(found.top_sources))
+
+    def column_mass(self, heads: Heads = None) -> Float[Tensor, "b u s"]:
+        """``sum_t |A[t, s]|``: how much each source is read in all, ``[batch, units, source]``. Streamed."""
+        return _by_unit(self.reduced(["column_mass"], heads).column_mass)
+
+    def column_energy(self, heads: Heads = None) -> Float[Tensor, "b u s"]:
+        """``sum_t A[t, s]^2``, ``[batch, units, source]``. Streamed."""
+        return _by_unit(self.reduced(["column_energy"], heads).column_energy)
+
+    def mean_distance(self, normalise: Normalise | str | None = None, heads: Heads = None) -> Float[Tensor, "b u t"]:
         """How many tokens back each destination reads on average, ``[batch, units, time]``, in tokens.
 
-        The average weighs sources by ``|A|`` (``"mass"``) or by ``A^2`` (``"energy"``), two different numbers.
-        None means mass for softmax, where it is the attention probability, and energy for recurrent forms. A row that
-        reads nothing (a pad) is NaN.
+        The average weighs sources by ``|A|`` (``"mass"``, streamed) or by ``A^2`` (``"energy"``, in linear time), two
+        different numbers. None means mass for softmax, where it is the attention probability, and energy for recurrent
+        forms. A row that reads nothing (a pad) is NaN.
         """
         if normalise is None:
             normalise = self.default_normalise
-        if normalise not in ("mass", "energy"):
+        if normalise == "mass":
+            found = self.reduced(["mass", "mean_distance_by_mass"], heads)
+            return _by_unit(_of_readers(found.mean_distance_by_mass, found.mass))
+        if normalise != "energy":
             raise InputError(f"normalise {normalise!r} is neither 'mass' nor 'energy'.")
-        weight, moment = self._operator.row_moments(1 if normalise == "mass" else 2)
-        return moment / weight
+        found = self.reduced(["energy", "mean_distance_by_energy"], heads)
+        return _by_unit(_of_readers(found.mean_distance_by_energy, found.energy))
+
+    def distance_histogram(
+        self, bins: Sequence[int] | None = None, heads: Heads = None
+    ) -> tuple[Float[Tensor, "b u bins"], Int[Tensor, " edges"]]:
+        """``sum |A[t, s]|`` over all entries by their distance ``t - s``, and the bins' edges in tokens. Streamed.
+
+        Args:
+            bins: increasing edges; a bin holds distances from its edge up to the next, that one not included. None for
+                0, 1, 2, 4, 8, ...
+        """
+        found = self.reduced(["histogram"], heads, bins=bins)
+        assert found.histogram is not None and found.edges is not None  # both were asked for
+        return found.histogram, found.edges
+
+    def reduced(
+        self,
+        reductions: Sequence[Reduction | str] = ("mass", "entropy"),
+        heads: Heads = None,
+        top: int = 8,
+        bins: Sequence[int] | None = None,
+    ) -> Streamed:
+        """Several reductions of the rows and columns in one go, laid out ``[batch, time, units]``.
+
+        Nothing of size time x time is held at any length. Energies alone take time linear in the length; whatever needs
+        ``|A|`` is streamed, in time that grows with its square. In mixer scope every channel is a matrix of its own, as
+        many times the work of the core as a head has channels; a convolution's taps beside the diagonal are entries of
+        their own there, and all older sources one recurrence (`workbench.attention.unrolled`). A softmax or a filter
+        with a gate for every channel is the one case whose tiles are built, each once.
+
+        Args:
+            reductions: any of `workbench.kernels.streaming.REDUCTIONS`; see `Streamed` for what each is. Their names
+                say by what they are normalised, ``mass`` or ``energy``.
+            heads: a unit number or several (see `units`), None for all.
+            top: entries kept a row where ``top`` is asked for, at most 64.
+            bins: see `distance_histogram`.
+
+        Raises:
+            InputError: no such reduction or unit; `top` or `bins` out of range.
+        """
+        chosen = self._units(heads)
+        try:
+            asked = planned(reductions, top, bins, 0.0, self.shape[3]).asked
+        except ValueError as error:
+            raise InputError(f"{error}.") from error
+        # A stream knows no gradients; half of one would be wrong.
+        wanted: list[Reduction] = [name for name in asked if name in reductions]
+        with torch.set_grad_enabled(torch.is_grad_enabled() and LINEAR.issuperset(wanted)):
+            return self._operator.reduced(wanted, chosen, top, bins)
 
     @property
     def default_normalise(self) -> Normalise:
@@ -216,3 +302,14 @@ class ImplicitAttention:
     def _value_shape(self) -> tuple[int, ...]:
         inputs = self.form.core.v if self.unit == "head" or self.form.inputs is None else self.form.inputs
         return tuple(inputs.shape)
+
+
+def _by_unit(found: Tensor | None) -> Tensor:
+    assert found is not None  # it was asked for
+    return found.transpose(1, 2)
+
+
+def _of_readers(found: Tensor | None, weight: Tensor | None) -> Tensor:
+    """NaN where a row has no weight at all: it reads nothing, which is neither near nor far."""
+    assert found is not None and weight is not None
+    return found.masked_fill(weight == 0, torch.nan)

@@ -16,9 +16,11 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from workbench import kernels
-from workbench.attention import mixer_energy
-from workbench.forms import DiagonalDecay, Form, MixerForm, Softmax
+from workbench.attention.reductions import of_form, of_mixer, of_tiles
+from workbench.attention.unrolled import can_unroll
+from workbench.forms import Form, MixerForm
 from workbench.kernels.blocking import BLOCK_ELEMENTS, blocks
+from workbench.kernels.streaming import Reduction, Streamed
 
 Rows = slice | Tensor | None
 
@@ -70,20 +72,15 @@ class Operator(ABC):
     def row_sum(self) -> Float[Tensor, "batch units time"]:
         """Sum of each row, signs kept."""
 
-    def row_energy(self) -> Float[Tensor, "batch units time"]:
-        """``sum_s A[t,s]^2``."""
-        return self.row_moments(2)[0]
-
-    def row_moments(self, power: int) -> tuple[Float[Tensor, "batch units time"], Float[Tensor, "batch units time"]]:
-        """``sum_s |A[t,s]|^power`` and ``sum_s |A[t,s]|^power (t - s)``, by tiles: memory linear in time."""
-        batch, distance = self.batch, self.distance()
-        weight = torch.zeros(batch, self.units, self.time, dtype=distance.dtype, device=distance.device)
-        moment = torch.zeros_like(weight)
-        for units, rows, tile in self.tiles():
-            sized = tile.abs() if power == 1 else tile.square()
-            weight[:, units, rows] = sized.sum(-1)
-            moment[:, units, rows] = torch.einsum("burs,rs->bur", sized, distance[rows])
-        return weight, moment
+    @abstractmethod
+    def reduced(
+        self,
+        reductions: Sequence[Reduction],
+        units: Sequence[int] | None,
+        top: int = 8,
+        bins: Sequence[int] | None = None,
+    ) -> Streamed:
+        """Reductions of rows and columns, ``[batch, time, units]``; the mass is NaN where only energies are wanted."""
 
     def tiles(self, budget: int = BLOCK_ELEMENTS) -> Iterator[tuple[slice, slice, Tensor]]:
         """Every entry of the matrix, a tile ``[batch, units, rows, source]`` of at most `budget` elements at a time."""
@@ -96,10 +93,6 @@ class Operator(ABC):
     @abstractmethod
     def batch(self) -> int:
         """Sequences in the batch."""
-
-    @abstractmethod
-    def distance(self) -> Float[Tensor, "time source"]:
-        """``t - s`` in tokens, in the dtype the matrix is computed in (0 above the diagonal)."""
 
 
 class CoreOperator(Operator):
@@ -147,23 +140,14 @@ class CoreOperator(Operator):
     def row_sum(self) -> Float[Tensor, "batch units time"]:
         return kernels.row_sum(self.core).transpose(1, 2)
 
-    def row_energy(self) -> Float[Tensor, "batch units time"]:
-        return kernels.row_energy(self.core).transpose(1, 2)
-
-    def row_moments(self, power: int) -> tuple[Float[Tensor, "batch units time"], Float[Tensor, "batch units time"]]:
-        if power == 2:
-            weight, moment = kernels.row_energy(self.core), kernels.energy_distance(self.core)
-        elif isinstance(self.core, Softmax):
-            weight, moment = kernels.row_sum(self.core), kernels.mass_distance(self.core)
-        else:
-            return super().row_moments(power)
-        return weight.transpose(1, 2), moment.transpose(1, 2)
-
-    def distance(self) -> Float[Tensor, "time source"]:
-        # Queries are the last `time` of the sources.
-        device, dtype = self.core.v.device, torch.promote_types(self.core.v.dtype, torch.float32)
-        query = torch.arange(self.source - self.time, self.source, device=device)
-        return (query[:, None] - torch.arange(self.source, device=device)).clamp(min=0).to(dtype)
+    def reduced(
+        self,
+        reductions: Sequence[Reduction],
+        units: Sequence[int] | None,
+        top: int = 8,
+        bins: Sequence[int] | None = None,
+    ) -> Streamed:
+        return of_form(self.core, reductions, units, top, bins)
 
 
 class MixerOperator(Operator):
@@ -200,9 +184,6 @@ class MixerOperator(Operator):
     @property
     def batch(self) -> int:
         return self.core.batch
-
-    def distance(self) -> Float[Tensor, "time source"]:
-        return self.core.distance()
 
     def apply(self, values: Float[Tensor, "batch source groups value"]) -> Float[Tensor, "batch time heads value"]:
         """Convolve, scale, run the core, gate, add the skip."""
@@ -329,12 +310,18 @@ class MixerOperator(Operator):
     def row_sum(self) -> Float[Tensor, "batch units time"]:
         return self.apply(torch.ones_like(self.form.core.v)).flatten(2).transpose(1, 2)
 
-    def row_energy(self) -> Float[Tensor, "batch units time"]:
-        core = self.core.core
-        plain = isinstance(core, DiagonalDecay) and core.read is None and core.diagonal is None
-        if plain and core.v.shape[-1] == 1 and not self.form.centred:
-            return mixer_energy.row_energy(self.form)
-        return super().row_energy()
+    def reduced(
+        self,
+        reductions: Sequence[Reduction],
+        units: Sequence[int] | None,
+        top: int = 8,
+        bins: Sequence[int] | None = None,
+    ) -> Streamed:
+        """Around a recurrent core never a tile; else (a softmax, a filter) every tile once."""
+        if can_unroll(self.form):
+            return of_mixer(self.form, reductions, units, top, bins)
+        shape = (self.batch, self.units, self.time, self.source)
+        return of_tiles(self.dense, shape, reductions, units, top, bins)
 
     def _chosen(self, units: Sequence[int] | None) -> Tensor:
         every = torch.arange(self.units, device=self.form.outputs.device)
