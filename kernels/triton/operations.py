@@ -18,16 +18,18 @@ State = Float[Tensor, "batch heads key value"]
 Values = Float[Tensor, "batch time heads value"]
 
 
-def tiles_of(form: Reader) -> Tiles:
-    """Sizes of the form's tiles; one operand in float32 asks for its digits."""
+def tiles_of(form: Reader, recorded: bool = False) -> Tiles:
+    """Sizes of the form's tiles; one operand in float32 asks for its digits, a backward pass for shorter chunks."""
     operands = (form.q, form.k, form.v)
     dtype = torch.float32 if any(x.dtype == torch.float32 for x in operands) else form.v.dtype
-    return tiles(form.time, form.k.shape[-1], form.v.shape[-1], dtype, simple=isinstance(form, ScalarDecay))
+    simple = isinstance(form, ScalarDecay) and not recorded
+    return tiles(form.time, form.k.shape[-1], form.v.shape[-1], dtype, simple)
 
 
 def maps_of(form: Reader) -> Maps:
     """The form's maps, in its own tiles."""
-    return _maps(form, tiles_of(form))
+    # Not the longest chunks: energies hold a whole state besides.
+    return _maps(form, tiles_of(form, recorded=True))
 
 
 def forward(form: Reader, initial_state: State | None = None) -> tuple[Values, State]:
@@ -39,7 +41,8 @@ def forward(form: Reader, initial_state: State | None = None) -> tuple[Values, S
         return channels.forward(form, initial_state)[:2]
     probe, erase = (form.probe, form.erase) if isinstance(form, Delta) else (None, None)
     operands = (form.q, form.k, form.v, log_decays(form), form.write, probe, erase, initial_state)
-    outputs, final = _Forward.apply(type(form), tiles_of(form), *operands)  # type: ignore[no-untyped-call]  # torch's own
+    recorded = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in operands)
+    outputs, final = _Forward.apply(type(form), tiles_of(form, recorded), *operands)  # type: ignore[no-untyped-call]  # torch's own
     return outputs, final
 
 
