@@ -22,6 +22,7 @@ def races() -> tuple[Race, ...]:
     """Every form's forward pass, then what has no peer."""
     return (
         *forwards(BATCH, TIME),
+        states(BATCH, TIME),
         streamed.against_dense(8192, heads=16, device="cuda"),
         streamed.long(131_072, heads=16, device="cuda"),
         lengths.mamba(131_072, channels=1536, device="cuda"),
@@ -47,14 +48,72 @@ def forwards(batch: int, time: int, dtype: str = "bfloat16", device: Device = "c
     return tuple(_race(*row[:-1], f"batch {batch}, T = {time}, {row[-1]}", device) for row in rows)
 
 
+def states(batch: int, time: int, dtype: str = "bfloat16", device: Device = "cuda", every: int = 64) -> Race:
+    """The states of Gated DeltaNet, one of every so many steps."""
+
+    def inputs() -> Any:
+        return _inputs(partial(operands.gated_delta, time, batch=batch), dtype, device)
+
+    def at() -> list[int]:
+        return [*range(every - 1, time, every)]
+
+    def ours() -> Call:
+        from workbench import kernels
+
+        form = inputs().form()
+        return lambda: kernels.states(form, at())
+
+    def segments() -> Call:
+        import torch
+
+        chunk = peers.load("fla.ops.gated_delta_rule", "fla's gated delta rule").chunk_gated_delta_rule
+        parts = [part.split(every, dim=1) for part in vars(inputs()).values()]
+
+        def call() -> Any:
+            kept: list[Any] = [None]
+            for part in zip(*parts, strict=True):
+                kept.append(chunk(*part, initial_state=kept[-1], output_final_state=True)[1])
+            return torch.stack(kept[1 : 1 + len(at())], dim=1)
+
+        return call
+
+    def oracle() -> Any:
+        import torch
+
+        from workbench import kernels
+
+        return kernels.states(inputs().to(torch.float64).form(), at(), backend="reference")
+
+    return Race(
+        name="gpu-states-gated-delta",
+        title=f"Gated DeltaNet's states after every {every} steps, on a GPU",
+        shapes=f"batch {batch}, T = {time}, 16 heads, K = V = 128",
+        dtype=f"{dtype}, gates in float32",
+        contestants=(
+            Contestant(OURS, "`workbench.kernels.states(form, at)`", ours),
+            Contestant(
+                FLA,
+                "`fla.ops.gated_delta_rule.chunk_gated_delta_rule` on one stretch after the other, each beginning with "
+                "the final state of the one before: its states inside a call are not handed out",
+                segments,
+            ),
+        ),
+        targets=(Target(side=FLA, quantity="ratio", at_least=1),),
+        oracle=oracle,
+        error_against="our sequential reference in float64, on the rounded operands",
+        warm_up=5,
+        memory=True,
+        environment=FLA,
+        alone=True,
+        device=device,
+    )
+
+
 def _race(
     key: str, title: str, make: Make, peer: str, build: Callable[[Any], Call], dtype: str, shapes: str, device: Device
 ) -> Race:
     def inputs() -> Any:
-        import torch
-
-        rounded: Any = make().rounded(getattr(torch, dtype)).to(device)
-        return rounded
+        return _inputs(make, dtype, device)
 
     def ours() -> Call:
         from workbench import kernels
@@ -87,6 +146,12 @@ def _race(
         alone=True,
         device=device,
     )
+
+
+def _inputs(make: Make, dtype: str, device: Device) -> Any:
+    import torch
+
+    return make().rounded(getattr(torch, dtype)).to(device)
 
 
 def _selective_scan(own: operands.SelectiveScan) -> Call:

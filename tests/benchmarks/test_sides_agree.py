@@ -21,6 +21,7 @@ SMALL = (
     lengths.gated_delta(41, heads=2, width=8),
     streamed.against_dense(41, heads=2, width=8),
     *gpu.forwards(1, 19, dtype="float32", device="cpu"),
+    gpu.states(1, 19, dtype="float32", device="cpu", every=8),
 )
 SIDES = [pytest.param(race, side, id=f"{race.name}-{side.name}") for race in SMALL for side in race.contestants]
 
