@@ -7,8 +7,9 @@ import sys
 
 import pytest
 import torch
+from tokenizers import Tokenizer
 
-from workbench.zoo import available, directory, load
+from workbench.zoo import ZooModel, available, directory, load
 from workbench.zoo.recipe.card import write_card
 from workbench.zoo.recipe.evaluate import copy_accuracy
 
@@ -18,8 +19,16 @@ def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+def english_loss(model: ZooModel, tokenizer: Tokenizer) -> float:
+    """Nats a token of a phrase that opens many of the addresses the members were trained on."""
+    ids = torch.tensor([[0, *tokenizer.encode("To the Senate and House of Representatives of the United States").ids]])
+    with torch.no_grad():
+        logits = model(ids).logits[0, :-1]
+    return torch.nn.functional.cross_entropy(logits, ids[0, 1:]).item()
+
+
 def test_these_members_are_shipped() -> None:
-    assert available() == ["attention", "gla", "mamba", "mamba2", "rwkv7"]
+    assert available() == ["attention", "gated_delta", "gla", "mamba", "mamba2", "mlstm", "retnet", "rwkv7"]
 
 
 def test_copy_accuracy_is_what_the_evaluation_says(name: str) -> None:
@@ -33,13 +42,17 @@ def test_copy_accuracy_is_what_the_evaluation_says(name: str) -> None:
 
 
 def test_a_model_that_lost_its_last_mixer_would_not_pass(name: str) -> None:
-    # The previous test can fail: the same measurement tells a damaged model from a whole one.
+    # The previous test can fail: the same measurement tells a damaged model from a whole one. What never copied is told
+    # by how it predicts English.
     report = json.loads((directory(name) / "evaluation.json").read_text())
-    model, _ = load(name)
+    model, tokenizer = load(name)
+    whole = english_loss(model, tokenizer)
     for block in model.blocks:
         output = next(name for name, _ in block.mixer.named_children() if name in ("o_proj", "out_proj", "output"))
         torch.nn.init.zeros_(block.mixer.get_submodule(output).weight)
-    assert copy_accuracy(model, 8, sequences=16, seed=5) < report["copy"]["8"] - 0.3
+    assert english_loss(model, tokenizer) > whole + 1.0
+    if report["copy"]["8"] > 0.4:
+        assert copy_accuracy(model, 8, sequences=16, seed=5) < report["copy"]["8"] - 0.3
 
 
 def test_the_card_is_the_one_written_from_the_evaluation(name: str) -> None:
@@ -63,11 +76,7 @@ def test_members_share_everything_but_the_mixer_and_the_start() -> None:
 
 
 def test_a_member_predicts_english_better_than_chance(name: str) -> None:
-    model, tokenizer = load(name)
-    ids = torch.tensor([[0, *tokenizer.encode("To the Senate and House of Representatives of the United States").ids]])
-    with torch.no_grad():
-        logits = model(ids).logits[0, :-1]
-    assert torch.nn.functional.cross_entropy(logits, ids[0, 1:]) < 4.0  # chance is ln 2048 = 7.6
+    assert english_loss(*load(name)) < 4.0  # chance is ln 2048 = 7.6
 
 
 def test_loading_needs_no_transformers() -> None:
