@@ -15,11 +15,12 @@ from workbench.families.base import MixerAdapter
 from workbench.forms import MixerForm
 from workbench.hooks import HookPoint
 from workbench.running import RunnableModel
+from workbench.steps import at_steps
 from workbench.stopping import Stopped
 from workbench.wrapping import Mask, ModelInput, whole_number
 
 if TYPE_CHECKING:
-    from workbench.attention import ImplicitAttention
+    from workbench.attention import AttentionStatistics, ImplicitAttention
     from workbench.attribution import Attribution, Target
     from workbench.knockout import Cut, Knockout
 
@@ -60,13 +61,13 @@ class HookedModel(RunnableModel):
         if not steps or not all(-time <= step < time for step in steps):
             raise InputError(f"Positions go from 0 to {time - 1}, and at least one is needed; got {steps}.")
         kept: dict[int, Tensor] = {}
-        wanted = {step % time for step in steps}
 
         def keep(state: Tensor, hook: HookPoint) -> None:
-            if hook.step in wanted:
-                kept[hook.step] = state.detach().clone()
+            assert hook.step is not None  # of a hook that fires once a step
+            kept[hook.step] = state.detach().clone()
 
-        with torch.no_grad(), adapter.points["hook_state"].listening(keep):
+        listener = at_steps(keep, {step % time for step in steps})
+        with torch.no_grad(), adapter.points["hook_state"].listening(listener):
             self._run(tokens, mask, min(adapter.layer + 1, self.cfg.n_layers))
         return torch.stack([kept[step % time] for step in steps], dim=1)
 
@@ -177,6 +178,48 @@ class HookedModel(RunnableModel):
         with paused(forward) as forms:
             for adapter, form in forms:
                 yield adapter.layer, ImplicitAttention(form, scope, adapter.layer, adapter.index)
+
+    def attention_statistics(
+        self,
+        input: ModelInput,
+        reductions: Sequence[str] = ("mass", "entropy", "mean_distance_by_mass"),
+        layers: Iterable[int] | None = None,
+        mixer: int | None = None,
+        scope: Literal["core", "mixer"] = "core",
+        top: int = 8,
+        bins: Sequence[int] | None = None,
+        attention_mask: Mask = None,
+        per_token: bool = True,
+        progress: bool = False,
+    ) -> AttentionStatistics:
+        """How every head of every layer reads: statistics of all attention matrices from one pass, none of them held.
+
+        Softmax and recurrent layers alike, and comparable: all numbers are of ``|A|`` or ``A^2``. Only one mixer's
+        tensors are there at a time. Pads are neither rows nor sources.
+
+        Args:
+            reductions: ``mass``, ``energy``, ``entropy`` (nats), ``mean_distance_by_mass``, ``mean_distance_by_energy``
+                (tokens), ``top``, ``column_mass``, ``column_energy``, ``histogram`` (mass by distance), as defined by
+                `workbench.kernels.Streamed`. ``energy`` and ``mean_distance_by_energy`` alone take time linear in the
+                length; with any other the matrices are streamed, in time that grows with its square.
+            layers: all by default.
+            mixer: which of a layer's mixers, where it has several; all of them by default.
+            scope: ``"core"``, or ``"mixer"`` for convolution, gate and skip as well, where every channel is a matrix.
+            top: how many entries of a row ``top`` keeps.
+            bins: increasing edges of the histogram's bins, in tokens; None for 0, 1, 2, 4, 8, ...
+            per_token: keep every number at every token; False keeps averages over tokens only, which is all that fits
+                where many channels read a long text.
+            progress: show a progress bar when it takes longer than two seconds.
+
+        Raises:
+            InputError: an unknown reduction, a number out of range, padding that is not on the left.
+        """
+        from workbench.attention.statistics import attention_statistics
+
+        tokens, mask = self.prepared(input, attention_mask)
+        return attention_statistics(
+            self, tokens, mask, reductions, layers, mixer, scope, top, bins, per_token, progress
+        )
 
     def attribute(
         self, input: ModelInput, target: Target = None, *, position: int = -1, attention_mask: Mask = None

@@ -2,5 +2,6 @@
 
 from workbench.attention.implicit import ImplicitAttention
 from workbench.attention.jacobian import jacobian
+from workbench.attention.summaries import AttentionStatistics, MixerStatistics
 
-__all__ = ["ImplicitAttention", "jacobian"]
+__all__ = ["AttentionStatistics", "ImplicitAttention", "MixerStatistics", "jacobian"]
