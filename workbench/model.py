@@ -49,6 +49,8 @@ class HookedModel(RunnableModel):
     ) -> Float[Tensor, "batch steps heads key value"]:
         """One layer's recurrent state after each of the listed tokens (all); `mixer` as in `implicit_attention`.
 
+        What lies between the listed tokens runs at full speed.
+
         Raises:
             InputError: no such layer, mixer or position, or a mixer without a recurrent state.
         """
