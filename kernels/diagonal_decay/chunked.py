@@ -22,6 +22,7 @@ from workbench.kernels.precision import LOWEST_LOG_DECAY, compute_dtype, decay_f
 
 CHUNK = 64
 NARROW_VALUE = 8
+SMALLEST_RATE = 1e-6
 LOOP_ELEMENTS = 2**18  # states of one pass of the lean loop: they should stay in the cache
 
 
@@ -58,8 +59,11 @@ def factor(
 
 def summed(form: DiagonalDecay, span: slice = slice(None)) -> Float[Tensor, "batch time heads key_or_one"]:
     """Running sums of the form's log decays over a stretch of time, before `rate`."""
-    # With a rate a clamped sum would be wrong, and the log decay is a finite time step.
-    return running_sum(form.log_decay[:, span], dim=1, lowest=LOWEST_LOG_DECAY if form.rate is None else None)
+    lowest = LOWEST_LOG_DECAY
+    if form.rate is not None:
+        # What is left out has to be nothing after the smallest rate, too; a rate near 0 forgets only what is very old.
+        lowest /= max(float(form.rate.min()), SMALLEST_RATE) if form.rate.numel() else 1.0
+    return running_sum(form.log_decay[:, span], dim=1, lowest=lowest)
 
 
 def block(

@@ -99,3 +99,10 @@ def test_a_sinks_share_is_missing_from_the_row_sum() -> None:
     sums = kernels.row_sum(form)
     assert (sums[open_rows] < 1).all() and (sums[open_rows] > 0).all()
     assert (sums[~open_rows] == 0).all() and (~open_rows).any()
+
+
+def test_a_reset_of_a_step_that_has_a_rate_is_one_in_matrix_and_statistics() -> None:
+    form = random_forms.mamba(40)
+    form.log_decay[:, 17] = -torch.inf
+    check(form, 1e-10)
+    assert kernels.dense(form)[:, :, 17:, :17].abs().max() < 1e-300  # factors end at the smallest normal number
