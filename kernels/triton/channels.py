@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeGuard
+
 import torch
 import triton
 from jaxtyping import Float
@@ -20,7 +22,7 @@ State = Float[Tensor, "batch heads key value"]
 Starts = Float[Tensor, "batch chunks heads key value"]
 
 
-def fits(form: Reader, initial_state: Tensor | None) -> bool:
+def fits(form: Reader, initial_state: Tensor | None) -> TypeGuard[DiagonalDecay]:
     """Whether the form has one value a head and a short key, and nobody asks for a gradient."""
     if not isinstance(form, DiagonalDecay) or form.v.shape[-1] != 1 or form.k.shape[-1] > _LARGEST_KEY:
         return False
@@ -37,9 +39,8 @@ def forward(
     decay = form.log_decay
     if form.rate is None and decay.shape[-1] != key:
         decay = decay.expand(batch, time, heads, key)
-    wide = {"dtype": torch.float32, "device": form.v.device}
-    ends, totals, starts = (torch.empty(batch, chunks, heads, key, **wide) for _ in range(3))
-    final = torch.empty(batch, heads, key, **wide)
+    ends, totals, starts = (form.v.new_empty(batch, chunks, heads, key, dtype=torch.float32) for _ in range(3))
+    final = ends.new_empty(batch, heads, key)
     outputs = torch.empty(batch, time, heads, dtype=form.v.dtype, device=form.v.device)
     q, k, v = rows(form.q), rows(form.k), form.v[..., 0]
     write = None if form.write is None else form.write.contiguous()

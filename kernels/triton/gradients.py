@@ -84,7 +84,7 @@ def delta_gradients(parts: Erasing, kept: Kept, maps: Maps, of: MapGradients, ow
         kept.inverse, kept.found, parts.read_erasers.matrix, maps.probes, maps.erasers,
         of.matrix, of.queries, of.keys, of.probes, of.erasers,
         d_read, d_sources, d_erasers, d_probes, d_plain, time, heads,
-        KEY=key, BLOCK_KEY=tiles.part, STEPS=tiles.steps, PRECISION=tiles.precision, num_warps=4, num_stages=1,
+        KEY=key, BLOCK_KEY=tiles.part, STEPS=tiles.steps, PRECISION=tiles.precision, num_warps=8, num_stages=1,
     )  # fmt: skip
     if parts.found_erasers is parts.found_sources:
         read = operand_gradients(parts.read_sources, tiles, of.matrix + d_read, of.queries, of.keys + d_plain, of.total)

@@ -44,14 +44,16 @@ class Tiles:
         return self.steps.bit_length() - 1
 
 
-def tiles(time: int, key: int, value: int, dtype: torch.dtype, simple: bool) -> Tiles:
+def tiles(time: int, key: int, value: int, dtype: torch.dtype, simple: bool, erases: bool) -> Tiles:
     """Tiles that fit an SM's registers and shared memory, for values of a dtype; `simple` is a scalar decay's."""
     whole = power_of_two(key)
+    # A program's part of the state is whole * value; with erasing it is multiplied twice more.
+    widest = 64 if whole <= 64 else 16 if erases else 32
     return Tiles(
         steps=min(power_of_two(time), 64 if simple and whole <= 128 else 32),
         key=whole,
         part=min(whole, 32),
-        value=min(power_of_two(value), 64 if whole <= 64 else 32),
+        value=min(power_of_two(value), widest),
         precision="tf32x3" if dtype == torch.float32 else "tf32",
     )
 

@@ -93,12 +93,11 @@ def products(
     """One reader and one writer a step: their products, and both carried to the chunk's borders."""
     batch, time, heads, decays = log_decay.shape
     key, chunks = reader.shape[-1], triton.cdiv(time, tiles.steps)
-    wide = {"dtype": torch.float32, "device": log_decay.device}
-    matrix = torch.empty(batch, time, heads, tiles.steps, **wide)
-    total = torch.empty(batch, chunks, heads, decays, **wide)
+    matrix = log_decay.new_empty(batch, time, heads, tiles.steps, dtype=torch.float32)
+    total = matrix.new_empty(batch, chunks, heads, decays)
     one = decays == 1
-    shape = (batch, time, heads) if one else (batch, time, heads, key)
-    carried_reader, carried_writer = torch.empty(shape, **wide), torch.empty(shape, **wide)
+    carried = matrix.new_empty(batch, time, heads) if one else matrix.new_empty(batch, time, heads, key)
+    carried_reader, carried_writer = carried, torch.empty_like(carried)
     sizes = (*strides(reader, heads), *strides(writer, heads), time, heads)
     if one:
         head_products[chunks, batch * heads](

@@ -23,7 +23,7 @@ def tiles_of(form: Reader, recorded: bool = False) -> Tiles:
     operands = (form.q, form.k, form.v)
     dtype = torch.float32 if any(x.dtype == torch.float32 for x in operands) else form.v.dtype
     simple = isinstance(form, ScalarDecay) and not recorded
-    return tiles(form.time, form.k.shape[-1], form.v.shape[-1], dtype, simple)
+    return tiles(form.time, form.k.shape[-1], form.v.shape[-1], dtype, simple, isinstance(form, Delta))
 
 
 def maps_of(form: Reader) -> Maps:
@@ -42,7 +42,7 @@ def forward(form: Reader, initial_state: State | None = None) -> tuple[Values, S
     probe, erase = (form.probe, form.erase) if isinstance(form, Delta) else (None, None)
     operands = (form.q, form.k, form.v, log_decays(form), form.write, probe, erase, initial_state)
     recorded = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in operands)
-    outputs, final = _Forward.apply(type(form), tiles_of(form, recorded), *operands)  # type: ignore[no-untyped-call]  # torch's own
+    outputs, final = _Forward.apply(type(form), tiles_of(form, recorded), *operands)
     return outputs, final
 
 

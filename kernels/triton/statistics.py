@@ -76,7 +76,7 @@ def _stretch_energies(maps: Maps, near: Tensor, far: Tensor | None) -> PerToken:
     tiles, heads = maps.tiles, maps.heads
     batch, time = maps.matrix.shape[:2]
     key = maps.keys.shape[-1]
-    columns = tiles.key if maps.probes is not None else min(tiles.key, 64 if tiles.key <= 128 else 32)
+    columns = tiles.key if maps.probes is not None else min(tiles.key, 32)
     parts = triton.cdiv(key, columns)
     energies = near.new_empty(parts, batch, time, heads)
     distances = None if far is None else torch.empty_like(energies)
