@@ -47,7 +47,7 @@ def scanned(form: ScalarDecay | DiagonalDecay, plan: Plan) -> Streamed:
     q, source, decay = given.q.abs(), given.source.abs(), given.decay
     mass, energy = _scan(decay, source), _scan(decay.square(), source.square())
     rows = {"missed": torch.zeros_like(mass), "mass": q * mass}
-    alive = q != 0
+    alive = q > 0  # a row of NaN is one of NaN
     old = share(decay * _before(mass), mass)
     if "energy" in plan:
         rows["energy"] = q.square() * energy

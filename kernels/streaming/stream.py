@@ -23,8 +23,8 @@ from workbench.kernels.streaming.walk import LENGTH, walked
 
 _Form = TypeVar("_Form", ScalarDecay, DiagonalDecay, ScalarDecay | DiagonalDecay, Reader)
 
-# Operands and temporaries of the heads that are walked at a time: 256 MB in float32, whatever the number of heads.
-ELEMENTS = 2**26
+# Operands and temporaries of the heads that are walked at a time: 128 MB in float32, whatever the number of heads.
+ELEMENTS = 2**25
 
 
 @torch.no_grad()

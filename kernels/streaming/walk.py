@@ -69,7 +69,7 @@ def walked(form: Reader, plan: Plan) -> Streamed:
     passed: list[Sources] = []
     for block in blocks(form, dtype):
         tiles.open(block.sources.span)
-        tiles.add(block.matrix, block.sources.span)
+        tiles.add(block.matrix.tril(), block.sources.span)  # 0 times a NaN of a later step is none
         carried, missed = block.queries, None
         for sources in reversed(passed):
             if not carried.any():
