@@ -162,3 +162,30 @@ def test_a_long_text_is_reduced_to_pixels_that_say_so(run, mamba, tmp_path):
     assert shown.factor == 2 and shown.panels[0].pixels.shape == (300, 300)
     assert "A pixel is 2 × 2 tokens" in shown.panels[0].caption
     assert torch.from_numpy(shown.panels[0].pixels).tril().sum() == 300 * 301 / 2
+
+
+def test_attention_without_a_layer_gives_statistics_of_every_head(run, gpt2, tmp_path):
+    text = "the cat sat on the mat. the cat"
+    files = ["--json", tmp_path / "a.json", "--out", tmp_path / "a.html"]
+    result = run("attention", gpt2, "--text", text, "--statistics", "entropy, energy,histogram", *files)
+    assert result.exit_code == 0, result.output
+    written = json.loads((tmp_path / "a.json").read_text())
+    model = wb.load(gpt2)
+    _, cache = model.run_with_cache(text, names_filter="mixer.hook_pattern")
+    assert [mixer["layer"] for mixer in written["statistics"]["mixers"]] == [0, 1]
+    for layer, mixer in enumerate(written["statistics"]["mixers"]):
+        pattern = cache["pattern", layer][0].detach().double()
+        entropy = torch.special.entr(pattern).sum(-1).mean(-1)
+        np.testing.assert_allclose(mixer["averages"]["entropy"], entropy, rtol=1e-4)
+        np.testing.assert_allclose(mixer["averages"]["energy"], pattern.square().sum(-1).mean(-1), rtol=1e-4)
+        assert sum(mixer["histogram"][0]) == pytest.approx(pattern.shape[-1], rel=1e-4)
+    assert "entropy (nats)" in result.stdout and "4 heads" in result.stdout
+    page = Dom((tmp_path / "a.html").read_text())
+    assert page.text["h1"] == [f"{gpt2}: how each head reads {len(written['tokens'])} tokens"]
+
+
+def test_bad_requests_for_statistics_are_one_sentence(refused, gpt2):
+    text = ["--text", "the cat"]
+    assert "no statistic 'entropie'; there is mass" in refused("attention", gpt2, *text, "--statistics", "entropie")
+    assert "--layer" in refused("attention", gpt2, *text, "--head", 1)
+    assert "limit is 1" in refused("attention", gpt2, *text, "--max-tokens", 1)

@@ -1,27 +1,35 @@
-"""``workbench attention``: who reads from whom in a text, in one layer."""
+"""``workbench attention``: who reads from whom in a text, in one layer; without a layer, how every head reads it."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from workbench.cli import options
+from workbench.cli import attention_statistics, options
 from workbench.cli.models import open_model, summary
 from workbench.cli.output import Output, facts
 from workbench.errors import InputError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from workbench.cli.pictures import Picture
+    from workbench.families.base import MixerAdapter
+    from workbench.model import HookedModel
 
 SHOWN_LINKS = 10
+LONGEST_MATRIX = 2048
 MOST_JSON_ENTRIES = 1_000_000
 
 
 def attention(
     model: options.ModelArgument,
-    layer: Annotated[int, typer.Option("--layer", help="Layer, from 0; -1 is the last.", show_default=False)],
+    layer: Annotated[
+        int | None,
+        typer.Option("--layer", help="Layer, from 0; -1 is the last.", show_default="statistics of every layer"),
+    ] = None,
     text: Annotated[str | None, typer.Option("--text", help="What the model reads.")] = None,
     text_file: Annotated[Path | None, typer.Option("--text-file", help="Read the text from a UTF-8 file.")] = None,
     head: Annotated[
@@ -29,11 +37,35 @@ def attention(
         typer.Option("--head", help="One head (a channel, in Mamba-1).", show_default="all, or the strongest"),
     ] = None,
     mixer: Annotated[
-        int, typer.Option("--mixer", min=0, help="Which of the layer's mixers, where it has several (Falcon-H1).")
-    ] = 0,
+        int | None,
+        typer.Option(
+            "--mixer",
+            min=0,
+            help="Which of a layer's mixers, where it has several (Falcon-H1).",
+            show_default="0 with --layer, else all",
+        ),
+    ] = None,
     top: Annotated[int, typer.Option("--top", min=1, help="How many of the strongest, where there are too many.")] = 8,
-    scope: options.ScopeOption = options.Scope.mixer,
-    most: Annotated[int, typer.Option("--max-tokens", min=1, help="Refuse longer texts.")] = 2048,
+    scope: Annotated[
+        options.Scope | None,
+        typer.Option(
+            "--scope",
+            help="mixer: from token to output, convolution and gate included; core: the recurrence.",
+            show_default="mixer with --layer, else core",
+        ),
+    ] = None,
+    most: Annotated[
+        int | None,
+        typer.Option("--max-tokens", min=1, help="Refuse longer texts.", show_default="2048 with --layer"),
+    ] = None,
+    reductions: Annotated[
+        str,
+        typer.Option(
+            "--statistics",
+            help="Without --layer: which of mass, energy, entropy, mean_distance_by_mass, mean_distance_by_energy, "
+            "top, histogram. The energies alone take time linear in the text, all others its square.",
+        ),
+    ] = attention_statistics.REDUCTIONS,
     html_file: options.HtmlFile = None,
     json_file: options.JsonFile = None,
     device: options.Device = None,
@@ -43,43 +75,65 @@ def attention(
 ) -> None:
     """Show which tokens of a text read from which in one layer: attention, or a recurrent layer's implicit attention.
 
+    Without --layer: how much, how spread out and how far back every head of every layer reads.
+
     Example: workbench attention zoo:mamba --text "the cat sat. the cat" --layer 2 --out cat.html
     """
     output = Output(json_file, html_file)
     read = _text(text, text_file)
     opened = open_model(output, model, device=device, dtype=dtype, revision=revision, trust_pickle=trust_pickle)
-    adapter = opened.mixer(layer, mixer)
-    layer = adapter.layer
+    if layer is None and head is not None:
+        raise InputError("--head names a head of one layer; say which with --layer.")
+    adapter = None if layer is None else opened.mixer(layer, 0 if mixer is None else mixer)
     tokens = opened.to_tokens(read)
-    if tokens.shape[1] > most:
+    most = LONGEST_MATRIX if most is None and adapter is not None else most
+    if most is not None and tokens.shape[1] > most:
         raise InputError(
             f"The text has {tokens.shape[1]:,} tokens, and the limit is {most:,}; shorten it or raise --max-tokens."
         )
+    if adapter is None:
+        seen = "core" if scope is None else scope.value
+        attention_statistics.statistics(opened, tokens, reductions, mixer, seen, top, output, html_file)
+        return
+    _one_layer(opened, adapter, tokens, head, top, "mixer" if scope is None else scope.value, output, html_file)
+
+
+def _one_layer(
+    opened: HookedModel,
+    adapter: MixerAdapter,
+    tokens: Tensor,
+    head: int | None,
+    top: int,
+    scope: Literal["core", "mixer"],
+    output: Output,
+    html_file: Path | None,
+) -> None:
+    """The matrices of one mixer."""
     import torch
 
     from workbench.cli import pictures
 
     names = opened.to_str_tokens(tokens[0])
     with torch.no_grad():
-        found = opened.implicit_attention(tokens, layer, scope=scope.value, mixer=mixer)
+        found = opened.implicit_attention(tokens, adapter.layer, scope=scope, mixer=adapter.index)
         error = found.check()
-        shown = pictures.pictures(opened, found, layer, head, top, output)
+        shown = pictures.pictures(opened, found, adapter.layer, head, top, output)
     title = f"{adapter.place.capitalize()} of {opened.cfg.model_name}: who reads from whom"
     exact = (
-        f"A {adapter.family} layer, {scope.value} scope. These weights times the recorded values give the layer's own "
+        f"A {adapter.family} layer, {scope} scope. These weights times the recorded values give the layer's own "
         f"output with a relative error of {error:.1e}."
     )
     output.console.print(f"{title}\nStrongest links to other tokens but the first: {shown[0].label}", markup=False)
     output.console.print(_links_table(shown[0], names))
     output.console.print(exact, highlight=False, markup=False)
-    if html_file is None and json_file is None:
+    if html_file is None and output.json_file is None:
         output.note("Add --out FILE.html for the heat maps.")
     output.save(
         {
             "model": summary(opened),
-            "layer": layer,
-            "mixer": mixer,
-            "scope": scope.value,
+            "layer": adapter.layer,
+            "mixer": adapter.index,
+            "scope": scope,
             "check": error,
             "tokens": names,
             "matrices": [_json(picture, names) for picture in shown],
