@@ -46,14 +46,14 @@ class _Softmax(ctypes.Structure):
     ]  # fmt: skip
 
 
+_RESULTS = (
+    "mass", "energy", "entropy", "mean_distance_by_mass", "mean_distance_by_energy", "missed", "top_values",
+    "top_sources", "column_mass", "column_energy", "by_distance",
+)  # fmt: skip
+
+
 class _Results(ctypes.Structure):
-    _fields_ = [
-        *((name, ctypes.c_void_p) for name in (
-            "mass", "energy", "entropy", "mean_distance_by_mass", "mean_distance_by_energy", "missed", "top_values",
-            "top_sources", "column_mass", "column_energy", "by_distance",
-        )),
-        ("top", ctypes.c_int64),
-    ]  # fmt: skip
+    _fields_ = [*((name, ctypes.c_void_p) for name in _RESULTS), ("top", ctypes.c_int64)]
 
 
 @cache
@@ -193,8 +193,7 @@ def _results(
     for name, asked in (("column_mass",) * 2, ("column_energy",) * 2, ("by_distance", "histogram")):
         if asked in wanted:
             found[name] = torch.zeros(batch, heads, parts, source, dtype=torch.float64)
-    names = [name for name, _ in _Results._fields_ if name != "top"]
-    return found, _Results(*(build.pointer(found.get(name)) for name in names), top), parts
+    return found, _Results(*(build.pointer(found.get(name)) for name in _RESULTS), top), parts
 
 
 def _summed(results: dict[str, Tensor]) -> dict[str, Tensor]:

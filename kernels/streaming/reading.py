@@ -15,6 +15,7 @@ from torch import Tensor
 
 from workbench.kernels import reading
 from workbench.kernels.forms import Form, Softmax, Toeplitz
+from workbench.kernels.precision import compute_dtype
 from workbench.kernels.streaming.result import Plan, Streamed, binned
 from workbench.kernels.streaming.tiles import largest, share
 
@@ -28,7 +29,7 @@ def streamed(form: Form, plan: Plan, compute: Callable[[Form, Plan], Streamed]) 
     if diagonal is None:
         return compute(plain, plan)
     earlier = compute(plain, replace(plan, edges=tuple(edge - 1 for edge in plan.edges)))
-    own = diagonal.to(earlier.mass.dtype)
+    own = diagonal.to(compute_dtype(earlier.mass, diagonal))
     size = own.abs()
     below = _later(earlier.mass)
     mass = below + size

@@ -54,7 +54,7 @@ def stream(
             is certainly less, by ``|A[t, s]| <= |R_t| |M ..| |F_s|``; `Streamed.missed` holds the bound reached.
             Softmax rows, K = 1 and filters are exact all the same.
         backend: ``"reference"`` reduces the whole matrix of the sequential oracle, ``"chunked"`` streams in PyTorch on
-            any device.
+            any device, ``"cpu"`` in compiled loops (float32 on a CPU). Heads with K = 1 and filters have one way.
 
     Returns:
         The reductions, ``[batch, time, heads]`` each; not differentiable.
