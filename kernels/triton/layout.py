@@ -13,6 +13,8 @@ SMALLEST_TILE = 16
 LARGEST_KEY = 256
 # For energies where something is erased, a program carries a whole K x K.
 LARGEST_ERASING_KEY = 128
+# A walk carries its queries in registers.
+LARGEST_WALKED_KEY = 128
 
 
 def power_of_two(size: int) -> int:
