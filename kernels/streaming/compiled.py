@@ -24,15 +24,14 @@ def misfit(form: Form) -> str | None:
         operands = (form.q, form.k, form.log_decay, form.write, *_others(form))
     if any(x is not None and (x.dtype not in _READ or x.device.type != "cpu") for x in operands):
         return "not every operand is float32 (or narrower) and on the CPU"
-    if not form.time or not form.batch:
-        return "there is no step in it"
     return None
 
 
 def available(form: Form) -> bool:
-    """Whether the loops compute the form and are compiled; compiles them on first use."""
+    """Whether the loops compute the form and are compiled; compiles them on first use. An empty form is PyTorch's."""
     library = native.softmax_library if isinstance(form, Softmax) else native.library
-    return misfit(form) is None and library() is not None
+    nothing = 0 in (form.batch, form.time, form.heads)
+    return misfit(form) is None and not nothing and library() is not None
 
 
 def patterns(form: Softmax, plan: Plan) -> Streamed:

@@ -20,6 +20,7 @@ from workbench.kernels.streaming.softmax import patterns
 from workbench.kernels.streaming.tiles import Tiles
 from workbench.kernels.streaming.toeplitz import filtered
 from workbench.kernels.streaming.walk import LENGTH, walked
+from workbench.kernels.triton import walking
 
 _Form = TypeVar("_Form", ScalarDecay, DiagonalDecay, ScalarDecay | DiagonalDecay, Reader)
 
@@ -87,13 +88,22 @@ def _streamed(form: Form, plan: Plan, backend: Backend) -> Streamed:
         return filtered(form, plan)
     if isinstance(form, ScalarDecay | DiagonalDecay) and form.k.shape[-1] == 1:
         return _beside([scanned(part, plan) for part in _few_heads(form)])
+    if backend == "triton" or (backend == "auto" and form.v.is_cuda):
+        reason = walking.misfit(form, plan)
+        if reason is None and not walking.available(form, plan):
+            reason = "Triton cannot run here"
+        if reason is None:
+            assert not isinstance(form, Softmax)
+            return _beside([walking.reduced(part, plan) for part in _few_heads(form)])
+        if backend == "triton":
+            raise ValueError(f"the triton backend cannot stream this form, {reason}: use chunked")
     if backend not in ("auto", "chunked", "cpu"):
         raise ValueError(f"the {backend} backend does not stream {type(form).__name__}: use chunked")
     if backend == "cpu":
         reason = compiled.misfit(form)
         if reason is not None:
             raise ValueError(f"the cpu backend cannot stream this form, {reason}: use chunked")
-    use_compiled = backend == "cpu" or (backend == "auto" and compiled.available(form))
+    use_compiled = backend != "chunked" and compiled.available(form)
     if isinstance(form, Softmax):
         return compiled.patterns(form, plan) if use_compiled else patterns(form, plan)
     compute = compiled.reduced if use_compiled else walked

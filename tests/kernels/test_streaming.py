@@ -31,7 +31,7 @@ def test_reductions_are_those_of_the_matrix(kind: str, time: int) -> None:
 
 
 # Below, at and above the 32 rows, 64 or 128 sources and 8 tasks of the compiled loops.
-@pytest.mark.parametrize("time", [1, 33, 129, 520])
+@pytest.mark.parametrize("time", [0, 1, 33, 129, 520])
 @pytest.mark.parametrize("kind", ALL)
 @pytest.mark.parametrize("backend", COMPILED)
 def test_compiled_reductions_are_those_of_the_matrix(kind: str, time: int, backend: Backend) -> None:
@@ -324,6 +324,7 @@ def test_without_a_compiler_the_answer_is_the_same() -> None:
         "from workbench.kernels.streaming import compiled; torch.manual_seed(0);"
         "forms = [make(40, torch.float32) for make in ALL.values()];"
         "assert not any(map(compiled.available, forms));"
+        "assert kernels.stream(forms[0], backend='cpu').mass.shape == (2, 40, 6);"
         "print(sum(kernels.stream(form).mass.double().sum().item() for form in forms))"
     )
     environment = {**os.environ, "WORKBENCH_NO_CPP": "1"}
