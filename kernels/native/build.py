@@ -22,7 +22,9 @@ import torch
 FOLDER = Path(__file__).parent
 # No -ffast-math: before version 13 GCC then links crtfastmath.o into a shared library, and loading that changes the
 # rounding mode of the whole process. The vector types of lanes.h need no such flag.
-FLAGS = ("-O3", "-march=native", "-std=c++17", "-fPIC", "-shared", "-fopenmp")
+FLAGS = ("-O3", "-march=native", "-std=c++17", "-fPIC", "-shared")
+THREADED = (*FLAGS, "-fopenmp")  # tried first; Apple's compiler, for one, has no OpenMP
+SOURCES = tuple(sorted(path.stem for path in FOLDER.glob("*.cpp")))
 
 _forked = False
 
@@ -89,16 +91,24 @@ def build(name: str, directory: Path | None = None, compiler: str | None = None)
         raise FileNotFoundError("no C++ compiler (looked for $CXX, g++, clang++)")
     source = FOLDER / f"{name}.cpp"
     texts = [path.read_text() for path in (source, *sorted(FOLDER.glob("*.h")))]
-    identity = "\0".join([*texts, *FLAGS, compiler, platform.machine(), _processor()])
+    identity = "\0".join([*texts, *THREADED, compiler, platform.machine(), _processor()])
     target = (directory or cache_directory()) / f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.so"
     if target.exists():
         return target
+    if sys.stderr.isatty() or "ipykernel" in sys.modules:
+        print(f"workbench: compiling {name}.cpp for this processor, once; about ten seconds", file=sys.stderr)
     handle, partial = tempfile.mkstemp(suffix=".so", dir=target.parent)
     os.close(handle)
+
+    def compiled(flags: tuple[str, ...]) -> None:
+        command = [compiler, *flags, str(source), "-o", partial]
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
+
     try:
-        subprocess.run(
-            [compiler, *FLAGS, str(source), "-o", partial], check=True, capture_output=True, text=True, timeout=300
-        )
+        try:
+            compiled(THREADED)
+        except subprocess.CalledProcessError:
+            compiled(FLAGS)
         Path(partial).replace(target)
     finally:
         Path(partial).unlink(missing_ok=True)
