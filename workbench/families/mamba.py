@@ -75,9 +75,12 @@ class MambaAdapter(RecurrentAdapter):
         b = self.normalised("b", selected[..., rank : rank + states])
         c = self.normalised("c", selected[..., rank + states :])
         step = self.submodule("dt_proj")
-        raw = F.linear(low, step.get_parameter("weight")).to(active.dtype)
-        bias = step._parameters.get("bias")
-        dt = F.softplus(raw if bias is None else raw + bias.to(active.dtype))
+        weight, bias = step.get_parameter("weight"), step._parameters.get("bias")
+        if bias is None or weight.dtype == bias.dtype == active.dtype:
+            raw = F.linear(low, weight, bias).to(active.dtype)
+        else:  # as the stock mixers add it: in float32, to what is half as wide
+            raw = F.linear(low, weight).to(active.dtype) + bias.to(active.dtype)
+        dt = F.softplus(raw)
         return DiagonalDecay(
             q=c[:, :, None].to(active.dtype),
             k=b[:, :, None].to(active.dtype),
