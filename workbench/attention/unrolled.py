@@ -18,7 +18,7 @@ late, so `shift` is one less for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,7 +36,7 @@ PerStep = Float[Tensor, "batch time heads"]
 Vectors = Float[Tensor, "batch time heads key"]
 
 # Numbers held for the channels that are looked at together: 128 MB in float32.
-ELEMENTS = 2**25
+ELEMENTS = 2**23
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,12 @@ def _channels(form: MixerForm, core: Reader, chosen: Int[Tensor, " channels"]) -
 
     gate, skip = of_channels(form.gate, 1), of_channels(form.skip, 0)
     sources = [_later(of_channels(form.source, 1), m) for m in range(shift + 1)]
-    entries = [entry[..., head] for entry in _band(part, carried, taps, dtype)]
+    same = torch.equal(head, torch.arange(part.heads, device=head.device))  # one channel a head, as in Mamba-1
+
+    def at_heads(x: Tensor) -> Tensor:
+        return x if same else x[:, :, head]
+
+    entries = [at_heads(entry) for entry in _band(part, carried, taps, dtype)]
     near = []
     for distance in range(taps):
         # What came in `distance` steps ago is in the value `m` steps back through tap ``distance - m``.
@@ -100,10 +105,10 @@ def _channels(form: MixerForm, core: Reader, chosen: Int[Tensor, " channels"]) -
         )
         entry = entry + lags[:, distance] * sources[0] * entries[0]
         near.append(_since(distance, gate * entry + lags[:, distance] * sources[0] * skip))
-    oldest = torch.zeros_like(carried[0][:, :, head])
+    oldest = torch.zeros_like(at_heads(carried[0]))
     for m in range(1 - exclusive, shift + 1):
-        oldest = oldest + (lags[:, shift - m] * sources[m])[..., None] * carried[m][:, :, head]
-    return Unrolled(_far(part, head, _since(shift, oldest), gate, dtype), torch.stack(near, dim=-1), shift)
+        oldest = torch.addcmul(oldest, (lags[:, shift - m] * sources[m])[..., None], at_heads(carried[m]))
+    return Unrolled(_far(part, at_heads, _since(shift, oldest), gate, dtype), torch.stack(near, dim=-1), shift)
 
 
 def _carried_keys(core: Reader, steps: int, dtype: torch.dtype) -> list[Vectors]:
@@ -131,25 +136,33 @@ def _band(core: Reader, carried: list[Vectors], taps: int, dtype: torch.dtype) -
     """``A[t, t - m]`` for each `m` below the number of taps."""
     query = spread(core.q, core.heads, dim=2).to(dtype)
     read = 1 if core.read is None else core.read.to(dtype)
+
+    def entries(keys: Vectors) -> PerStep:
+        return read * torch.einsum("bthk,bthk->bth", query, keys)
+
     if core.diagonal is None:
-        return [read * (query * carried[m]).sum(-1) for m in range(taps)]
-    below = [read * (query * _later(carried[m - 1], 1)).sum(-1) for m in range(1, taps)]
+        return [entries(carried[m]) for m in range(taps)]
+    below = [entries(_later(carried[m - 1], 1)) for m in range(1, taps)]
     return [core.diagonal.to(dtype), *below]
 
 
-def _far(core: Reader, head: Tensor, key: Vectors, gate: PerStep, dtype: torch.dtype) -> Reader:
+def _far(core: Reader, at_heads: Callable[[Tensor], Tensor], key: Vectors, gate: PerStep, dtype: torch.dtype) -> Reader:
     """The core with a head for each channel: its transitions and queries, the channel's keys and gate."""
-    read = gate if core.read is None else gate * core.read.to(dtype)[..., head]
-    v = torch.zeros_like(gate)[..., None]
-    query = spread(core.q, core.heads, dim=2).to(dtype)[:, :, head]
+
+    def spread_out(x: Tensor) -> Tensor:
+        return x if x.shape[2] == 1 else at_heads(spread(x, core.heads, dim=2))
+
+    read = gate if core.read is None else gate * at_heads(core.read.to(dtype))
     own: dict[str, Any] = {"diagonal": None if core.diagonal is None else torch.zeros_like(gate)}
     if isinstance(core, DiagonalDecay) and core.rate is not None:
-        own["rate"] = core.rate[head]
+        own["rate"] = at_heads(core.rate[None, None])[0, 0]
     if isinstance(core, Delta):
         source = core.k if core.write is None else spread(core.k, core.heads, dim=2) * core.write[..., None]
-        probe, erase = core.k if core.probe is None else core.probe, source if core.erase is None else core.erase
-        own["probe"], own["erase"] = (spread(x, core.heads, dim=2)[:, :, head] for x in (probe, erase))
-    return replace(core, q=query, k=key, v=v, log_decay=core.log_decay[:, :, head], write=None, read=read, **own)
+        own["probe"] = spread_out(core.k if core.probe is None else core.probe)
+        own["erase"] = spread_out(source if core.erase is None else core.erase)
+    v = torch.zeros_like(gate)[..., None]
+    log_decay = at_heads(core.log_decay)
+    return replace(core, q=spread_out(core.q), k=key, v=v, log_decay=log_decay, write=None, read=read, **own)
 
 
 def _later(x: Float[Tensor, "batch time *rest"], steps: int) -> Float[Tensor, "batch time *rest"]:
