@@ -11,8 +11,9 @@ from torch import Tensor
 # A product of tiles needs at least 16 in every dimension.
 SMALLEST_TILE = 16
 LARGEST_KEY = 256
-# For energies where something is erased, a program carries a whole K x K.
-LARGEST_ERASING_KEY = 128
+# For energies where something is erased, a program carries a whole K x K: 128 x 128 spills 5 KB a thread and takes
+# 224 KB of shared memory, more than sm_80 has.
+LARGEST_ERASING_KEY = 64
 # A walk carries its queries in registers.
 LARGEST_WALKED_KEY = 128
 

@@ -85,7 +85,7 @@ def _stretch_energies(maps: Maps, near: Tensor, far: Tensor | None) -> PerToken:
         near, far, energies, distances,
         *strides(maps.queries, heads), *strides(maps.keys, heads), time, heads,
         KEY=key, BLOCK_KEY=tiles.key, COLUMNS=columns, STEPS=tiles.steps, TOTALS=maps.total.shape[-1],
-        PRECISION=tiles.precision, num_warps=16 if columns == 128 else 8, num_stages=1,
+        PRECISION=tiles.precision, num_warps=8, num_stages=1,
     )  # fmt: skip
     return (energies if distances is None else distances).sum(0)
 
