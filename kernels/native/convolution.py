@@ -23,7 +23,7 @@ def library() -> ctypes.CDLL | None:
     """The compiled loops, or None where they cannot be had."""
     found = build.library("convolution")
     if found is not None:
-        sizes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_int]
+        sizes: list[Any] = [ctypes.c_void_p, ctypes.c_int, ctypes.c_int]
         found.convolution_forward.argtypes = sizes + [ctypes.c_void_p] * 5
         found.convolution_forward.restype = None
         found.convolution_backward.argtypes = sizes + [ctypes.c_void_p] * 9

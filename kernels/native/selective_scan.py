@@ -25,7 +25,7 @@ def library() -> ctypes.CDLL | None:
     """The compiled loops, or None where they cannot be had."""
     found = build.library("selective_scan")
     if found is not None:
-        pointer = ctypes.c_void_p
+        pointer: Any = ctypes.c_void_p
         found.scan_forward.argtypes = [pointer, ctypes.c_int] + [pointer] * 10 + [ctypes.c_int64] + [pointer] * 2
         found.scan_forward.restype = None
         found.scan_backward.argtypes = [pointer, ctypes.c_int] + [pointer] * 15
