@@ -14,8 +14,8 @@ pytest.importorskip("triton", reason="The kernels need Triton.")
 HERE = Path(__file__).parent
 
 
-# Registers a thread, bytes of shared memory a program and bytes of spills a thread, at most. Where no slack is left below
-# 255 registers, the spills are what counts.
+# Registers a thread, bytes of shared memory a program and bytes of spills a thread, at most. With no slack below 255
+# registers, the spills are what counts.
 BUDGETS = {
     "head_products": (192, 32768, 0),
     "channel_products": (255, 16384, 96),
