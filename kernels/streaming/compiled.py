@@ -13,7 +13,7 @@ from workbench.kernels.streaming.result import Plan, Streamed, binned
 _READ = (torch.float32, torch.float16, torch.bfloat16)
 
 
-def misfit(form: Form) -> str | None:
+def misfit(form: Form, plan: Plan) -> str | None:
     """What keeps a plain form from the loops, as the end of a sentence; None when they compute it."""
     if isinstance(form, Toeplitz):
         return "it is a filter"
@@ -27,22 +27,24 @@ def misfit(form: Form) -> str | None:
     return None
 
 
-def available(form: Form) -> bool:
+def available(form: Form, plan: Plan) -> bool:
     """Whether the loops compute the form and are compiled; compiles them on first use. An empty form is PyTorch's."""
     library = native.softmax_library if isinstance(form, Softmax) else native.library
     nothing = 0 in (form.batch, form.time, form.heads)
-    return misfit(form) is None and not nothing and library() is not None
+    return misfit(form, plan) is None and not nothing and library() is not None
 
 
-def patterns(form: Softmax, plan: Plan) -> Streamed:
-    """The reductions of a pattern that fits."""
-    q, k, bias, sinks = form.q.float(), form.k.float(), _wide(form.bias), _wide(form.sinks)
-    found = native.softmax(q, k, form.scale, form.mask, bias, form.softcap, sinks, plan.wanted, plan.top)
-    return packed(found, plan)
-
-
-def reduced(form: Reader, plan: Plan) -> Streamed:
+def reduced(form: Reader | Softmax, plan: Plan) -> Streamed:
     """The reductions of a plain form that fits."""
+    return _packed(_pattern(form, plan) if isinstance(form, Softmax) else _walked(form, plan), plan)
+
+
+def _pattern(form: Softmax, plan: Plan) -> dict[str, Tensor]:
+    q, k, bias, sinks = form.q.float(), form.k.float(), _wide(form.bias), _wide(form.sinks)
+    return native.softmax(q, k, form.scale, form.mask, bias, form.softcap, sinks, plan.wanted, plan.top)
+
+
+def _walked(form: Reader, plan: Plan) -> dict[str, Tensor]:
     scalar = isinstance(form, ScalarDecay)
     probe, erase = (form.probe, form.erase) if isinstance(form, Delta) else (None, None)
     operands = native.Operands(
@@ -57,10 +59,10 @@ def reduced(form: Reader, plan: Plan) -> Streamed:
         erases=isinstance(form, Delta),
         reach=reach(form) if plan.tolerance else None,
     )
-    return packed(native.recurrent(operands, plan.wanted, plan.top, plan.tolerance), plan)
+    return native.recurrent(operands, plan.wanted, plan.top, plan.tolerance)
 
 
-def packed(found: dict[str, Tensor], plan: Plan) -> Streamed:
+def _packed(found: dict[str, Tensor], plan: Plan) -> Streamed:
     """What the loops return, in the layout and the dtype of a result."""
     by_distance = found.pop("by_distance", None)
     results = {name: (x if x.dtype == torch.long else x.float()).transpose(1, 2) for name, x in found.items()}

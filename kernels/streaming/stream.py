@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -22,10 +22,26 @@ from workbench.kernels.streaming.toeplitz import filtered
 from workbench.kernels.streaming.walk import LENGTH, walked
 from workbench.kernels.triton import walking
 
+
+class Fused(Protocol):
+    """Fused kernels for one kind of device. They serve some forms, dtypes and reductions only."""
+
+    def misfit(self, form: Form, plan: Plan) -> str | None:
+        """What keeps a plain form from the kernels, as the end of a sentence; None when they compute it."""
+
+    def available(self, form: Form, plan: Plan) -> bool:
+        """Whether the form fits and the kernels can run."""
+
+    def reduced(self, form: Any, plan: Plan) -> Streamed:
+        """The reductions of a plain form that is available."""
+
+
+_FUSED: dict[str, Fused] = {"cpu": compiled, "triton": walking}
 _Form = TypeVar("_Form", ScalarDecay, DiagonalDecay, ScalarDecay | DiagonalDecay, Reader)
 
 # Operands and temporaries of the heads that are walked at a time: 128 MB in float32, whatever the number of heads.
 ELEMENTS = 2**25
+GPU_ELEMENTS = 2**28  # a GPU needs more work at a time
 
 
 @torch.no_grad()
@@ -55,7 +71,8 @@ def stream(
             is certainly less, by ``|A[t, s]| <= |R_t| |M ..| |F_s|``; `Streamed.missed` holds the bound reached.
             Softmax rows, K = 1 and filters are exact all the same.
         backend: ``"reference"`` reduces the whole matrix of the sequential oracle, ``"chunked"`` streams in PyTorch on
-            any device, ``"cpu"`` in compiled loops (float32 on a CPU). Heads with K = 1 and filters have one way.
+            any device, ``"cpu"`` in compiled loops (float32 on a CPU), ``"triton"`` on a GPU. Where K = 1, and
+            for filters, there is one way.
 
     Returns:
         The reductions, ``[batch, time, heads]`` each; not differentiable.
@@ -88,32 +105,31 @@ def _streamed(form: Form, plan: Plan, backend: Backend) -> Streamed:
         return filtered(form, plan)
     if isinstance(form, ScalarDecay | DiagonalDecay) and form.k.shape[-1] == 1:
         return _beside([scanned(part, plan) for part in _few_heads(form)])
-    if backend == "triton" or (backend == "auto" and form.v.is_cuda):
-        reason = walking.misfit(form, plan)
-        if reason is None and not walking.available(form, plan):
-            reason = "Triton cannot run here"
-        if reason is None:
-            assert not isinstance(form, Softmax)
-            return _beside([walking.reduced(part, plan) for part in _few_heads(form)])
-        if backend == "triton":
-            raise ValueError(f"the triton backend cannot stream this form, {reason}: use chunked")
-    if backend not in ("auto", "chunked", "cpu"):
-        raise ValueError(f"the {backend} backend does not stream {type(form).__name__}: use chunked")
-    if backend == "cpu":
-        reason = compiled.misfit(form)
-        if reason is not None:
-            raise ValueError(f"the cpu backend cannot stream this form, {reason}: use chunked")
-    use_compiled = backend != "chunked" and compiled.available(form)
+    compute = _chosen(form, plan, backend)
     if isinstance(form, Softmax):
-        return compiled.patterns(form, plan) if use_compiled else patterns(form, plan)
-    compute = compiled.reduced if use_compiled else walked
+        return compute(form, plan)
     return _beside([compute(part, plan) for part in _few_heads(form)])
+
+
+def _chosen(form: Form, plan: Plan, backend: Backend) -> Callable[[Any, Plan], Streamed]:
+    """What computes the form: the fused room asked for, or the one of its device where it fits, or PyTorch."""
+    named = _FUSED.get(backend)
+    reason = None if named is None else named.misfit(form, plan)
+    if backend != "chunked":
+        fused = named or _FUSED["triton" if form.v.is_cuda else "cpu"]
+        if fused.available(form, plan):
+            return fused.reduced
+    if backend == "triton" and reason is None:
+        reason = "Triton cannot run here"  # where a compiler is missing, PyTorch takes its place
+    if reason is not None:
+        raise ValueError(f"the {backend} backend cannot stream this form, {reason}: use chunked")
+    return patterns if isinstance(form, Softmax) else walked
 
 
 def _few_heads(form: _Form) -> Iterator[_Form]:
     """The form a few heads at a time: Mamba-1 has one a channel, and keys for each."""
     each = form.batch * (4 * form.time * form.k.shape[-1] + 8 * LENGTH * (LENGTH + form.k.shape[-1]))
-    count = max(1, ELEMENTS // max(1, each))
+    count = max(1, (GPU_ELEMENTS if form.v.is_cuda else ELEMENTS) // max(1, each))
     if count >= form.heads:
         yield form
         return
