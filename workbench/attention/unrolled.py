@@ -150,7 +150,8 @@ def _far(core: Reader, at_heads: Callable[[Tensor], Tensor], key: Vectors, gate:
     """The core with a head for each channel: its transitions and queries, the channel's keys and gate."""
 
     def spread_out(x: Tensor) -> Tensor:
-        return x if x.shape[2] == 1 else at_heads(spread(x, core.heads, dim=2))
+        one = x.shape[2] == 1  # what all share is a view
+        return x.expand(-1, -1, gate.shape[2], -1) if one else at_heads(spread(x, core.heads, dim=2))
 
     read = gate if core.read is None else gate * at_heads(core.read.to(dtype))
     own: dict[str, Any] = {"diagonal": None if core.diagonal is None else torch.zeros_like(gate)}
