@@ -99,6 +99,7 @@ def products(
     carried = matrix.new_empty(batch, time, heads) if one else matrix.new_empty(batch, time, heads, key)
     carried_reader, carried_writer = carried, torch.empty_like(carried)
     sizes = (*strides(reader, heads), *strides(writer, heads), time, heads)
+    ends: tuple[Tensor, Tensor, Tensor | None, Tensor | None]
     if one:
         head_products[chunks, batch * heads](
             reader, writer, write, log_decay, matrix, carried_reader, carried_writer, total, *sizes,

@@ -97,7 +97,9 @@ def _stretches(form: Reader) -> Iterator[Reader]:
     row = max(1, form.batch * form.heads * max(form.k.shape[-1], _MULTIPLE))
     length = max(_MULTIPLE, _HELD // row // _MULTIPLE * _MULTIPLE)
     for start in range(0, form.time, length):
-        yield during(form, slice(start, min(start + length, form.time)))
+        part = during(form, slice(start, min(start + length, form.time)))
+        assert isinstance(part, type(form))
+        yield part
 
 
 def _nothing(form: Reader) -> PerToken:
