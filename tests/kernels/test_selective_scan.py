@@ -106,7 +106,9 @@ def narrowed(form: DiagonalDecay, dtype: torch.dtype = torch.float32) -> Diagona
 
 def off(ours: Tensor, oracle: Tensor) -> float:
     """Largest error over the largest value."""
-    return float((ours.double() - oracle).detach().abs().max() / (oracle.abs().max() + 1e-30)) if oracle.numel() else 0.0
+    return (
+        float((ours.double() - oracle).detach().abs().max() / (oracle.abs().max() + 1e-30)) if oracle.numel() else 0.0
+    )
 
 
 @compiled
