@@ -84,9 +84,11 @@ def iterate(
     def look(step: int, state: Tensor) -> Tensor | None:
         return None if on_state is None else on_state(step, state)
 
-    return reading.forward(
-        form, initial_state, lambda plain: segments.iterate(plain, initial_state, look, steps, between, run)
-    )
+    def in_segments(plain: Form) -> tuple[Tensor, Tensor]:
+        assert not isinstance(plain, Softmax)
+        return segments.iterate(plain, initial_state, look, steps, between, run)
+
+    return reading.forward(form, initial_state, in_segments)
 
 
 def states(
