@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -61,7 +61,7 @@ def attention_statistics(
                 unit=attention.unit,
                 averages=averages(whole, counted),
                 histogram=None if whole.histogram is None else whole.histogram.sum(0),
-                tokens=whole if per_token else None,
+                tokens=_kept(whole) if per_token else None,
             )
         )
     return AttentionStatistics(model.cfg.model_name, attention.scope, tuple(reductions), counted, edges, tuple(found))
@@ -93,6 +93,14 @@ def _reduced(
                 whole[field.name] = value.new_full(shape, nothing)
             whole[field.name][rows, 0 if timeless else count :] = value
     return Streamed(**whole)
+
+
+def _kept(found: Streamed) -> Streamed:
+    """The same, without memory for what is alike at every token: nothing is missed, a mass may not be computed."""
+    missed = found.missed.new_zeros(()).expand_as(found.missed)
+    computed = not bool(found.mass.isnan().all())
+    mass = found.mass if computed else found.mass.new_full((), torch.nan).expand_as(found.mass)
+    return replace(found, missed=missed, mass=mass)
 
 
 def _shown(
