@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -99,7 +100,7 @@ def columns(
     return _with_diagonal(_later(values, dim=2), diagonal.transpose(1, 2)[..., None], every, key[:, None, None])
 
 
-def row_sum(form: Form, compute: Callable[[Form], Tensor]) -> PerToken:
+def row_sum(form: Form, compute: Callable[[Any], Tensor]) -> PerToken:
     """``sum_s A[t, s]``."""
     sums, diagonal = compute(plain(form)), _diagonal(form)
     return sums if diagonal is None else _later(sums, dim=1) + diagonal.to(sums.dtype)

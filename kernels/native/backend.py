@@ -42,10 +42,10 @@ def forward(
     form: Reader, initial_state: Float[Tensor, "batch heads key value"] | None = None
 ) -> tuple[Float[Tensor, "batch time heads value"], Float[Tensor, "batch heads key value"]]:
     """Outputs and final state, differentiable once; the state is float32."""
-    if isinstance(form, DiagonalDecay):
-        for layout in (cells, selective):
-            if layout.available(form, initial_state):
-                return layout.forward(form, initial_state)
+    if isinstance(form, DiagonalDecay) and cells.available(form, initial_state):
+        return cells.forward(form, initial_state)
+    if isinstance(form, DiagonalDecay) and selective.available(form, initial_state):
+        return selective.forward(form, initial_state)
     out, state = recurrence.recurrence(_operands(form), initial_state)
     return out.to(form.v.dtype), state
 
@@ -88,15 +88,15 @@ def _energies(form: Reader, distance: bool) -> PerToken:
 
 
 def _operands(form: Reader) -> Operands:
-    """What the recurrence reads."""
-    log_decay = form.log_decay.float()
+    """What the recurrence reads, in float32."""
+    log_decay = form.log_decay
     if isinstance(form, ScalarDecay):
-        return Operands.of(form.q, form.k, form.v, log_decay[..., None], form.write)
-    if isinstance(form, Delta):
-        return Operands.of(form.q, form.k, form.v, log_decay, form.write, form.probe, form.erase, erases=True)
-    return Operands.of(
-        form.q, form.k, form.v, log_decay if form.rate is None else log_decay * form.rate.float(), form.write
-    )
+        log_decay = log_decay[..., None]
+    elif isinstance(form, DiagonalDecay) and form.rate is not None:
+        log_decay = log_decay.float() * form.rate.float()
+    probe, erase = (form.probe, form.erase) if isinstance(form, Delta) else (None, None)
+    operands = Operands(form.q, form.k, form.v, log_decay, form.write, probe, erase, erases=isinstance(form, Delta))
+    return operands.each(Tensor.float)
 
 
 def _backwards(form: ScalarDecay | DiagonalDecay) -> ScalarDecay | DiagonalDecay:

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench.kernels.native import build
-from workbench.kernels.native.recurrence import Operands
+from workbench.kernels.native.recurrence import Operands, groups
 
 _OF_HEAD, _RATED, _OF_CHANNEL = range(3)
 
@@ -39,16 +39,15 @@ def energies(
     """
     found = library()
     assert found is not None
-    q, k, v, log_decay, write, probe, erase, erases = operands
-    batch, time, heads, _ = v.shape
-    decays = _RATED if rate is not None else _OF_HEAD if log_decay.shape[-1] == 1 else _OF_CHANNEL
-    groups = [q.shape[2], k.shape[2], *(1 if x is None else x.shape[2] for x in (probe, erase))]
-    sizes = (ctypes.c_int64 * 8)(batch, time, heads, k.shape[-1], *groups)
+    batch, time, heads, _ = operands.v.shape
+    decays = _RATED if rate is not None else _OF_HEAD if operands.log_decay.shape[-1] == 1 else _OF_CHANNEL
+    sizes = (ctypes.c_int64 * 8)(batch, time, heads, operands.k.shape[-1], *groups(operands))
     results = [torch.empty(batch, time, heads) for _ in range(1 + distance)]
     # The list keeps what was copied alive until the loops are through with it.
-    read = [None if x is None else x.detach().contiguous() for x in (q, k, log_decay, rate, write, probe, erase)]
+    q, k, _, log_decay, *others = operands.tensors
+    read = [None if x is None else x.detach().contiguous() for x in (q, k, log_decay, rate, *others)]
     found.energies(
-        sizes, decays, erases, build.threads(), *(build.pointer(x) for x in read), results[0].data_ptr(),
+        sizes, decays, operands.erases, build.threads(), *(build.pointer(x) for x in read), results[0].data_ptr(),
         build.pointer(results[1]) if distance else None,
     )  # fmt: skip
     return results[-1]

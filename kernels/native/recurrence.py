@@ -7,9 +7,10 @@ For each head ``X = diag(exp(g_t)) S_{t-1}``, then ``S_t = X + w_t k_t v_t' - e_
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -34,7 +35,8 @@ def library() -> ctypes.CDLL | None:
     return found
 
 
-class Operands(NamedTuple):
+@dataclass(frozen=True)
+class Operands:
     """What the recurrence reads; float32, on the CPU.
 
     Attributes:
@@ -53,10 +55,14 @@ class Operands(NamedTuple):
     erase: Float[Tensor, "batch time erase_heads key"] | None = None
     erases: bool = False
 
-    @classmethod
-    def of(cls, *operands: Tensor | None, erases: bool = False) -> Operands:
-        """The same operands in float32."""
-        return cls(*(None if x is None else x.float() for x in operands), erases=erases)  # type: ignore[arg-type]
+    @property
+    def tensors(self) -> tuple[Tensor | None, ...]:
+        """The operands in the order in which the loops take them."""
+        return self.q, self.k, self.v, self.log_decay, self.write, self.probe, self.erase
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Operands:
+        """The same with every tensor changed."""
+        return _operands([None if x is None else change(x) for x in self.tensors], self.erases)
 
 
 def recurrence(
@@ -65,7 +71,7 @@ def recurrence(
 ) -> tuple[Float[Tensor, "batch time heads value"], Float[Tensor, "batch heads key value"]]:
     """Outputs and final state, differentiable in every operand. There must be a `library`."""
     state = _state(operands, initial_state)
-    return _Recurrence.apply(operands.erases, state, *operands[:-1])  # type: ignore[no-any-return,no-untyped-call]
+    return _Recurrence.apply(operands.erases, state, *operands.tensors)  # type: ignore[no-any-return,no-untyped-call]
 
 
 def states(
@@ -78,7 +84,7 @@ def states(
     Not differentiable.
     """
     with torch.no_grad():
-        *_, kept = _forward(_contiguous(operands), _state(operands, initial_state).clone(), before)
+        *_, kept = _forward(operands.each(Tensor.contiguous), _state(operands, initial_state).clone(), before)
     return kept
 
 
@@ -89,21 +95,20 @@ def _state(operands: Operands, initial_state: Tensor | None) -> Tensor:
     return operands.v.new_zeros(batch, heads, operands.k.shape[-1], value)
 
 
-def _contiguous(operands: Operands) -> Operands:
-    return Operands(*(None if x is None else x.contiguous() for x in operands[:-1]), erases=operands.erases)
-
-
 def _call(operands: Operands) -> tuple[Any, int, int, int]:
     """What every loop is given first: sizes, whether decays are a channel's own, what is erased, threads."""
-    q, k, v, log_decay, _, probe, erase, erases = operands
-    groups = [q.shape[2], k.shape[2], *(1 if x is None else x.shape[2] for x in (probe, erase))]
-    sizes = (ctypes.c_int64 * 9)(*v.shape[:3], k.shape[-1], v.shape[-1], *groups)
-    kind = _NOTHING if not erases else _WRITTEN if erase is None else _OTHER
-    return sizes, log_decay.shape[-1] != 1, kind, build.threads()
+    sizes = (ctypes.c_int64 * 9)(*operands.v.shape[:3], operands.k.shape[-1], operands.v.shape[-1], *groups(operands))
+    kind = _NOTHING if not operands.erases else _WRITTEN if operands.erase is None else _OTHER
+    return sizes, operands.log_decay.shape[-1] != 1, kind, build.threads()
+
+
+def groups(operands: Operands) -> list[int]:
+    """How many heads q, k, probe and erase have; 1 for what is not there."""
+    return [1 if x is None else x.shape[2] for x in (operands.q, operands.k, operands.probe, operands.erase)]
 
 
 def _pointers(operands: Operands) -> list[int | None]:
-    return [build.pointer(x) for x in operands[:-1]]
+    return [build.pointer(x) for x in operands.tensors]
 
 
 def _forward(
@@ -127,13 +132,13 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, erases: bool, initial_state: Tensor, *inputs: Tensor | None) -> tuple[Tensor, Tensor]:
-        operands = _contiguous(Operands(*inputs, erases=erases))  # type: ignore[arg-type]
+        operands = _operands(inputs, erases).each(Tensor.contiguous)
         found = library()
         assert found is not None
         before = range(0, operands.v.shape[1], found.recurrence_stretch()) if any(ctx.needs_input_grad) else ()
         state = initial_state.clone(memory_format=torch.contiguous_format)
         out, final, kept = _forward(operands, state, before)
-        ctx.save_for_backward(*operands[:-1], kept)
+        ctx.save_for_backward(*operands.tensors, kept)
         ctx.erases = erases
         return out, final
 
@@ -141,7 +146,7 @@ class _Recurrence(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_out: Tensor, grad_final: Tensor) -> tuple[Tensor | None, ...]:
         *inputs, kept = ctx.saved_tensors
-        operands = Operands(*inputs, erases=ctx.erases)
+        operands = _operands(inputs, ctx.erases)
         found = library()
         assert found is not None
         batch, time, heads, _ = operands.v.shape
@@ -170,8 +175,15 @@ class _Recurrence(torch.autograd.Function):
         )
 
 
+def _operands(inputs: Sequence[Tensor | None], erases: bool) -> Operands:
+    q, k, v, log_decay, write, probe, erase = inputs
+    assert q is not None and k is not None and v is not None and log_decay is not None
+    return Operands(q, k, v, log_decay, write, probe, erase, erases)
+
+
 def _of_groups(grad: Tensor | None, operand: Tensor | None) -> Tensor | None:
     """Sums a gradient a head over the heads that share a group."""
     if grad is None or operand is None or grad.shape == operand.shape:
         return grad
-    return grad.unflatten(2, (operand.shape[2], -1)).sum(3)
+    shared: Tensor = grad.unflatten(2, (operand.shape[2], -1))
+    return shared.sum(3)

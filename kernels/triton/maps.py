@@ -98,23 +98,24 @@ def products(
     one = decays == 1
     carried = matrix.new_empty(batch, time, heads) if one else matrix.new_empty(batch, time, heads, key)
     carried_reader, carried_writer = carried, torch.empty_like(carried)
+    factors: tuple[Tensor, Tensor] | tuple[None, None]
     sizes = (*strides(reader, heads), *strides(writer, heads), time, heads)
-    ends: tuple[Tensor, Tensor, Tensor | None, Tensor | None]
     if one:
         head_products[chunks, batch * heads](
             reader, writer, write, log_decay, matrix, carried_reader, carried_writer, total, *sizes,
             KEY=key, BLOCK_KEY=tiles.part, STEPS=tiles.steps, STRICT=strict, PRECISION=tiles.precision,
             num_warps=8, num_stages=2,
         )  # fmt: skip
-        ends = (reader, writer, carried_reader, carried_writer)
+        rows, factors = (reader, writer), (carried_reader, carried_writer)
     else:
         channel_products[chunks, batch * heads](
             reader, writer, write, log_decay, matrix, carried_reader, carried_writer, total, *sizes,
             KEY=key, BLOCK_KEY=tiles.part, STEPS=tiles.steps, LEVELS=tiles.levels, STRICT=strict,
             PRECISION=tiles.precision, num_warps=8, num_stages=1,
         )  # fmt: skip
-        ends = (carried_reader, carried_writer, None, None)
-    return Products(reader, writer, write, log_decay, strict, *ends, matrix, total)
+        rows, factors = (carried_reader, carried_writer), (None, None)
+    since, until = factors
+    return Products(reader, writer, write, log_decay, strict, *rows, since, until, matrix, total)
 
 
 @dataclass(frozen=True)

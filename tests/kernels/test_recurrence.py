@@ -194,10 +194,9 @@ def test_states_before_chosen_steps_are_those_of_the_reference(kind: str) -> Non
     start = states(form).float()
     seen = {0: start.double()}
     kernels.iterate(exactly(form), start.double(), lambda step, state: seen.update({step + 1: state.clone()}))
-    module = recurrence.Operands.of(
-        form.q, form.k, form.v, form.log_decay if isinstance(form, Delta) else form.log_decay[..., None],
-        form.write, erases=isinstance(form, Delta),
-    )  # fmt: skip
+    assert isinstance(form, ScalarDecay | Delta)
+    log_decay = form.log_decay if isinstance(form, Delta) else form.log_decay[..., None]
+    module = recurrence.Operands(form.q, form.k, form.v, log_decay, form.write, erases=isinstance(form, Delta))
     before = [0, 1, 16, 17, 17, 40]
     found = recurrence.states(module, before, start)
     for index, step in enumerate(before):

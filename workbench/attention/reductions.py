@@ -102,7 +102,9 @@ def beside(parts: Sequence[Streamed]) -> Streamed:
 
 def _joined(part: Unrolled, reductions: Sequence[Reduction], top: int, edges: tuple[int, ...]) -> Streamed:
     """The far sources' reductions and the near entries as one."""
-    needed = ["energy"] if "mean_distance_by_energy" in reductions and "energy" not in reductions else []
+    needed: list[Reduction] = (
+        ["energy"] if "mean_distance_by_energy" in reductions and "energy" not in reductions else []
+    )
     far = of_form(part.far, [*reductions, *needed], None, top, [edge - part.shift for edge in edges])
     size = part.near.abs()
     distance = torch.arange(size.shape[-1], device=size.device, dtype=size.dtype)

@@ -284,8 +284,8 @@ class Cell(ABC):
             written = mixing.outputs(z, step.form.v, step.gate, self.outlet(z)).flatten(2)
             new = self.hand_on(written)[:, 0]
             # At a pad a hidden state of its own waits; one that is the state is whatever a hook made of that.
-            waits = seen is not None and "hidden" in self.kept
-            hidden = torch.where(seen[:, 0] > 0, new, hidden) if waits else new
+            waits = "hidden" in self.kept
+            hidden = new if seen is None or not waits else torch.where(seen[:, 0] > 0, new, hidden)
             inlets.append(step)
             read.append(z)
             handed.append(hidden)
@@ -348,9 +348,13 @@ def _joined(inlets: list[Inlet]) -> Inlet:
     }
     form = replace(_form(inlets[0]), **parts)
     paths = [inlet.path for inlet in inlets if inlet.path is not None]
+
+    def source() -> Tensor:
+        return torch.cat([path.source() for path in paths if path.source is not None], dim=1)
+
     path = ValuePath(
         torch.cat([path.inputs for path in paths], dim=1),
-        source=lambda: joined([None if path.source is None else path.source() for path in paths]),
+        source=None if any(path.source is None for path in paths) else source,
         offset=lambda: joined([None if path.offset is None else path.offset() for path in paths]),
     )
     return replace(inlets[0], form=form, gate=joined([inlet.gate for inlet in inlets]), path=path)

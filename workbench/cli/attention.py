@@ -92,7 +92,7 @@ def attention(
             f"The text has {tokens.shape[1]:,} tokens, and the limit is {most:,}; shorten it or raise --max-tokens."
         )
     if adapter is None:
-        seen = "core" if scope is None else scope.value
+        seen: Literal["core", "mixer"] = "core" if scope is None else scope.value
         attention_statistics.statistics(opened, tokens, reductions, mixer, seen, top, output, html_file)
         return
     _one_layer(opened, adapter, tokens, head, top, "mixer" if scope is None else scope.value, output, html_file)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from workbench.cli.models import summary
 from workbench.cli.output import Output, facts
@@ -32,7 +32,7 @@ def statistics(
     tokens: Tensor,
     asked: str,
     mixer: int | None,
-    scope: str,
+    scope: Literal["core", "mixer"],
     top: int,
     output: Output,
     html_file: Path | None,
@@ -55,7 +55,7 @@ def statistics(
         from workbench.report import Page, Plot, write_page
         from workbench.report import Table as PageTable
 
-        shape = "low" if len(found.mixers) <= 6 else "wide"
+        shape: Literal["low", "wide"] = "low" if len(found.mixers) <= 6 else "wide"
         plots = [Plot(found.plot(name), f"{_called(name)}: {MEANING[name]}.", shape) for name in _averages(found)]
         rows = PageTable(_columns(found), _rows(found), lead, frozenset(range(2, 3 + len(_averages(found)))))
         write_page(html_file, Page(title, lead, [*plots, rows], facts(Model=opened.cfg.model_name)))
