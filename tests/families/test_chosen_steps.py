@@ -98,7 +98,7 @@ def test_a_cache_of_chosen_steps_holds_what_one_of_every_step_holds_there(case: 
         torch.testing.assert_close(states, every[hook_of(case)][:, [18, 3]], atol=1e-10, rtol=1e-10)
 
 
-@pytest.mark.parametrize("case", NAMED.values(), ids=str)
+@pytest.mark.parametrize("case", NAMED.values(), ids=NAMED)
 def test_a_step_that_the_run_does_not_come_to_is_an_error_in_one_sentence(case: Case) -> None:
     tokens, _ = tokens_and_mask(case)
     with hooked(build(case)) as model, torch.no_grad():
