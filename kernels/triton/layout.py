@@ -11,9 +11,9 @@ from torch import Tensor
 # A product of tiles needs at least 16 in every dimension.
 SMALLEST_TILE = 16
 LARGEST_KEY = 256
-# For energies where something is erased, a program carries a whole K x K: 128 x 128 spills 5 KB a thread and takes
-# 224 KB of shared memory, more than sm_80 has.
-LARGEST_ERASING_KEY = 64
+# For energies where something is erased, a program carries a whole K x K: 64 x 64 spills 17 KB a thread on sm_80, and
+# 128 x 128 takes 224 KB of shared memory, more than sm_80 has.
+LARGEST_ERASING_KEY = 32
 # A walk carries its queries in registers.
 LARGEST_WALKED_KEY = 128
 
@@ -51,7 +51,7 @@ def tiles(time: int, key: int, value: int, dtype: torch.dtype, simple: bool, era
     """Tiles that fit an SM's registers and shared memory, for values of a dtype; `simple` is a scalar decay's."""
     whole = power_of_two(key)
     # A program's part of the state is whole * value; with erasing it is multiplied twice more.
-    widest = 64 if whole <= 64 else 16 if erases else 32
+    widest = (64 if whole <= 64 else 32) // (2 if erases and whole > 32 else 1)
     return Tiles(
         steps=min(power_of_two(time), 64 if simple and whole <= 128 else 32),
         key=whole,

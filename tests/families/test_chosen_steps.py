@@ -122,7 +122,7 @@ def test_bad_steps_are_refused() -> None:
         with pytest.raises(InputError, match="Steps are whole numbers"):
             at_steps(double, wrong)
     with pytest.raises(InputError, match="takes a function"):
-        at_steps([3], double)  # type: ignore[arg-type]
+        at_steps("hook", 3)
     tokens, _ = tokens_and_mask(case)
     with hooked(build(case)) as model:
         with pytest.raises(InputError, match="fires once a run"):
