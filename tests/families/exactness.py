@@ -35,8 +35,8 @@ from workbench.model import HookedModel  # noqa: E402
 from workbench.zoo.loading import available  # noqa: E402
 
 BOUND = {torch.float32: 1e-5, torch.float64: 1e-10}
-# Trained LSTM cells count: they reach 150, and tanh lets 1 of it through. One float32 rounding of such a cell is 1e-5 of
-# what is written, so the layer's own arithmetic is no nearer to the truth than that.
+# Trained LSTM cells count: they reach 150, and tanh lets 1 of it through. One float32 rounding of such a cell is 1e-5
+# of what is written, so the layer's own arithmetic is no nearer to the truth than that.
 COUNTING = {("zoo:lstm", "mixer", torch.float32): 1e-4}
 LOGITS = {torch.float32: 1e-4}
 BEGIN, END = "<!-- families:begin -->", "<!-- families:end -->"
@@ -186,8 +186,8 @@ def tables(rows: list[Row]) -> str:
         "float64 and 1e-5 in float32 for the scopes; 1e-4 in float32 and 1e-9 in float64 for the logits (1e-6 where "
         "stock computes in float32 inside). Small random models with every parameter moved from its initial value, "
         "left padding and a cache before it where the stock class knows them; the shipped zoo at 160 tokens, worst "
-        "layer. The trained LSTM's cells count up to 150, of which tanh lets 1 through, so in float32 its own arithmetic "
-        "is good to 1e-5 of what it writes; its bound there is 1e-4.",
+        "layer. The trained LSTM's cells count up to 150, of which tanh lets 1 through, so in float32 its own "
+        "arithmetic is good to 1e-5 of what it writes; its bound there is 1e-4.",
         "",
         *summary(rows),
         "",
