@@ -50,11 +50,26 @@ def forward(
     return out.to(form.v.dtype), state
 
 
+def states_misfit(form: Form, initial_state: Tensor | None = None) -> str | None:
+    """What keeps the form's states from the loops, as the end of a sentence; None when they compute them."""
+    return misfit(form, initial_state) or _recorded(form, initial_state, "its states have none here")
+
+
+def states(
+    form: Reader, steps: list[int], initial_state: Float[Tensor, "batch heads key value"] | None = None
+) -> Float[Tensor, "batch steps heads key value"]:
+    """The states after the listed steps, which go up, in one pass."""
+    with torch.no_grad():
+        if isinstance(form, DiagonalDecay) and cells.available(form, initial_state):
+            return cells.states(form, steps, initial_state)
+        if isinstance(form, DiagonalDecay) and selective.available(form, initial_state):
+            return selective.states(form, steps, initial_state)
+        return recurrence.states(_operands(form), [step + 1 for step in steps], initial_state)
+
+
 def statistics_misfit(form: Form) -> str | None:
     """What keeps the form's statistics from the loops, as the end of a sentence; None when they compute them."""
-    reason = misfit(form)
-    recorded = torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in vars(form).values())
-    return "a gradient is asked for, and its statistics have none here" if reason is None and recorded else reason
+    return misfit(form) or _recorded(form, None, "its statistics have none here")
 
 
 def row_sum(form: Reader) -> PerToken:
@@ -79,6 +94,12 @@ def row_energy(form: Reader) -> PerToken:
 def energy_distance(form: Reader) -> PerToken:
     """``sum_s A[t, s]^2 (t - s)``, in tokens."""
     return _energies(form, distance=True)
+
+
+def _recorded(form: Form, initial_state: Tensor | None, what: str) -> str | None:
+    operands = (*vars(form).values(), initial_state)
+    recorded = torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in operands)
+    return f"a gradient is asked for, and {what}" if recorded else None
 
 
 def _energies(form: Reader, distance: bool) -> PerToken:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
 from tests.kernels import random_forms
-from tests.kernels.random_forms import RECURRENT, cut, relative_error, states
+from tests.kernels.random_forms import RECURRENT, cut, operands, relative_error, states
 from workbench import kernels
+from workbench.kernels import segments
+from workbench.kernels.native import backend as native
 
 
 def output(form: kernels.RecurrentForm, t: int, before: Tensor, after: Tensor) -> Tensor:
@@ -198,3 +201,18 @@ def test_what_lies_between_chosen_steps_never_reaches_the_loop(monkeypatch: pyte
     monkeypatch.setattr(reference, "forward", counted)
     kernels.iterate(RECURRENT["mamba"](200), on_state=lambda t, state: None, at=[50, 51, 120])
     assert taken == [2, 1]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in RECURRENT if not kind.startswith("toeplitz")])
+def test_states_of_one_fused_pass_are_those_of_the_reference(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if native.recurrence.library() is None:
+        pytest.skip("The compiled loops need a C++ compiler.")
+    form = RECURRENT[kind](40, torch.float32)
+    start = states(form).float()
+    exact = replace(form, **{name: operand.double() for name, operand in operands(form).items()})
+    at = [17, 0, 39, 16, 17]
+    expected = kernels.states(exact, at, start.double(), backend="reference")
+    monkeypatch.setattr(segments, "iterate", lambda *args: pytest.fail("the steps were taken in Python"))
+    found = kernels.states(form, at, start)
+    assert found.dtype == torch.float32 and found.shape == expected.shape
+    assert relative_error(found, expected) < 2e-6
