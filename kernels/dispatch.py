@@ -16,7 +16,7 @@ from torch import Tensor
 
 from workbench.kernels import reading, segments
 from workbench.kernels.backends import Backend, resolve
-from workbench.kernels.forms import Form, RecurrentForm, Softmax, Toeplitz
+from workbench.kernels.forms import Form, Reader, RecurrentForm, Softmax, Toeplitz
 from workbench.kernels.grouping import select_heads
 from workbench.kernels.native import backend as native
 from workbench.kernels.rooms import Fused, Statistics, recurrent_room, room
@@ -106,7 +106,9 @@ def states(
     _check_state(form, initial_state)
     fused = resolve(backend) in ("auto", "cpu") and native.states_misfit(form, initial_state) is None
     if steps and fused and native.available(form, initial_state):
-        found = native.states(reading.plain(form), steps, initial_state)
+        plain = reading.plain(form)
+        assert isinstance(plain, Reader)  # the loops know no other form
+        found = native.states(plain, steps, initial_state)
         return found if steps == list(at) else found[:, [steps.index(int(step)) for step in at]]
     kept: dict[int, Tensor] = {}
     iterate(form, initial_state, kept.__setitem__, at, backend)
