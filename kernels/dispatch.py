@@ -271,8 +271,7 @@ def _refuse_fused(form: Form, chosen: Backend) -> None:
 
 def _reference(backend: Backend, form: Form) -> bool:
     chosen = resolve(backend)
-    if chosen in _FUSED:
-        _refuse_fused(form, chosen)
+    _refuse_fused(form, chosen)
     return chosen == "reference"
 
 

@@ -14,6 +14,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import threshold
 
+# What fused kernels read: they compute in float32 whichever of these an operand is.
+READ_AS_FLOAT32 = (torch.float32, torch.float16, torch.bfloat16)
+
 # exp(-1000) is 0 even in float64, so nothing changes for finite decays; an exact -inf (a reset) would turn
 # differences of running sums into NaN.
 LOWEST_LOG_DECAY = -1000.0

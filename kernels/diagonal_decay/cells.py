@@ -14,8 +14,7 @@ from torch import Tensor
 from workbench.kernels.forms import DiagonalDecay
 from workbench.kernels.grouping import spread
 from workbench.kernels.native.elementwise_scan import elementwise_scan, library
-
-NARROW = (torch.float32, torch.bfloat16, torch.float16)
+from workbench.kernels.precision import READ_AS_FLOAT32
 
 
 def misfit(form: DiagonalDecay, initial_state: Tensor | None = None) -> str | None:
@@ -23,7 +22,7 @@ def misfit(form: DiagonalDecay, initial_state: Tensor | None = None) -> str | No
     if form.k.shape[-1] != 1 or form.v.shape[-1] != 1:
         return f"its state is {form.k.shape[-1]} x {form.v.shape[-1]} numbers a head instead of one"
     operands = (form.q, form.k, form.v, form.log_decay, form.rate, form.write, initial_state)
-    if any(x is not None and (x.dtype not in NARROW or x.device.type != "cpu") for x in operands):
+    if any(x is not None and (x.dtype not in READ_AS_FLOAT32 or x.device.type != "cpu") for x in operands):
         return "not every operand is float32, bfloat16 or float16 and on the CPU"
     return None
 

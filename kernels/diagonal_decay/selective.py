@@ -11,8 +11,7 @@ from torch import Tensor
 
 from workbench.kernels.forms import DiagonalDecay
 from workbench.kernels.native.selective_scan import fused_scan, fused_states, library
-
-NARROW = (torch.float32, torch.bfloat16, torch.float16)
+from workbench.kernels.precision import READ_AS_FLOAT32
 
 
 def misfit(form: DiagonalDecay, initial_state: Tensor | None = None) -> str | None:
@@ -24,7 +23,9 @@ def misfit(form: DiagonalDecay, initial_state: Tensor | None = None) -> str | No
     if not 0 < form.q.shape[2] < max(form.heads, 2) or form.heads % form.q.shape[2]:
         return f"its {form.heads} heads share {form.q.shape[2]} groups of queries"
     operands = [getattr(form, field.name) for field in fields(form)]
-    if any(x is not None and (x.dtype not in NARROW or x.device.type != "cpu") for x in (*operands, initial_state)):
+    if any(
+        x is not None and (x.dtype not in READ_AS_FLOAT32 or x.device.type != "cpu") for x in (*operands, initial_state)
+    ):
         return "not every operand is float32, bfloat16 or float16 and on the CPU"
     return None
 

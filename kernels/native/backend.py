@@ -15,9 +15,9 @@ from workbench.kernels.diagonal_decay.chunked import backwards as diagonal_backw
 from workbench.kernels.forms import Delta, DiagonalDecay, Form, Reader, ScalarDecay
 from workbench.kernels.native import energies, recurrence
 from workbench.kernels.native.recurrence import Operands
+from workbench.kernels.precision import READ_AS_FLOAT32
 from workbench.kernels.scalar_decay.chunked import backwards as scalar_backwards
 
-_READ = (torch.float32, torch.float16, torch.bfloat16)
 PerToken = Float[Tensor, "batch time heads"]
 
 
@@ -28,7 +28,7 @@ def misfit(form: Form, initial_state: Tensor | None = None) -> str | None:
     operands = [x for x in (*vars(form).values(), initial_state) if isinstance(x, Tensor)]
     if any(x.device.type != "cpu" for x in operands):
         return "not every operand is on the CPU"
-    if any(x.dtype not in _READ for x in operands):
+    if any(x.dtype not in READ_AS_FLOAT32 for x in operands):
         return "not every operand is float32, float16 or bfloat16"
     return None
 

@@ -7,10 +7,9 @@ from torch import Tensor
 
 from workbench.kernels.forms import Delta, DiagonalDecay, Form, Reader, ScalarDecay, Softmax, Toeplitz
 from workbench.kernels.native import stream as native
+from workbench.kernels.precision import READ_AS_FLOAT32
 from workbench.kernels.streaming.bounds import reach
 from workbench.kernels.streaming.result import Plan, Streamed, binned
-
-_READ = (torch.float32, torch.float16, torch.bfloat16)
 
 
 def misfit(form: Form, plan: Plan) -> str | None:
@@ -22,7 +21,7 @@ def misfit(form: Form, plan: Plan) -> str | None:
         operands = (form.q, form.k, form.bias, form.sinks)
     else:
         operands = (form.q, form.k, form.log_decay, form.write, *_others(form))
-    if any(x is not None and (x.dtype not in _READ or x.device.type != "cpu") for x in operands):
+    if any(x is not None and (x.dtype not in READ_AS_FLOAT32 or x.device.type != "cpu") for x in operands):
         return "not every operand is float32 (or narrower) and on the CPU"
     return None
 

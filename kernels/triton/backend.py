@@ -15,9 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench.kernels.forms import Delta, DiagonalDecay, Form, Reader, ScalarDecay
+from workbench.kernels.precision import READ_AS_FLOAT32
 from workbench.kernels.triton.layout import LARGEST_ERASING_KEY, LARGEST_KEY
 
-_READ = (torch.float32, torch.float16, torch.bfloat16)
 # The first generation with tf32 products and room for the tiles: sm_80.
 _OLDEST = (8, 0)
 PerToken = Float[Tensor, "batch time heads"]
@@ -32,7 +32,7 @@ def misfit(form: Form, initial_state: Tensor | None = None) -> str | None:
         return "its initial state is on another device"
     if form.v.device.type != "cuda" and not (form.v.device.type == "cpu" and interpreted()):
         return f"it is on {form.v.device}, which is no CUDA device"
-    if any(x.dtype not in _READ for x in operands):
+    if any(x.dtype not in READ_AS_FLOAT32 for x in operands):
         return "not every operand is float32, float16 or bfloat16"
     if form.k.shape[-1] > LARGEST_KEY:
         return f"its keys are {form.k.shape[-1]} wide, more than {LARGEST_KEY}"
