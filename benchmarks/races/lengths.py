@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,8 @@ from benchmarks.race import Contestant, Device, Race
 from benchmarks.records import Target
 
 LENGTH = 131_072
+CHECKED = 16
+"""Heads whose rows are compared with float64: rows of every head would take longer than what is measured."""
 
 
 def races() -> tuple[Race, ...]:
@@ -18,8 +21,8 @@ def races() -> tuple[Race, ...]:
     return mamba(LENGTH), gated_delta(LENGTH)
 
 
-def mamba(time: int, channels: int = 64, state: int = 16, device: Device = "cpu") -> Race:
-    """Some channels of a Mamba-1 layer: each costs the same."""
+def mamba(time: int, channels: int = 1536, state: int = 16, device: Device = "cpu") -> Race:
+    """A layer of mamba-130m's shapes."""
     return _race(
         "lengths-mamba",
         f"Mamba-1 ({channels} channels, state {state})",
@@ -29,8 +32,8 @@ def mamba(time: int, channels: int = 64, state: int = 16, device: Device = "cpu"
     )
 
 
-def gated_delta(time: int, heads: int = 2, width: int = 128, device: Device = "cpu") -> Race:
-    """Some heads of a Gated DeltaNet layer: each costs the same."""
+def gated_delta(time: int, heads: int = 16, width: int = 128, device: Device = "cpu") -> Race:
+    """A layer of Qwen3-Next's heads."""
     return _race(
         "lengths-gated-delta",
         f"Gated DeltaNet ({heads} heads, K = V = {width})",
@@ -58,13 +61,15 @@ def _race(name: str, label: str, time: int, make: Callable[[int], Any], device: 
         ),
         least=3,
         most=9,
-        budget=120.0,
+        budget=240.0,
         warm_up=1,
         targets=(
             Target(side=twice, quantity="ratio", at_most=2.2),
             Target(side=twice, quantity="memory_ratio", at_most=2.2),
         ),
-        error_against="entries of the same rows, in float64 and by their closed form, for three rows",
+        error_against=(
+            f"entries of the same rows, in float64 and by their closed form, three rows of the first {CHECKED} heads"
+        ),
         notes="Memory holds what is returned. There is no peer: every tool we know builds the matrix.",
         memory=True,
         threads=2,
@@ -86,7 +91,7 @@ def _queries(time: int) -> Any:
 
 
 def _some(time: int, distances: Any) -> Any:
-    return distances[:, _queries(time).to(distances.device)]
+    return distances[:, _queries(time).to(distances.device), :CHECKED]
 
 
 def _in_float64(time: int, make: Callable[[int], Any]) -> Any:
@@ -94,10 +99,12 @@ def _in_float64(time: int, make: Callable[[int], Any]) -> Any:
 
     from workbench import kernels
 
-    form = make(time).to(torch.float64).form()
+    form = make(time).form()
+    form = replace(form, q=form.q.double())  # One operand in float64 makes all of the computation so.
+    heads = range(min(CHECKED, form.heads))
     means = []
     for query in _queries(time).tolist():
-        energies = kernels.rows(form, torch.tensor([query]))[:, :, 0].square()
+        energies = kernels.rows(form, torch.tensor([query]), heads)[:, :, 0].square()
         back = query - torch.arange(time)
         means.append((energies * back).sum(-1) / energies.sum(-1))
     return torch.stack(means, dim=1)

@@ -11,6 +11,7 @@ from benchmarks.race import CannotMeasure, Contestant, Race
 from benchmarks.records import Target
 
 OURS, LENS = "workbench", "TransformerLens TransformerBridge, eager scan"
+UNEDITED, LINEAR = "workbench, without the edit", "the linear layers alone"
 NEEDED = "5.9."
 
 
@@ -87,6 +88,16 @@ def race(subject: Subject, time: int, width: int = 768) -> Race:
         # With a cache, which transformers makes by default, it runs past its own scan and calls no hook.
         return lambda: bridge.run_with_hooks(inputs, fwd_hooks=hooks, use_cache=False)
 
+    def unedited() -> Callable[[], Any]:
+        import workbench
+
+        model, inputs = workbench.load(subject.build(width=width)), tokens()
+        return lambda: model(inputs)
+
+    def linear() -> Callable[[], Any]:
+        calls = _linear_layers(subject.build(width=width), tokens())
+        return lambda: [layer(x) for layer, x in calls]
+
     def oracle() -> Any:
         import torch
 
@@ -117,6 +128,14 @@ def race(subject: Subject, time: int, width: int = 768) -> Race:
                 "added to `hook_ssm_write` at that step, which its loop then carries on",
                 lens,
             ),
+            Contestant(UNEDITED, "`model(tokens)`", unedited, answer=None),
+            Contestant(
+                LINEAR,
+                "every `nn.Linear` of the stock model, the unembedding included, on the inputs it gets in that pass: "
+                "what both sides spend before they come to the recurrence",
+                linear,
+                answer=None,
+            ),
         ),
         budget=40.0,
         warm_up=1,
@@ -128,3 +147,20 @@ def race(subject: Subject, time: int, width: int = 768) -> Race:
         threads=2,
         environment="ssm-hooks",
     )
+
+
+def _linear_layers(stock: Any, tokens: Any) -> list[tuple[Any, Any]]:
+    """The linear layers of a model, each with the input it gets."""
+    import torch
+
+    calls: list[tuple[Any, Any]] = []
+    handles = [
+        module.register_forward_pre_hook(lambda layer, inputs: calls.append((layer, inputs[0])))
+        for module in stock.modules()
+        if isinstance(module, torch.nn.Linear)
+    ]
+    with torch.no_grad():
+        stock(tokens, use_cache=False)
+    for handle in handles:
+        handle.remove()
+    return calls

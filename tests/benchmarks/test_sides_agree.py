@@ -23,7 +23,13 @@ SMALL = (
     *gpu.forwards(1, 19, dtype="float32", device="cpu"),
     gpu.states(1, 19, dtype="float32", device="cpu", every=8),
 )
-SIDES = [pytest.param(race, side, id=f"{race.name}-{side.name}") for race in SMALL for side in race.contestants]
+# A side without an answer does part of the job on purpose: it says where the others spend their time.
+SIDES = [
+    pytest.param(race, side, id=f"{race.name}-{side.name}")
+    for race in SMALL
+    for side in race.contestants
+    if side.answer is not None
+]
 
 
 @pytest.mark.parametrize(("race", "side"), SIDES)
