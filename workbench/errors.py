@@ -45,6 +45,10 @@ class DivergenceError(WorkbenchError):
     """A training step's loss or gradient is not finite; the checkpoints before it are whole."""
 
 
+class NotFiniteError(WorkbenchError, ArithmeticError):
+    """A tensor of a forward pass holds NaN or an infinity; the message names the hook point, the layer and the step."""
+
+
 class InputError(WorkbenchError, ValueError):
     """Tokens, text, layers, heads, positions or options outside what the model can take."""
 

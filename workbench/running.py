@@ -15,6 +15,7 @@ from torch import Tensor
 from workbench.cache import ActivationCache, Recorder
 from workbench.errors import InputError
 from workbench.families.recurrent import RecurrentAdapter
+from workbench.finiteness import stopping_where_not_finite
 from workbench.generation import generate
 from workbench.hooks import HookFunction, NamesFilter
 from workbench.loss import next_token_loss
@@ -95,6 +96,18 @@ class RunnableModel(WrappedModel):
             HookNeverFiredError: at the end of the block, when a hook never fired.
         """
         with self.points.attached(fwd_hooks, bwd_hooks):
+            yield self
+
+    @contextmanager
+    def debug_nans(self) -> Iterator[Self]:
+        """Stop any run inside a ``with`` block at the first hook point that holds NaN or an infinity (JAX's word).
+
+        Every tensor is read once more, so this is for looking for a fault. A log decay of -inf is a reset and passes.
+
+        Raises:
+            NotFiniteError: naming the hook point, the layer, the step and the sequence.
+        """
+        with stopping_where_not_finite(self.points):
             yield self
 
     def run_with_hooks(
