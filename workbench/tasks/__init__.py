@@ -1,16 +1,19 @@
 """Built-in tasks: seeded generators that return tokens, the positions that count and the correct answers."""
 
-from workbench.tasks.base import Task
+from workbench.tasks.base import NOT_SCORED, Task
 from workbench.tasks.intervals import Interval, bootstrap_mean, bootstrap_means
 from workbench.tasks.metrics import TaskScores, score_logits, score_model
 from workbench.tasks.registry import make_task, register_task, task_names
 from workbench.tasks.repeated import RepeatedTokens, repeated_random_tokens
+from workbench.tasks.vocabulary import Vocabulary
 
 __all__ = [
+    "NOT_SCORED",
     "Interval",
     "RepeatedTokens",
     "Task",
     "TaskScores",
+    "Vocabulary",
     "bootstrap_mean",
     "bootstrap_means",
     "make_task",

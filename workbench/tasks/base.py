@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from workbench.errors import InputError
 
+NOT_SCORED = -1
+"""The label of a slot that is only there because another sequence has more scored positions."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class Task:
     """A batch of token sequences with the predictions that count and what they should be.
 
@@ -20,12 +23,20 @@ class Task:
         positions: where a prediction is scored; the logits at ``positions`` are compared with ``answers``.
         answers: the correct next token at each scored position.
         sources: the position that holds the answer and that an ideal reader would look at, or -1 where the context
-            does not determine the answer.
-        labels: index into `label_names` for each scored position.
+            does not determine the answer or no single position does.
+        labels: index into `label_names` for each scored position; `NOT_SCORED` for a slot that does not count.
         label_names: names of the kinds of position that are reported apart, such as ``("first", "second")``.
+        mask: 1 at text, 0 at padding, which is on the left; None where all sequences are equally long.
+        distractors: wrong answers that each scored position is tempted by; their logits are what a logit difference is
+            taken to.
+        outcomes: the tokens that `probabilities` are of.
+        probabilities: the exact distribution of the next token at each scored position, for an ideal predictor.
+        states: the hidden state of the process that made the text, after each token: what a probe should find.
+        text: each sequence as it was written, where it was made of words.
 
     Raises:
-        InputError: a position, a source or a label lies outside its range.
+        InputError: a position, a source or a label lies outside its range, or probabilities and outcomes do not belong
+            together.
     """
 
     name: str
@@ -35,16 +46,24 @@ class Task:
     sources: Int[Tensor, "batch scored"]
     labels: Int[Tensor, "batch scored"]
     label_names: tuple[str, ...]
+    mask: Int[Tensor, "batch time"] | None = None
+    distractors: Int[Tensor, "batch scored wrong"] | None = None
+    outcomes: Int[Tensor, " outcomes"] | None = None
+    probabilities: Float[Tensor, "batch scored outcomes"] | None = None
+    states: Int[Tensor, "batch time"] | None = None
+    text: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         time = self.tokens.shape[1]
         for what, values, low, high in (
             ("positions", self.positions, 0, time),
             ("sources", self.sources, -1, time),
-            ("labels", self.labels, 0, len(self.label_names)),
+            ("labels", self.labels, NOT_SCORED, len(self.label_names)),
         ):
             if values.numel() and not (low <= int(values.min()) and int(values.max()) < high):
                 raise InputError(f"Task {self.name!r} has {what} outside {low}..{high - 1}.")
+        if (self.outcomes is None) != (self.probabilities is None):
+            raise InputError(f"Task {self.name!r} has probabilities without outcomes, or outcomes without them.")
 
     @property
     def batch(self) -> int:
@@ -55,3 +74,13 @@ class Task:
     def time(self) -> int:
         """Length of each sequence, in tokens."""
         return int(self.tokens.shape[1])
+
+    def sequences(self, chosen: slice) -> Task:
+        """The same task of some of its sequences."""
+        whole = ("name", "label_names", "outcomes")
+        parts = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name not in whole and isinstance(value, Tensor | tuple):
+                parts[field.name] = value[chosen]
+        return replace(self, **parts)

@@ -1,14 +1,16 @@
 """How well a model does a task: a continuous and a discontinuous number for every kind of position.
 
 Loss moves smoothly while accuracy jumps (Schaeffer et al. 2023, "Are Emergent Abilities of Large Language Models a
-Mirage?"), so both are always there.
+Mirage?"), so both are always there: the negative log-probability of the answer beside accuracy; the logit difference
+to wrong answers beside how often the answer is preferred to them all; the divergence from an exact predictor beside how
+often the likeliest token is a possible one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from jaxtyping import Bool, Float
@@ -18,8 +20,11 @@ from torch.nn import functional
 from workbench.errors import InputError
 from workbench.hooks import HookFunction, NamesFilter
 from workbench.model import HookedModel
-from workbench.tasks.base import Task
+from workbench.tasks.base import NOT_SCORED, Task
 from workbench.tasks.intervals import Interval, bootstrap_mean
+
+CONTINUOUS = ("loss", "logit_difference", "divergence")
+DISCONTINUOUS = ("accuracy", "preference", "legality")
 
 
 @dataclass(frozen=True)
@@ -30,29 +35,53 @@ class TaskScores:
         task: the task that was scored.
         loss: negative log-probability of the answer, in nats.
         correct: whether the answer had the largest logit.
+        logit_difference: logit of the answer less the mean logit of the distractors; None without distractors.
+        preferred: whether the answer's logit was above every distractor's; None without distractors.
+        divergence: Kullback-Leibler divergence of the model from the exact distribution, ``KL(exact || model)``, in
+            nats; None where the task has none.
+        legal: whether the likeliest token has a probability above 0 in the exact distribution; None where it has none.
     """
 
     task: Task
     loss: Float[Tensor, "batch scored"]
     correct: Bool[Tensor, "batch scored"]
+    logit_difference: Float[Tensor, "batch scored"] | None = None
+    preferred: Bool[Tensor, "batch scored"] | None = None
+    divergence: Float[Tensor, "batch scored"] | None = None
+    legal: Bool[Tensor, "batch scored"] | None = None
 
-    def per_sequence(self, measure: str, label: str) -> Float[Tensor, " batch"]:
-        """Mean of ``"loss"`` (nats) or ``"accuracy"`` (0 to 1) over each sequence's positions of one label.
+    @property
+    def measures(self) -> dict[str, Tensor]:
+        """What there is, by the name it is asked for: ``[batch, scored]`` each."""
+        every = {
+            "loss": self.loss,
+            "accuracy": self.correct,
+            "logit_difference": self.logit_difference,
+            "preference": self.preferred,
+            "divergence": self.divergence,
+            "legality": self.legal,
+        }
+        return {name: value for name, value in every.items() if value is not None}
+
+    def per_sequence(self, measure: str, label: str | None = None) -> Float[Tensor, " batch"]:
+        """Mean of a measure over each sequence's positions of one label, or of any label.
 
         Raises:
             InputError: the measure or the label does not exist, or a sequence has no position of that label.
         """
-        if measure not in ("loss", "accuracy"):
-            raise InputError(f"No measure is called {measure!r}; there is: loss, accuracy.")
-        if label not in self.task.label_names:
+        if measure not in self.measures:
+            raise InputError(f"No measure is called {measure!r}; there is: {', '.join(self.measures)}.")
+        if label is not None and label not in self.task.label_names:
             raise InputError(f"No position is labelled {label!r}; there is: {', '.join(self.task.label_names)}.")
-        chosen = self.task.labels == self.task.label_names.index(label)
+        labels = self.task.labels
+        chosen = labels != NOT_SCORED if label is None else labels == self.task.label_names.index(label)
         if not bool(chosen.any(1).all()):
-            raise InputError(f"A sequence of task {self.task.name!r} has no position labelled {label!r}.")
-        values = (self.loss if measure == "loss" else self.correct).double()
-        return (values * chosen).sum(1) / chosen.sum(1)
+            named = "that is scored" if label is None else f"labelled {label!r}"
+            raise InputError(f"A sequence of task {self.task.name!r} has no position {named}.")
+        values = self.measures[measure].double()
+        return torch.where(chosen, values, 0).sum(1) / chosen.sum(1)
 
-    def interval(self, measure: str, label: str, *, level: float = 0.95, seed: int = 0) -> Interval:
+    def interval(self, measure: str, label: str | None = None, *, level: float = 0.95, seed: int = 0) -> Interval:
         """Mean over sequences with its bootstrap interval; see `per_sequence` for the arguments."""
         return bootstrap_mean(self.per_sequence(measure, label), level=level, seed=seed)
 
@@ -71,7 +100,20 @@ def score_logits(logits: Float[Tensor, "batch time vocabulary"], task: Task) -> 
     rows = rows.detach().float()
     answers = task.answers.to(logits.device)
     loss = functional.cross_entropy(rows.flatten(0, 1), answers.flatten(), reduction="none").view_as(answers)
-    return TaskScores(task, loss.to(task.tokens.device), (rows.argmax(-1) == answers).to(task.tokens.device))
+    found: dict[str, Tensor] = {"loss": loss, "correct": rows.argmax(-1) == answers}
+    if task.distractors is not None:
+        right = rows.gather(-1, answers[..., None])
+        wrong = rows.gather(-1, task.distractors.to(logits.device))
+        found["logit_difference"] = (right - wrong.mean(-1, keepdim=True))[..., 0]
+        found["preferred"] = (right > wrong).all(-1)
+    if task.outcomes is not None and task.probabilities is not None:
+        outcomes, exact = task.outcomes.to(logits.device), task.probabilities.to(rows)
+        predicted = rows.log_softmax(-1)[..., outcomes]
+        found["divergence"] = (torch.special.xlogy(exact, exact) - exact * predicted).sum(-1)
+        place = rows.argmax(-1)[..., None] == outcomes
+        found["legal"] = (place & (exact > 0)).any(-1)
+    where = task.tokens.device
+    return TaskScores(task, **{name: value.to(where) for name, value in found.items()})
 
 
 def score_model(
@@ -96,20 +138,8 @@ def score_model(
     parts = []
     with torch.no_grad(), model.hooks(fwd_hooks=list(fwd_hooks)) if fwd_hooks else nullcontext():
         for start in range(0, task.batch, step):
-            chosen = slice(start, start + step)
-            part = _sequences(task, chosen)
-            parts.append(score_logits(model(part.tokens), part))
-    return TaskScores(task, torch.cat([p.loss for p in parts]), torch.cat([p.correct for p in parts]))
-
-
-def _sequences(task: Task, chosen: slice) -> Task:
-    """Some sequences of a task."""
-    return Task(
-        name=task.name,
-        tokens=task.tokens[chosen],
-        positions=task.positions[chosen],
-        answers=task.answers[chosen],
-        sources=task.sources[chosen],
-        labels=task.labels[chosen],
-        label_names=task.label_names,
-    )
+            part = task.sequences(slice(start, start + step))
+            parts.append(score_logits(model(part.tokens, attention_mask=part.mask), part))
+    numbers = [field.name for field in fields(TaskScores) if field.name != "task"]
+    whole = {name: [getattr(part, name) for part in parts] for name in numbers}
+    return TaskScores(task, **{name: torch.cat(found) for name, found in whole.items() if found[0] is not None})

@@ -7,7 +7,7 @@ its first token can be copied from the position after the previous occurrence of
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +17,10 @@ from torch import Tensor
 from workbench.errors import InputError
 from workbench.tasks.base import Task
 from workbench.tasks.registry import register_task
+from workbench.tasks.vocabulary import Vocabulary
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RepeatedTokens(Task):
     """Copies of a block, one after the other.
 
@@ -66,18 +67,14 @@ def repeated_random_tokens(
     Raises:
         InputError: block, copies or batch out of range, too few tokens to choose from, or no `bos` token to put.
     """
-    size, special, device = _vocabulary(vocabulary)
-    excluded = sorted({int(i) for i in (special if avoid is None else avoid)})
+    known = Vocabulary.of(vocabulary)
     for name, value, least in (("block", block, 1), ("copies", copies, 2), ("batch", batch, 1)):
         if value < least:
             raise InputError(f"{name} is {value}; repeated random tokens need {name} >= {least}.")
-    outside = [i for i in excluded if not 0 <= i < size]
-    if outside:
-        raise InputError(f"avoid names token {outside[0]}, outside 0..{size - 1}.")
-    first = _bos(vocabulary, bos, size)
-    allowed = torch.ones(size, dtype=torch.bool)
-    allowed[[*excluded, *([] if first is None else [first])]] = False
-    ids = allowed.nonzero()[:, 0]
+    first = known.bos(bos)
+    ids = known.plain(avoid)
+    if first is not None:
+        ids = ids[ids != first]
     if len(ids) < (block if distinct else 1):
         raise InputError(
             f"A block of {block} distinct tokens cannot be drawn from {len(ids)} allowed ones; "
@@ -101,13 +98,13 @@ def repeated_random_tokens(
     source = torch.where(copy > 0, answer_at - block, -1)
 
     def every_sequence(row: Tensor) -> Tensor:
-        return row.expand(batch, -1).contiguous().to(device)
+        return row.expand(batch, -1).contiguous().to(known.device)
 
     return RepeatedTokens(
         name="repeated_random_tokens",
-        tokens=tokens.to(device),
+        tokens=tokens.to(known.device),
         positions=every_sequence(answer_at - 1),
-        answers=tokens[:, answer_at].to(device),
+        answers=tokens[:, answer_at].to(known.device),
         sources=every_sequence(source),
         labels=every_sequence(copy),
         label_names=("first", "second", *(f"copy_{n}" for n in range(3, copies + 1))),
@@ -115,38 +112,3 @@ def repeated_random_tokens(
         copies=copies,
         offset=offset,
     )
-
-
-def _vocabulary(vocabulary: Any) -> tuple[int, Sequence[int], torch.device]:
-    """Size, special ids and device of a vocabulary given as a number or as a hooked model."""
-    if isinstance(vocabulary, int):
-        if vocabulary < 1:
-            raise InputError(f"The vocabulary size is {vocabulary}; at least one token is needed.")
-        return vocabulary, (), torch.device("cpu")
-    cfg = getattr(vocabulary, "cfg", None)
-    if cfg is None:
-        raise InputError(
-            f"A vocabulary is a number of tokens or a hooked model, and {type(vocabulary).__name__} is neither."
-        )
-    size = int(cfg.d_vocab)
-    special: Sequence[int] = ()
-    tokenizer = getattr(vocabulary, "tokenizer", None)
-    if tokenizer is not None:
-        # Embeddings are often padded to a round number of rows; the rows past the tokenizer's last id were never read.
-        size = min(size, len(tokenizer))
-        special = [i for i in getattr(tokenizer, "all_special_ids", ()) if 0 <= i < size]
-    return size, special, torch.device(cfg.device)
-
-
-def _bos(vocabulary: Any, bos: bool | int | None, size: int) -> int | None:
-    """The id to put in front, or None."""
-    if bos is None or bos is False:
-        return None
-    if bos is True:
-        own = getattr(getattr(vocabulary, "tokenizer", None), "bos_token_id", None)
-        if own is None:
-            raise InputError("bos=True needs a model whose tokenizer has a beginning-of-sequence token; pass its id.")
-        return int(own)
-    if not 0 <= bos < size:
-        raise InputError(f"bos is token {bos}, outside 0..{size - 1}.")
-    return int(bos)
