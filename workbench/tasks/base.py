@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from workbench.errors import InputError
+
+SHARED = {"shared": True}
+"""Metadata of a subclass's field that belongs to the whole task, not to one sequence an entry: a transition matrix."""
 
 NOT_SCORED = -1
 """The label of a slot that is only there because another sequence has more scored positions."""
@@ -21,7 +24,8 @@ class Task:
         name: the registered name of the generator.
         tokens: what the model reads.
         positions: where a prediction is scored; the logits at ``positions`` are compared with ``answers``.
-        answers: the correct next token at each scored position.
+        answers: the correct prediction at each scored position: the next token, or, in a task that reads something out
+            at every position (a count, an order), that; any token in a slot that does not count.
         sources: the position that holds the answer and that an ideal reader would look at, or -1 where the context
             does not determine the answer or no single position does.
         labels: index into `label_names` for each scored position; `NOT_SCORED` for a slot that does not count.
@@ -31,12 +35,13 @@ class Task:
             taken to.
         outcomes: the tokens that `probabilities` are of.
         probabilities: the exact distribution of the next token at each scored position, for an ideal predictor.
-        states: the hidden state of the process that made the text, after each token: what a probe should find.
+        states: the hidden state of the process that made the text, after each token: what a probe should find; -1
+            where it has none, as at padding and before the process starts.
         text: each sequence as it was written, where it was made of words.
 
     Raises:
-        InputError: a position, a source or a label lies outside its range, or probabilities and outcomes do not belong
-            together.
+        InputError: a position, a source or a label lies outside its range, shapes or probabilities and outcomes do not
+            belong together, padding is not on the left, or a prediction is scored on padding.
     """
 
     name: str
@@ -45,10 +50,10 @@ class Task:
     answers: Int[Tensor, "batch scored"]
     sources: Int[Tensor, "batch scored"]
     labels: Int[Tensor, "batch scored"]
-    label_names: tuple[str, ...]
+    label_names: tuple[str, ...] = field(metadata=SHARED)
     mask: Int[Tensor, "batch time"] | None = None
     distractors: Int[Tensor, "batch scored wrong"] | None = None
-    outcomes: Int[Tensor, " outcomes"] | None = None
+    outcomes: Int[Tensor, " outcomes"] | None = field(default=None, metadata=SHARED)
     probabilities: Float[Tensor, "batch scored outcomes"] | None = None
     states: Int[Tensor, "batch time"] | None = None
     text: tuple[str, ...] | None = None
@@ -64,6 +69,35 @@ class Task:
                 raise InputError(f"Task {self.name!r} has {what} outside {low}..{high - 1}.")
         if (self.outcomes is None) != (self.probabilities is None):
             raise InputError(f"Task {self.name!r} has probabilities without outcomes, or outcomes without them.")
+        self._check_shapes()
+        if self.mask is not None:
+            self._check_padding(self.mask)
+
+    def _check_shapes(self) -> None:
+        read, scored = tuple(self.tokens.shape), tuple(self.positions.shape)
+        for what, expected in (
+            ("answers", scored),
+            ("sources", scored),
+            ("labels", scored),
+            ("distractors", scored),
+            ("probabilities", scored),
+            ("mask", read),
+            ("states", read),
+        ):
+            value = getattr(self, what)
+            if value is not None and tuple(value.shape[:2]) != expected:
+                raise InputError(
+                    f"Task {self.name!r} has {what} for {tuple(value.shape[:2])} slots and not {expected}."
+                )
+        if scored[0] != read[0]:
+            raise InputError(f"Task {self.name!r} has {read[0]} sequences and positions for {scored[0]}.")
+
+    def _check_padding(self, mask: Tensor) -> None:
+        if bool((mask[:, 1:] < mask[:, :-1]).any()) or bool((mask[:, -1] == 0).any()):
+            raise InputError(f"Task {self.name!r} has padding that is not on the left, or nothing but padding.")
+        scored_padding = (mask.gather(1, self.positions) == 0) & (self.labels != NOT_SCORED)
+        if bool(scored_padding.any()):
+            raise InputError(f"Task {self.name!r} scores a prediction on padding.")
 
     @property
     def batch(self) -> int:
@@ -77,10 +111,9 @@ class Task:
 
     def sequences(self, chosen: slice) -> Task:
         """The same task of some of its sequences."""
-        whole = ("name", "label_names", "outcomes")
         parts = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name not in whole and isinstance(value, Tensor | tuple):
-                parts[field.name] = value[chosen]
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if not each.metadata.get("shared") and isinstance(value, Tensor | tuple):
+                parts[each.name] = value[chosen]
         return replace(self, **parts)

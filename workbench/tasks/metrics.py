@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
 
+import pandas as pd
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -85,6 +86,31 @@ class TaskScores:
         """Mean over sequences with its bootstrap interval; see `per_sequence` for the arguments."""
         return bootstrap_mean(self.per_sequence(measure, label), level=level, seed=seed)
 
+    def table(self, *, level: float = 0.95, seed: int = 0) -> pd.DataFrame:
+        """Every measure of every kind of position, with bootstrap intervals over sequences.
+
+        Args:
+            level: coverage of the intervals.
+            seed: of the resampling.
+
+        Returns:
+            One row a label and measure, in the order of `Task.label_names`: task, label, measure, continuous (whether
+            the measure is), mean, low, high, and n, the sequences that have a position of that label. A label that no
+            sequence has is left out. The units are those of the measure: nats, logits, or a share.
+        """
+        rows = []
+        for index, label in enumerate(self.task.label_names):
+            chosen = self.task.labels == index
+            some = chosen.any(1)
+            if not bool(some.any()):
+                continue
+            for measure, values in self.measures.items():
+                means = torch.where(chosen, values.double(), 0)[some].sum(1) / chosen[some].sum(1)
+                found = bootstrap_mean(means, level=level, seed=seed)
+                rows.append((self.task.name, label, measure, measure in CONTINUOUS, *found, len(means)))
+        columns = ["task", "label", "measure", "continuous", "mean", "low", "high", "n"]
+        return pd.DataFrame(rows, columns=columns)
+
 
 def score_logits(logits: Float[Tensor, "batch time vocabulary"], task: Task) -> TaskScores:
     """Compare logits with a task's answers.
@@ -109,7 +135,9 @@ def score_logits(logits: Float[Tensor, "batch time vocabulary"], task: Task) -> 
     if task.outcomes is not None and task.probabilities is not None:
         outcomes, exact = task.outcomes.to(logits.device), task.probabilities.to(rows)
         predicted = rows.log_softmax(-1)[..., outcomes]
-        found["divergence"] = (torch.special.xlogy(exact, exact) - exact * predicted).sum(-1)
+        # An outcome that cannot be costs nothing, even where the model rules it out too: 0 times -inf is NaN.
+        crossed = torch.where(exact > 0, exact * predicted, 0)
+        found["divergence"] = (torch.special.xlogy(exact, exact) - crossed).sum(-1)
         place = rows.argmax(-1)[..., None] == outcomes
         found["legal"] = (place & (exact > 0)).any(-1)
     where = task.tokens.device

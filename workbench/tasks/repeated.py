@@ -35,7 +35,7 @@ class RepeatedTokens(Task):
     offset: int
 
 
-@register_task("repeated_random_tokens")
+@register_task("repeated_random_tokens", measures="induction, copying")
 def repeated_random_tokens(
     vocabulary: Any,
     block: int = 50,
@@ -65,13 +65,15 @@ def repeated_random_tokens(
             the position one block earlier although an equal token may lie elsewhere too.
 
     Raises:
-        InputError: block, copies or batch out of range, too few tokens to choose from, or no `bos` token to put.
+        InputError: block, copies or batch out of range, too few tokens to choose from, no `bos` token to put, or more
+            tokens than the model's context.
     """
     known = Vocabulary.of(vocabulary)
     for name, value, least in (("block", block, 1), ("copies", copies, 2), ("batch", batch, 1)):
         if value < least:
             raise InputError(f"{name} is {value}; repeated random tokens need {name} >= {least}.")
     first = known.bos(bos)
+    known.check_length(copies * block + (first is not None), "repeated_random_tokens")
     ids = known.plain(avoid)
     if first is not None:
         ids = ids[ids != first]

@@ -22,12 +22,14 @@ class Vocabulary:
         special: ids that no task draws, such as padding and beginning of sequence.
         device: where a task's tensors are put.
         tokenizer: None for bare ids.
+        context: the longest sequence the model reads, or None where nothing limits it.
     """
 
     size: int
     special: tuple[int, ...] = ()
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     tokenizer: Any = None
+    context: int | None = None
 
     @classmethod
     def of(cls, source: Any) -> Vocabulary:
@@ -38,7 +40,7 @@ class Vocabulary:
         """
         if isinstance(source, Vocabulary):
             return source
-        if isinstance(source, int):
+        if isinstance(source, int) and not isinstance(source, bool):
             if source < 1:
                 raise InputError(f"The vocabulary size is {source}; at least one token is needed.")
             return cls(source)
@@ -53,7 +55,19 @@ class Vocabulary:
         if tokenizer is not None:
             # Embeddings are often padded to a round number of rows; rows past the tokenizer's last id were never read.
             size = min(size, len(tokenizer))
-        return cls(size, _special(tokenizer, size), torch.device(cfg.device), tokenizer)
+        context = getattr(cfg, "n_ctx", None)
+        return cls(size, _special(tokenizer, size), torch.device(cfg.device), tokenizer, context)
+
+    def check_length(self, time: int, task: str) -> None:
+        """Refuse a sequence that the model cannot read.
+
+        Raises:
+            InputError: `time` tokens are more than the model's context.
+        """
+        if self.context is not None and time > self.context:
+            raise InputError(
+                f"Task {task!r} has {time} tokens at these sizes, and the model reads at most {self.context}."
+            )
 
     def plain(self, avoid: Iterable[int] | None = None) -> Int[Tensor, " ids"]:
         """The ids a task may draw, in order: all but `avoid`, by default the special ones.
