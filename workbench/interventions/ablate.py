@@ -6,17 +6,16 @@ projection reads, after skip, gate and norm. A Mamba-1 "head" is a channel, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Literal, TypeAlias, get_args
 
 import torch
-from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from workbench.errors import InputError
 from workbench.hooks import HookFunction, HookPoint
+from workbench.interventions.base import Intervention
+from workbench.interventions.reference import Reference, permutation_in_one_cycle
 from workbench.model import HookedModel
 from workbench.sites import SiteLike, as_sites
 from workbench.wrapping import ModelInput
@@ -24,55 +23,7 @@ from workbench.wrapping import ModelInput
 Method: TypeAlias = Literal["zero", "mean", "resample"]
 
 
-@dataclass(frozen=True)
-class Reference:
-    """Activations of an unablated run, from which mean and resample ablation take their replacements.
-
-    Attributes:
-        values: recorded tensor by canonical hook name, each ``[batch, time, ...]``.
-        mask: which positions are real text, or None for all.
-    """
-
-    values: dict[str, Tensor]
-    mask: Bool[Tensor, "batch time"] | None = None
-
-    @classmethod
-    def record(
-        cls,
-        model: HookedModel,
-        tokens: ModelInput,
-        sites: SiteLike | Iterable[SiteLike],
-        attention_mask: Int[Tensor, "batch time"] | Bool[Tensor, "batch time"] | None = None,
-    ) -> Reference:
-        """Run the model as it is on texts or tokens and keep what passes at the sites, and the mask of padding."""
-        values: dict[str, Tensor] = {}
-
-        def keep(tensor: Tensor, hook: HookPoint) -> None:
-            values[hook.name] = tensor.detach()
-
-        names = sorted({name for site in as_sites(sites) for name in site.hook_names(model)})
-        ids, mask = model.prepared(tokens, attention_mask)
-        with torch.no_grad():
-            model.run_with_hooks(ids, fwd_hooks=[(name, keep) for name in names], return_type=None, attention_mask=mask)
-        return cls(values, None if mask is None else mask.bool())
-
-    def mean(self, name: str, per_position: bool) -> Float[Tensor, "one time_or_one ..."]:
-        """Mean over sequences, and over positions too unless `per_position`; padding does not count."""
-        value = self._recorded(name)
-        axes = (0,) if per_position else (0, 1)
-        if self.mask is None:
-            return value.mean(axes, keepdim=True)
-        weight = self.mask.to(value).reshape(*self.mask.shape, *[1] * (value.ndim - 2))
-        # A position that is padding in every sequence gets 0, and nothing reads it.
-        return (value * weight).sum(axes, keepdim=True) / weight.sum(axes, keepdim=True).clamp(min=1)
-
-    def _recorded(self, name: str) -> Tensor:
-        if name not in self.values:
-            raise InputError(f"The reference holds nothing for {name}; record it with every site that is ablated.")
-        return self.values[name]
-
-
-class Ablate:
+class Ablate(Intervention):
     """Replace what sites write by zeros, by their mean, or by what they wrote on other sequences.
 
     ``"zero"`` takes the contribution away. ``"mean"`` keeps its average over all sequences and positions of the
@@ -148,14 +99,6 @@ class Ablate:
         recorded = None if self.method == "zero" else self._reference(model, tokens, attention_mask)
         return [(name, self._edit(name, chosen, recorded)) for name, chosen in heads.items()]
 
-    @contextmanager
-    def applied(
-        self, model: HookedModel, tokens: ModelInput | None = None, attention_mask: Tensor | None = None
-    ) -> Iterator[None]:
-        """``with ablate.applied(model, tokens): model(tokens)``; see `hooks` for the arguments."""
-        with model.hooks(fwd_hooks=self.hooks(model, tokens, attention_mask)):
-            yield
-
     def _reference(self, model: HookedModel, tokens: ModelInput | None, attention_mask: Tensor | None) -> Reference:
         if isinstance(self.reference, Reference):
             return self.reference
@@ -193,7 +136,7 @@ class Ablate:
 
     def _resampled(self, recorded: Reference, name: str, tensor: Tensor) -> Tensor:
         """What another sequence of the reference wrote, for every sequence of the run."""
-        value = recorded._recorded(name)
+        value = recorded.recorded(name)
         if value.shape[1:] != tensor.shape[1:]:
             raise InputError(
                 f"The reference has {value.shape[1]} positions and the run {tensor.shape[1]}; "
@@ -210,11 +153,3 @@ class Ablate:
         # Another batch may be of any size: its rows are dealt out in shuffled order, again from the first when used up.
         chosen = rows if own else rows[torch.arange(tensor.shape[0]) % len(rows)]
         return value[chosen.to(value.device)].to(tensor)
-
-
-def permutation_in_one_cycle(count: int, generator: torch.Generator) -> Int[Tensor, " count"]:
-    """A random permutation that is a single cycle, so that for ``count > 1`` nothing maps to itself (Sattolo 1986)."""
-    order = torch.randperm(count, generator=generator)
-    following = torch.empty(count, dtype=torch.long)
-    following[order] = order.roll(-1)
-    return following
