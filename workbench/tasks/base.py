@@ -32,7 +32,7 @@ class Task:
         label_names: names of the kinds of position that are reported apart, such as ``("first", "second")``.
         mask: 1 at text, 0 at padding, which is on the left; None where all sequences are equally long.
         distractors: wrong answers that each scored position is tempted by; their logits are what a logit difference is
-            taken to.
+            taken to; -1 where there are fewer of them than elsewhere, or none.
         outcomes: the tokens that `probabilities` are of.
         probabilities: the exact distribution of the next token at each scored position, for an ideal predictor.
         states: the hidden state of the process that made the text, after each token: what a probe should find; -1

@@ -79,8 +79,17 @@ class TaskScores:
         if not bool(chosen.any(1).all()):
             named = "that is scored" if label is None else f"labelled {label!r}"
             raise InputError(f"A sequence of task {self.task.name!r} has no position {named}.")
+        chosen = chosen & self._counted(measure)
+        if not bool(chosen.any(1).all()):
+            raise InputError(f"A sequence of task {self.task.name!r} has no wrong answer to compare with.")
         values = self.measures[measure].double()
         return torch.where(chosen, values, 0).sum(1) / chosen.sum(1)
+
+    def _counted(self, measure: str) -> Bool[Tensor, "batch scored"]:
+        """Where a measure is defined: a comparison with wrong answers, where there are any; others everywhere."""
+        if measure in ("logit_difference", "preference") and self.task.distractors is not None:
+            return (self.task.distractors >= 0).any(-1)
+        return torch.ones_like(self.task.labels, dtype=torch.bool)
 
     def interval(self, measure: str, label: str | None = None, *, level: float = 0.95, seed: int = 0) -> Interval:
         """Mean over sequences with its bootstrap interval; see `per_sequence` for the arguments."""
@@ -95,16 +104,16 @@ class TaskScores:
 
         Returns:
             One row a label and measure, in the order of `Task.label_names`: task, label, measure, continuous (whether
-            the measure is), mean, low, high, and n, the sequences that have a position of that label. A label that no
-            sequence has is left out. The units are those of the measure: nats, logits, or a share.
+            the measure is), mean, low, high, and n, the sequences that have such a position. What no sequence has is
+            left out. The units are those of the measure: nats, logits, or a share.
         """
         rows = []
         for index, label in enumerate(self.task.label_names):
-            chosen = self.task.labels == index
-            some = chosen.any(1)
-            if not bool(some.any()):
-                continue
             for measure, values in self.measures.items():
+                chosen = (self.task.labels == index) & self._counted(measure)
+                some = chosen.any(1)
+                if not bool(some.any()):
+                    continue
                 means = torch.where(chosen, values.double(), 0)[some].sum(1) / chosen[some].sum(1)
                 found = bootstrap_mean(means, level=level, seed=seed)
                 rows.append((self.task.name, label, measure, measure in CONTINUOUS, *found, len(means)))
@@ -129,9 +138,13 @@ def score_logits(logits: Float[Tensor, "batch time vocabulary"], task: Task) -> 
     found: dict[str, Tensor] = {"loss": loss, "correct": rows.argmax(-1) == answers}
     if task.distractors is not None:
         right = rows.gather(-1, answers[..., None])
-        wrong = rows.gather(-1, task.distractors.to(logits.device))
-        found["logit_difference"] = (right - wrong.mean(-1, keepdim=True))[..., 0]
-        found["preferred"] = (right > wrong).all(-1)
+        distractors = task.distractors.to(logits.device)
+        there = distractors >= 0
+        wrong = rows.gather(-1, distractors.clamp(min=0))
+        # NaN where a slot has no wrong answer at all: the comparison is not defined there.
+        mean = torch.where(there, wrong, 0).sum(-1) / there.sum(-1)
+        found["logit_difference"] = right[..., 0] - mean
+        found["preferred"] = ((right > wrong) | ~there).all(-1) & there.any(-1)
     if task.outcomes is not None and task.probabilities is not None:
         outcomes, exact = task.outcomes.to(logits.device), task.probabilities.to(rows)
         predicted = rows.log_softmax(-1)[..., outcomes]
