@@ -1,0 +1,87 @@
+"""The table of replications: what a row is, what a stopped run keeps, and what the committed results say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from workbench.cli.application import app
+from workbench.probes import replications
+from workbench.probes.replications import Outcome, Replication, Result, registry
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def row(name: str, run: registry.Run | None = None, missing: str = "") -> Replication:
+    return Replication(name, "Features", f"Paper of {name}", "a | shape", "call()", run, missing)
+
+
+@pytest.fixture
+def rows(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Three rows instead of the real ones; which of them ran."""
+    ran: list[str] = []
+
+    def runs(name: str) -> registry.Run:
+        def run() -> Outcome:
+            ran.append(name)
+            return Outcome(f"{name} found", name == "first", {"score": 0.5})
+
+        return run
+
+    table = {name: row(name, runs(name)) for name in ("first", "second")}
+    monkeypatch.setattr(registry, "_ROWS", {**table, "third": row("third", missing="a model that is not here")})
+    return ran
+
+
+def test_a_run_goes_on_where_it_stopped_and_writes_the_table(rows: list[str], tmp_path: Path) -> None:
+    results = tmp_path / "replications"
+    first = CliRunner().invoke(app, ["replicate", "first", "--results", str(results)])
+    assert first.exit_code == 0 and rows == ["first"]
+    assert "not run yet" in (tmp_path / "replications.md").read_text()
+    CliRunner().invoke(app, ["replicate", "--all", "--results", str(results)])
+    assert rows == ["first", "second"]
+    table = (tmp_path / "replications.md").read_text()
+    assert "| first found | a \\| shape | yes |" in table
+    assert "| second found | a \\| shape | **no** |" in table
+    assert "cannot run here: a model that is not here" in table
+    CliRunner().invoke(app, ["replicate", "first", "--again", "--results", str(results)])
+    assert rows == ["first", "second", "first"]
+
+
+def test_a_broken_result_counts_as_none(tmp_path: Path) -> None:
+    (tmp_path / "first.json").write_text("{")
+    assert replications.load("first", tmp_path) is None
+    assert replications.load("absent", tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["frist"], "No replication is called 'frist'; there is: first"),
+        (["third"], "third cannot run here: a model that is not here"),
+        ([], "Name the rows to run"),
+    ],
+)
+def test_what_cannot_be_run_gets_a_sentence(
+    rows: list[str], tmp_path: Path, arguments: list[str], sentence: str
+) -> None:
+    answer = CliRunner().invoke(app, ["replicate", *arguments, "--results", str(tmp_path)])
+    assert answer.exit_code == 2 and sentence in answer.stderr
+    assert not rows
+
+
+def test_a_name_is_given_away_once(rows: list[str]) -> None:
+    with pytest.raises(ValueError, match="Two replications are called 'first'"):
+        registry.cannot_run("first", section="Features", paper="", published="", ask="", missing="")
+
+
+def test_every_row_says_what_it_needs_and_the_committed_results_are_of_rows_that_exist() -> None:
+    every = replications.replications()
+    assert all((one.run is None) == bool(one.missing) for one in every)
+    assert all(one.paper and one.published and one.ask for one in every)
+    folder = REPOSITORY / "docs" / "replications"
+    found = {path.stem for path in folder.glob("*.json")}
+    assert found <= {one.name for one in every if one.run is not None}
+    assert all(isinstance(replications.load(name, folder), Result) for name in found)
