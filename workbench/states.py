@@ -75,6 +75,12 @@ class ModelState:
         state = state.to(expected)
         return replace(self, recurrent={**self.recurrent, layer: state}, edits={**self.edits, layer: state})
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of everything that is needed to go on: caches and what modules hold, not the tokens and their logits."""
+        kept = [leaf for _, leaf in _leaves(self.cache) if isinstance(leaf, Tensor)]
+        return sum(tensor.numel() * tensor.element_size() for tensor in (*kept, *self.held.values()))
+
     def save(self, path: Path | str) -> None:
         """Write the memory as one safetensors file, all at once or not at all."""
         from safetensors.torch import save_file
