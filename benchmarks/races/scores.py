@@ -101,7 +101,7 @@ def _places(model: Any, time: int) -> tuple[Any, list[tuple[Any, Any]]]:
     from workbench.probes import heads
 
     task = tasks.repeated_random_tokens(model, time // 2, batch=1, seed=0)
-    pairs = [heads.get_kind(kind).pairs(task) for kind in KINDS]
+    pairs = [heads.get_kind(kind).find.pairs(task) for kind in KINDS]
     return task.tokens, [(each.query, each.key) for each in pairs]
 
 

@@ -1,20 +1,27 @@
-"""Head finders: which heads or channels read a defining position, on every family alike."""
+"""Head finders: which heads or channels read a defining position or do a defining thing, on every family alike."""
 
-from workbench.probes.heads import duplicate, induction, previous  # each registers its kind
+from workbench.probes.heads import current, duplicate, first, induction, previous  # each registers its kind
 from workbench.probes.heads.finder import find_heads
-from workbench.probes.heads.kinds import DefiningPairs, HeadKind, get_kind, kinds, register_kind
+from workbench.probes.heads.kinds import CausalTask, HeadKind, add_kind, get_kind, kinds
+from workbench.probes.heads.pairs import DefiningPairs
+from workbench.probes.heads.reading import Reading, register_reading
 from workbench.probes.heads.table import sites_of, top_heads
 
 __all__ = [
+    "CausalTask",
     "DefiningPairs",
     "HeadKind",
+    "Reading",
+    "add_kind",
+    "current",
     "duplicate",
     "find_heads",
+    "first",
     "get_kind",
     "induction",
     "kinds",
     "previous",
-    "register_kind",
+    "register_reading",
     "sites_of",
     "top_heads",
 ]

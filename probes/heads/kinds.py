@@ -1,32 +1,44 @@
-"""What defines a kind of head: where it reads on a block of random tokens repeated. Each kind is a file of its own."""
+"""What a kind of head is: how heads are scored for it, and the task that a model does worse without them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeAlias
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
-from jaxtyping import Int
-from torch import Tensor
+import pandas as pd
 
 from workbench.errors import InputError, nearest
-from workbench.tasks import RepeatedTokens
+from workbench.model import HookedModel
+from workbench.tasks import Task, repeated_random_tokens
+
+
+class Finder(Protocol):
+    """Scores every head of a model: ``finder(model, **options)`` gives the table that `find_heads` describes."""
+
+    def __call__(self, model: HookedModel, /, **options: Any) -> pd.DataFrame: ...
 
 
 @dataclass(frozen=True)
-class DefiningPairs:
-    """Places of the implicit attention matrix that define a kind of head, the same in every sequence of the batch.
+class CausalTask:
+    """The task on which the loss of a kind's heads should show.
 
     Attributes:
-        query: destinations.
-        key: the source that a perfect head of this kind reads at each destination.
+        make: generator ``make(model, *, batch, seed, **options)``.
+        measure: of `TaskScores`, the one that decides.
+        label: the kind of position that decides.
     """
 
-    query: Int[Tensor, " pairs"]
-    key: Int[Tensor, " pairs"]
+    make: Callable[..., Task] = repeated_random_tokens
+    measure: str = "loss"
+    label: str = "second"
 
-
-PairsOf: TypeAlias = Callable[[RepeatedTokens], DefiningPairs]
+    @property
+    def decisive(self) -> str:
+        """The column of `ablate_top_k` that decides: ``"loss_second"``."""
+        return f"{self.measure}_{self.label}"
 
 
 @dataclass(frozen=True)
@@ -35,35 +47,41 @@ class HeadKind:
 
     Attributes:
         name: what `find_heads` calls it.
-        pairs: its defining pairs on a given task.
-        reads: one line that says what such a head reads, for tables and reports.
+        does: what such heads do, in words that go on after "Such heads".
         source: the publication whose definition this is.
+        find: scores all heads of a model.
+        check: what is measured when they are ablated.
     """
 
     name: str
-    pairs: PairsOf
-    reads: str
+    does: str
     source: str
+    find: Callable[..., pd.DataFrame]
+    check: CausalTask = field(default_factory=CausalTask)
 
 
 _KINDS: dict[str, HeadKind] = {}
+_FAMILIES: dict[str, Callable[[int], HeadKind]] = {}
 
 
-def register_kind(name: str, *, reads: str, source: str) -> Callable[[PairsOf], PairsOf]:
-    """Decorator: a function from the task to the defining pairs becomes a kind of head.
+def add_kind(kind: HeadKind) -> HeadKind:
+    """Let `find_heads` look for a kind of head.
 
     Raises:
-        ValueError: another function has that name.
+        ValueError: another kind has that name.
     """
+    taken = _KINDS.get(kind.name)
+    if taken is not None and taken != kind:
+        raise ValueError(f"The head kind {kind.name!r} belongs to {taken.source!r} already.")
+    _KINDS[kind.name] = kind
+    return kind
 
-    def add(pairs: PairsOf) -> PairsOf:
-        taken = _KINDS.get(name)
-        if taken is not None and taken.pairs is not pairs:
-            raise ValueError(f"The head kind {name!r} belongs to {taken.pairs.__module__} already.")
-        _KINDS[name] = HeadKind(name, pairs, reads, source)
-        return pairs
 
-    return add
+def add_numbered_kind(suffix: str, make: Callable[[int], HeadKind], listed: tuple[int, ...]) -> None:
+    """Let `find_heads` look for a kind for every number: ``"3-gram"`` is ``make(3)``; `listed` are shown in lists."""
+    _FAMILIES[suffix] = make
+    for number in listed:
+        add_kind(make(number))
 
 
 def kinds() -> list[str]:
@@ -77,7 +95,22 @@ def get_kind(name: str) -> HeadKind:
     Raises:
         InputError: there is none; the message lists the nearest ones.
     """
-    if name not in _KINDS:
-        close = ", ".join(nearest(name, _KINDS) or kinds())
-        raise InputError(f"No kind of head is called {name!r}; there is: {close}.")
-    return _KINDS[name]
+    if name in _KINDS:
+        return _KINDS[name]
+    numbered = re.fullmatch(r"(\d+)-(\w+)", name)
+    if numbered is not None and numbered[2] in _FAMILIES:
+        return _FAMILIES[numbered[2]](int(numbered[1]))
+    close = ", ".join(nearest(name, _KINDS) or kinds())
+    raise InputError(f"No kind of head is called {name!r}; there is: {close}.")
+
+
+def check_options(function: Callable[..., Any], options: Mapping[str, Any], what: str) -> None:
+    """Refuse options that a function does not take. Raises InputError with those that it does take."""
+    taken = [
+        name
+        for name, one in inspect.signature(function).parameters.items()
+        if one.kind is inspect.Parameter.KEYWORD_ONLY
+    ]
+    unknown = [name for name in options if name not in taken]
+    if unknown:
+        raise InputError(f"{what} has no option {unknown[0]!r}; there is: {', '.join(taken)}.")

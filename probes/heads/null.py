@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import math
 
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from workbench.errors import InputError
-from workbench.probes.heads.kinds import DefiningPairs
+from workbench.probes.heads.pairs import DefiningPairs
 
 
 def rival_shifts(pairs: DefiningPairs, draws: int) -> list[int]:
@@ -25,14 +25,10 @@ def rival_shifts(pairs: DefiningPairs, draws: int) -> list[int]:
     Raises:
         InputError: `draws` is below 1, or no shift is possible.
     """
-    if draws < 1:
-        raise InputError(f"null_draws is {draws}; at least one rival position is needed.")
-    reach = int((pairs.query - pairs.key).max()) + int(pairs.key.max())
+    check_draws(draws)
     found: list[int] = []
-    for size in range(1, reach + 1):
-        for shift in (-size, size):
-            if 2 * int(is_causal(pairs, shift).sum()) >= len(pairs.query):
-                found.append(shift)
+    for size in range(1, pairs.reach + 1):
+        found += [shift for shift in (-size, size) if pairs.causal_share(shift) >= 0.5]
         if len(found) >= draws:
             return found[:draws]
     if not found:
@@ -40,10 +36,10 @@ def rival_shifts(pairs: DefiningPairs, draws: int) -> list[int]:
     return found
 
 
-def is_causal(pairs: DefiningPairs, shift: int) -> Bool[Tensor, " pairs"]:
-    """Which pairs still have a source at or before their query, and not before the sequence, after the shift."""
-    moved = pairs.key + shift
-    return (moved >= 0) & (moved <= pairs.query)
+def check_draws(draws: int) -> None:
+    """Refuse an empty null distribution. Raises InputError."""
+    if draws < 1:
+        raise InputError(f"null_draws is {draws}; at least one rival position is needed.")
 
 
 def null_quantile(rivals: Float[Tensor, "draws rows"], level: float) -> Float[Tensor, " rows"]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import torch
+from workbench.probes.heads.pairs import DefiningPairs
+from workbench.probes.heads.reading import later_positions, register_reading
+from workbench.tasks import Task
 
-from workbench.probes.heads.kinds import DefiningPairs, register_kind
-from workbench.tasks import RepeatedTokens
 
-
-@register_kind(
+@register_reading(
     "previous_token",
     reads="the token before",
     source="Elhage et al. 2021, A Mathematical Framework for Transformer Circuits",
 )
-def previous_token(task: RepeatedTokens) -> DefiningPairs:
+def previous_token(task: Task) -> DefiningPairs:
     """``(t, t - 1)`` for every token but the first."""
-    query = torch.arange(1, task.time, device=task.tokens.device)
+    query = later_positions(task)
     return DefiningPairs(query, query - 1)

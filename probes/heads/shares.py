@@ -44,12 +44,18 @@ class Shares:
             total = attention.row_mass()
         self._total = self._pool(total)
 
-    def __call__(self, query: Int[Tensor, " pairs"], key: Int[Tensor, " pairs"]) -> Float[Tensor, "batch rows pairs"]:
-        """The share of ``A[query[p], key[p]]`` in its row."""
+    def __call__(
+        self, query: Int[Tensor, "*each pairs"], key: Int[Tensor, "*each pairs"]
+    ) -> Float[Tensor, "batch rows pairs"]:
+        """The share of ``A[query[p], key[p]]`` in its row; places as ``[pairs]`` or, a row a sequence, both axes."""
         entry = self.attention.pairs(query, key)
         part = self._pool(entry.square() if self.normalise == "energy" else entry.abs())
-        total = self._total[:, :, query]
+        total = self._total[:, :, query] if query.ndim == 1 else self._at_each(query)
         return torch.where(total > 0, part / total, torch.zeros_like(part))
+
+    def _at_each(self, query: Int[Tensor, "batch pairs"]) -> Float[Tensor, "batch rows pairs"]:
+        """The rows' totals at each sequence's own destinations."""
+        return self._total.gather(2, query[:, None].expand(-1, self.rows, -1))
 
     def _pool(self, x: Float[Tensor, "batch units last"]) -> Float[Tensor, "batch rows last"]:
         batch, units, last = x.shape

@@ -49,12 +49,12 @@ def test_a_fading_memory_is_no_previous_token_head() -> None:
 
 def test_rivals_are_the_nearest_positions_on_both_sides_that_most_queries_have() -> None:
     task = repeated_random_tokens(100, 10, batch=1)
-    induction = get_kind("induction").pairs(task)
+    induction = get_kind("induction").find.pairs(task)
     assert rival_shifts(induction, 6) == [-1, 1, -2, 2, -3, 3]
     shifts = rival_shifts(induction, 1000)
     assert min(shifts) == -6  # 5 of the 10 queries, 15 to 19, can look 15 tokens back instead of 9
     assert max(shifts) == 9  # a token may look at itself and no further
-    assert rival_shifts(get_kind("previous_token").pairs(task), 4) == [-1, 1, -2, -3]
+    assert rival_shifts(get_kind("previous_token").find.pairs(task), 4) == [-1, 1, -2, -3]
 
 
 def test_rivals_that_do_not_exist_get_a_sentence() -> None:

@@ -10,7 +10,7 @@ from tests.families.cases import every_case
 from workbench.errors import InputError
 from workbench.model import HookedModel
 from workbench.probes import find_heads, kinds, sites_of, top_heads
-from workbench.probes.heads import DefiningPairs, get_kind, register_kind
+from workbench.probes.heads import DefiningPairs, get_kind, register_reading
 from workbench.probes.heads.table import COLUMNS
 from workbench.tasks import repeated_random_tokens
 
@@ -51,6 +51,7 @@ def test_one_seed_and_one_layer_may_be_plain_numbers() -> None:
         ({"group": 5}, "Groups of 5 do not divide the 32 heads of layer 0"),
         ({"group": 0}, "Groups of 0"),
         ({"null_level": 95}, "null_level is 95"),
+        ({"blocks": 8}, "The finder of induction heads has no option 'blocks'; there is: seeds, batch, block"),
         ({"block": 60}, "60 distinct tokens cannot be drawn"),
     ],
 )
@@ -62,7 +63,7 @@ def test_options_that_make_no_sense_get_a_sentence(options: dict[str, object], s
 def test_scores_do_not_depend_on_how_many_pairs_are_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     options = {"block": 8, "batch": 2, "seeds": (0,), "layers": [1]}
     whole = find_heads(mamba(), "induction", **options)
-    monkeypatch.setattr("workbench.probes.heads.finder._ELEMENTS_AT_ONCE", 1)
+    monkeypatch.setattr("workbench.probes.heads.reading._ELEMENTS_AT_ONCE", 1)
     pd.testing.assert_frame_equal(find_heads(mamba(), "induction", **options), whole)
 
 
@@ -78,9 +79,10 @@ def test_a_pooled_score_weighs_channels_by_their_energy() -> None:
 
 
 def test_kinds_are_registered_once() -> None:
-    assert kinds() == ["duplicate_token", "induction", "previous_token"]
+    assert {"duplicate_token", "induction", "previous_token", "first_token", "current_token"} <= set(kinds())
+    assert kinds() == sorted(kinds())
     with pytest.raises(ValueError, match="belongs to"):
-        register_kind("induction", reads="nothing", source="nowhere")(
+        register_reading("induction", reads="nothing", source="nowhere")(
             lambda task: DefiningPairs(torch.tensor([0]), torch.tensor([0]))
         )
     assert get_kind("induction").source.startswith("Olsson")

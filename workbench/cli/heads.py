@@ -54,7 +54,7 @@ def heads(
     output.console.print(f"{opened.cfg.model_name}: {kind} heads", highlight=False, markup=False)
     output.console.print(heads_table(table, top))
     output.console.print(
-        f"Such heads read {definition.reads} ({definition.source}).\n"
+        f"Such heads {definition.does} ({definition.source}).\n"
         f"{above} of {len(table)} lie above the 95 % null with their whole interval.",
         highlight=False,
         markup=False,
@@ -63,7 +63,7 @@ def heads(
     if html_file is not None:
         from workbench.report import Page, write_page
 
-        lead = f"{above} of {len(table)} heads read {definition.reads} more than their null distribution explains."
+        lead = f"{above} of {len(table)} heads {definition.does} more than their null distribution explains."
         blocks = sections.scores(table, kind, unit_name(opened.mixers), top)
         asked = f"{seeds} seeds from {seed}, {batch} sequences each, blocks of {block}"
         title = f"{kind.replace('_', '-').capitalize()} heads of {opened.cfg.model_name}"

@@ -1,0 +1,170 @@
+"""Kinds of head that are defined by where they read: the share of a row on defining places, and on rival ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench.attention.implicit import Scope
+from workbench.errors import InputError
+from workbench.families.base import MixerAdapter
+from workbench.model import HookedModel
+from workbench.probes.heads.kinds import CausalTask, HeadKind, add_kind
+from workbench.probes.heads.null import rival_shifts
+from workbench.probes.heads.options import Looking, as_seeds, check_block, shown
+from workbench.probes.heads.pairs import DefiningPairs, joined
+from workbench.probes.heads.shares import Shares
+from workbench.probes.heads.table import head_table
+from workbench.tasks import RepeatedTokens, Task, repeated_random_tokens
+
+# Shares that are held at once; 4M of them are 16 MB, and as much again for the entries they come from.
+_ELEMENTS_AT_ONCE = 2**22
+
+AnyTask = TypeVar("AnyTask", bound=Task)
+PairsOf: TypeAlias = Callable[[Any], DefiningPairs]
+RivalsOf: TypeAlias = Callable[[Any, DefiningPairs, int], list[DefiningPairs]]
+TextOf: TypeAlias = Callable[..., Task]
+
+
+def shifted_rivals(task: Task, pairs: DefiningPairs, draws: int) -> list[DefiningPairs]:
+    """The same pairs with all sources moved by the same number of tokens (see `workbench.probes.heads.null`)."""
+    return [pairs.shifted(shift) for shift in rival_shifts(pairs, draws)]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A finder that averages shares over defining pairs.
+
+    Attributes:
+        kind: name of the kind.
+        pairs: the defining pairs on a text that `text` made.
+        text: ``text(model, block, *, batch, seed, bos)``; random tokens repeated, unless a kind needs another.
+        rivals: ``rivals(task, pairs, draws)``: the places whose scores are the null distribution.
+    """
+
+    kind: str
+    pairs: PairsOf
+    text: TextOf = repeated_random_tokens
+    rivals: RivalsOf = shifted_rivals
+
+    def __call__(
+        self,
+        model: HookedModel,
+        *,
+        seeds: Sequence[int] | int = (0, 1, 2),
+        batch: int = 4,
+        block: int = 50,
+        bos: bool | int | None = None,
+        normalise: str | None = None,
+        scope: str = "mixer",
+        layers: Sequence[int] | int | None = None,
+        mixer: int | None = None,
+        group: int = 1,
+        null_draws: int = 20,
+        null_level: float = 0.95,
+        level: float = 0.95,
+        progress: bool = False,
+    ) -> pd.DataFrame:
+        """Score every head; see `find_heads` for the options."""
+        seeds = as_seeds(seeds)
+        check_block(block, null_draws)
+        for option, value, choices in (
+            ("normalise", normalise, ("mass", "energy", None)),
+            ("scope", scope, ("core", "mixer")),
+        ):
+            if value not in choices:
+                raise InputError(f"{option} is {value!r}; there is: {', '.join(filter(None, choices))}.")
+        looking = Looking.at(model, layers, mixer, group, null_level, level)
+        scores: dict[MixerAdapter, list[Tensor]] = {adapter: [] for adapter in looking.wanted}
+        rivals: dict[MixerAdapter, list[Tensor]] = {adapter: [] for adapter in looking.wanted}
+        normalised: dict[MixerAdapter, str] = {}
+        seen: Scope = "core" if scope == "core" else "mixer"
+        tasks = [self.text(model, block, batch=batch, seed=seed, bos=bos) for seed in seeds]
+        for task in shown(tasks, progress, f"looking for {self.kind} heads"):
+            pairs = self.pairs(task)
+            several = [pairs, *self.rivals(task, pairs, null_draws)]
+            with torch.no_grad():
+                runs = model.implicit_attentions(task.tokens, looking.layers, seen, mixer=mixer)
+                for layer, attention in runs:
+                    adapter = model.mixer(layer, attention.mixer)
+                    normalised[adapter] = normalise or attention.default_normalise
+                    shares = Shares(attention, looking.rows_of(adapter), normalised[adapter])
+                    found = averages(shares, several)
+                    scores[adapter].append(found[0])
+                    rivals[adapter].append(found[1:].mean(1))
+        rows = [
+            row
+            for adapter in looking.wanted
+            for row in looking.rows(
+                adapter,
+                torch.cat(scores[adapter]),
+                torch.stack(rivals[adapter]).mean(0),
+                kind=self.kind,
+                normalise=normalised[adapter],
+                scope=scope,
+            )
+        ]
+        return head_table(rows)
+
+
+def averages(shares: Shares, several: Sequence[DefiningPairs]) -> Float[Tensor, "lists batch rows"]:
+    """For each list of pairs and each sequence, the share of a row on the pairs' sources, averaged over destinations.
+
+    In float64 on the CPU. However many pairs there are, only `_ELEMENTS_AT_ONCE` entries of the matrix are held.
+    """
+    batch, units, _, _ = shares.attention.shape
+    every, origin = joined(several)
+    weight = every.weights
+    total = torch.zeros(batch, shares.rows, len(several), dtype=torch.float64)
+    step = max(1, _ELEMENTS_AT_ONCE // max(1, batch * units))
+    for start in range(0, len(origin), step):
+        some = slice(start, start + step)
+        found = shares(every.query[..., some], every.key[..., some]).double()
+        found = found * (weight[some] if weight.ndim == 1 else weight[:, None, some])
+        total.index_add_(2, origin[some].cpu(), found.cpu())
+    return total.permute(2, 0, 1)
+
+
+def register_reading(
+    name: str,
+    *,
+    reads: str,
+    source: str,
+    text: TextOf = repeated_random_tokens,
+    rivals: RivalsOf = shifted_rivals,
+    check: CausalTask | None = None,
+) -> Callable[[Callable[[AnyTask], DefiningPairs]], Callable[[AnyTask], DefiningPairs]]:
+    """Decorator: a function from a text to the defining pairs becomes a kind of head.
+
+    Args:
+        reads: one line that says what such a head reads.
+        source: the publication whose definition this is.
+        text, rivals: see `Reading`.
+        check: the task of the causal check; copying a repeated block by default.
+
+    Raises:
+        ValueError: another function has that name.
+    """
+
+    def add(pairs: Callable[[AnyTask], DefiningPairs]) -> Callable[[AnyTask], DefiningPairs]:
+        finder = Reading(name, pairs, text, rivals)
+        add_kind(HeadKind(name, f"read {reads}", source, finder, check or CausalTask()))
+        return pairs
+
+    return add
+
+
+def last_copies(task: RepeatedTokens) -> Tensor:
+    """The positions of the second and later copies."""
+    return torch.arange(task.offset + task.block, task.time, device=task.tokens.device)
+
+
+def later_positions(task: Task) -> Tensor:
+    """All positions but the first."""
+    return torch.arange(1, task.time, device=task.tokens.device)
