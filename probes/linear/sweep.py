@@ -1,0 +1,134 @@
+"""Probes over layers and sites of a model: what can be read where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from workbench.errors import InputError
+from workbench.model import HookedModel
+from workbench.probes.linear.activations import MOST_BYTES, Activations, collect_activations
+from workbench.probes.linear.data import ProbeData
+from workbench.probes.linear.evaluation import ProbeResult, evaluate_probe
+from workbench.probes.linear.fitting import FitKind
+from workbench.probes.linear.places import Place, places
+from workbench.probes.linear.probe import Probe
+
+Where = tuple[Place, int | None]
+
+
+@dataclass(frozen=True, eq=False)
+class ProbeSweep:
+    """Probes at many places of one model.
+
+    Attributes:
+        model_name: of the model.
+        kind: of the probes.
+        results: by place and head (None for all heads together).
+        features: how many numbers each of them read.
+    """
+
+    model_name: str
+    kind: FitKind
+    results: dict[Where, ProbeResult]
+    features: dict[Where, int]
+
+    def table(self) -> pd.DataFrame:
+        """One row a place, in the order of the layers.
+
+        ``hook`` (as asked for), ``layer``, ``head``, ``name`` (canonical), ``kind``, ``features``, then the scores with
+        ``_low`` and ``_high``, ``baseline``, ``rows`` and ``groups`` (see `ProbeResult.record`).
+        """
+        rows = [
+            {
+                "hook": place.hook,
+                "layer": place.layer,
+                "head": head,
+                "name": place.name,
+                "kind": self.kind,
+                "features": self.features[place, head],
+                **result.record(),
+            }
+            for (place, head), result in self.results.items()
+        ]
+        return pd.DataFrame(rows)
+
+    def probe(self, name: str, head: int | None = None) -> Probe:
+        """The probe at a hook, fitted on all rows. Raises InputError for a hook that was not probed."""
+        found = next((r for (place, h), r in self.results.items() if place.name == name and h == head), None)
+        if found is None:
+            raise InputError(f"{name} was not probed; there is: {', '.join(place.name for place, _ in self.results)}.")
+        return found.probe
+
+    def best(self) -> ProbeResult:
+        """The result with the highest accuracy or R². It was picked by held-out scores, so its own is a little high."""
+        return max(self.results.values(), key=lambda result: result.score.mean)
+
+
+def probe_sweep(
+    model: HookedModel,
+    data: ProbeData,
+    hooks: str | Sequence[str] = "resid_post",
+    layers: Sequence[int] | int | None = None,
+    kind: FitKind = "logistic",
+    *,
+    per_head: bool = False,
+    control: bool = False,
+    folds: int = 5,
+    penalty: float | Sequence[float] | None = None,
+    batch: int = 16,
+    most_bytes: int = MOST_BYTES,
+    level: float = 0.95,
+    seed: int = 0,
+    progress: bool = False,
+) -> ProbeSweep:
+    """Probe every asked-for hook of every asked-for layer for the same labels, with the same groups held out.
+
+    Args:
+        hooks, layers: as in `places`; ``"state"`` is the recurrent state after the labelled token, flattened.
+        per_head: one probe a head, of hooks that have heads.
+        control: also score a control task by `ProbeData.types`, and the selectivity.
+        folds, penalty: as in `evaluate_probe`.
+        batch, most_bytes: as in `collect_activations`.
+
+    Raises:
+        InputError: as `places`, `collect_activations` and `evaluate_probe`; heads of a hook that has none.
+    """
+    wanted = places(model, hooks, layers)
+    read = collect_activations(
+        model, data, [place.name for place in wanted], batch=batch, most_bytes=most_bytes, progress=progress
+    )
+    parts: list[tuple[Where, Activations]] = []
+    for place in wanted:
+        whole = read[place.name]
+        if per_head and len(whole.shape) < 2:
+            whole.head(0)  # refuses, with the reason
+        heads: Iterable[int | None] = range(whole.shape[0]) if per_head else [None]
+        parts.extend(((place, head), whole if head is None else whole.head(head)) for head in heads)
+    results: dict[Where, ProbeResult] = {}
+    for where, part in _shown(parts, progress):
+        results[where] = evaluate_probe(
+            part.values,
+            data.labels,
+            kind,
+            groups=data.groups,
+            folds=folds,
+            types=data.types if control else None,
+            penalty=penalty,
+            hook=where[0].name,
+            model_name=model.cfg.model_name,
+            level=level,
+            seed=seed,
+        )
+    return ProbeSweep(model.cfg.model_name, kind, results, {where: part.values.shape[1] for where, part in parts})
+
+
+def _shown(parts: list[tuple[Where, Activations]], show: bool) -> Iterable[tuple[Where, Any]]:
+    if not show:
+        return parts
+    from rich.progress import track
+
+    return track(parts, description="fitting probes", transient=True)
