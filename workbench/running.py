@@ -33,7 +33,14 @@ Hooks: TypeAlias = "Iterable[tuple[NamesFilter, HookFunction]]"
 
 
 class RunnableModel(WrappedModel):
-    """A wrapped model that runs: on text or tokens, watched and changed at its hook points, and token by token."""
+    """A wrapped model that runs: on text or tokens, watched and changed at its hook points, and token by token.
+
+    Attributes:
+        past: tokens of the text that earlier calls have read, padding included: 0 while a prompt is read, then where
+            in the text the tokens at hand begin.
+    """
+
+    past: int = 0
 
     def forward(
         self,
@@ -76,10 +83,10 @@ class RunnableModel(WrappedModel):
         use_cache: bool,
     ) -> StockOutput:
         """One call of the wrapped module on top of its cache, hooks included; `generate` is a loop of these."""
-        before = 0 if attention_mask is None else attention_mask.shape[1] - tokens.shape[1]
+        self.past = 0 if attention_mask is None else attention_mask.shape[1] - tokens.shape[1]
         for adapter in self.layout.every_adapter:
             if isinstance(adapter, RecurrentAdapter):
-                adapter.seen = before
+                adapter.seen = self.past
         if attention_mask is not None and bool(attention_mask.all()):
             attention_mask = position_ids = None
         output = self._call(
