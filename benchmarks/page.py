@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from benchmarks.records import Row
-from benchmarks.table import extrapolations, megabytes, promise, seconds, spread, verdict
+from benchmarks.table import beyond, extrapolations, megabytes, promise, seconds, spread, verdict
 
 START = "<!-- What follows is written by `python -m benchmarks`. -->"
 END = "<!-- What `python -m benchmarks` writes ends here. -->"
@@ -49,6 +49,7 @@ def _row(row: Row) -> Iterable[str]:
         name = side.name + (" (baseline)" if side.name == row.baseline and len(row.sides) > 1 else "")
         cells = (name, seconds(side.seconds.median), spread(side.ratio), megabytes(side.peak_extra_mb), error)
         yield f"| {' | '.join(cells)} |"
+    yield from beyond(row)
     yield from extrapolations(row)
     if row.left_out:
         yield ""

@@ -47,6 +47,7 @@ class Race:
     Attributes:
         budget: seconds for the timed rounds together; there are at least `least` rounds and at most `most`.
         compare: pairs of sides, neither of them the baseline, whose ratio is reported too.
+        shared: a side that is a part of all others' work: what they take beyond it is reported too.
         oracle: computes what every answer should be; `error_against` says how.
         computed: what is calculated and not measured.
         warm_up: untimed runs before the timed ones, and before the one whose memory is measured.
@@ -68,6 +69,7 @@ class Race:
     warm_up: int = 2
     compare: tuple[tuple[str, str], ...] = ()
     targets: tuple[Target, ...] = ()
+    shared: str | None = None
     oracle: Callable[[], Any] | None = None
     error_against: str = "nothing"
     computed: Callable[[], dict[str, str]] = field(default=lambda: {})

@@ -122,6 +122,8 @@ class Row(Record):
     targets: list[Target]
     left_out: dict[str, str] = {}
     """Sides that could not be measured here, and why."""
+    shared: str | None = None
+    """A side that is a part of all others' work."""
     computed: dict[str, str]
     """What is calculated and not measured, by what it says."""
     error_against: str

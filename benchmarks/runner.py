@@ -54,6 +54,7 @@ def measure(race: Race, setting: Setting, command: str, on_progress: Progress) -
         sides=sides,
         comparisons=[Comparison.model_validate(comparison) for comparison in measured["comparisons"]],
         targets=list(race.targets),
+        shared=race.shared,
         left_out=measured["left_out"],
         computed=race.computed(),
         error_against=race.error_against,

@@ -64,6 +64,7 @@ def _section(row: Row) -> Iterable[str]:
     if row.computed:
         yield ""
         yield from (f"* Computed, not measured: {what}: {number}." for what, number in row.computed.items())
+    yield from beyond(row)
     yield from extrapolations(row)
     if row.left_out:
         yield ""
@@ -93,6 +94,22 @@ def extrapolations(row: Row) -> Iterable[str]:
             f"* Extrapolated, not measured: **{side.name}** at the row's shapes, {side.extrapolate:.4g} times what "
             f"it ran: {seconds(side.seconds.median * side.extrapolate)}{memory}."
         )
+
+
+def beyond(row: Row) -> Iterable[str]:
+    """What each side takes beyond the part that all of them share, a line after an empty one."""
+    if row.shared is None or row.shared not in {side.name for side in row.sides}:
+        return
+    part = row.side(row.shared).seconds.median
+    rest = {side.name: side.seconds.median - part for side in row.sides if side.name != row.shared}
+    own = rest[row.baseline]
+    times = [
+        f"{name} {seconds(value)}"
+        + (f" ({value / own:.3g} times that of {row.baseline})" if name != row.baseline and own > 0 else "")
+        for name, value in rest.items()
+    ]
+    yield ""
+    yield f"Beyond {row.shared}, which every side spends (difference of medians): {', '.join(times)}."
 
 
 def promise(row: Row, target: Target) -> str:

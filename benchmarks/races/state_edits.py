@@ -140,6 +140,7 @@ def race(subject: Subject, time: int, width: int = 768) -> Race:
         budget=40.0,
         warm_up=1,
         targets=(Target(side=LENS, quantity="ratio", at_least=20),),
+        shared=LINEAR,
         oracle=oracle,
         error_against="our sequential reference in float64, inside the stock model in float64",
         notes="Under `torch.no_grad()`, logits.",

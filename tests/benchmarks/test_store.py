@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import page, store
+from benchmarks import page, store, table
 from benchmarks.records import Comparison, Machine, Row, Setting, SideResult, Spread, Target
 
 SETTING = Setting(
@@ -175,3 +175,13 @@ def test_the_page_keeps_what_is_written_by_hand_and_shows_the_rows() -> None:
 def test_the_page_in_the_repository_shows_the_stored_rows() -> None:
     text = store.PAGE.read_text("utf-8")
     assert page.filled(text, store.rows(store.RESULTS)) == text
+
+
+def test_what_sides_take_beyond_the_part_they_share_is_said() -> None:
+    part = SideResult(name="part", what="what both do", seconds=spread(0.4), cpu_seconds=spread(0.4))
+    whole = row().model_copy(update={"sides": [*row().sides, part], "shared": "part"})
+    # 0.5 - 0.4 and 0.51 - 0.4 seconds.
+    times = "stock 100 ms, ours 110 ms (1.1 times that of stock)"
+    said = f"Beyond part, which every side spends (difference of medians): {times}"
+    assert said in page.tables([whole]) and said in table.render([whole])
+    assert "Beyond" not in page.tables([row().model_copy(update={"shared": "absent"}), row()])
