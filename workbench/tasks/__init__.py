@@ -1,11 +1,18 @@
 """Built-in tasks: seeded generators that return tokens, the positions that count and the correct answers."""
 
 from workbench.tasks.base import NOT_SCORED, SHARED, Task
+from workbench.tasks.bigrams import InContextBigrams, in_context_bigrams
 from workbench.tasks.copied_strings import copying
 from workbench.tasks.evaluation import evaluate, sweep
+from workbench.tasks.flip_flops import flip_flop
+from workbench.tasks.index_hints import parity
 from workbench.tasks.intervals import Interval, bootstrap_mean, bootstrap_means
-from workbench.tasks.metrics import TaskScores, score_logits, score_model
+from workbench.tasks.languages import InContextLanguages, in_context_languages
+from workbench.tasks.metrics import TaskScores, score_logits, score_model, score_predictions
+from workbench.tasks.next_legal import bounded_dyck, star_free
+from workbench.tasks.ngrams import in_context_ngrams, ngram_predictions
 from workbench.tasks.passkey import needle, passkey
+from workbench.tasks.readouts import dyck_balance, histogram, sort
 from workbench.tasks.recall import associative_recall, multi_query_recall
 from workbench.tasks.registry import (
     TaskDescription,
@@ -16,14 +23,18 @@ from workbench.tasks.registry import (
     task_names,
     task_table,
 )
+from workbench.tasks.regular import even_pairs, modular_arithmetic, modular_sum
 from workbench.tasks.repeated import RepeatedTokens, repeated_random_tokens
 from workbench.tasks.sets import SetDisjointness, set_disjointness
 from workbench.tasks.text import TextTask, prompt_task
+from workbench.tasks.timescales import delayed_match_to_sample, n_parity
 from workbench.tasks.vocabulary import Vocabulary
 
 __all__ = [
     "NOT_SCORED",
     "SHARED",
+    "InContextBigrams",
+    "InContextLanguages",
     "Interval",
     "RepeatedTokens",
     "SetDisjointness",
@@ -36,19 +47,36 @@ __all__ = [
     "associative_recall",
     "bootstrap_mean",
     "bootstrap_means",
+    "bounded_dyck",
     "copying",
+    "delayed_match_to_sample",
     "describe_task",
+    "dyck_balance",
     "evaluate",
+    "even_pairs",
+    "flip_flop",
+    "histogram",
+    "in_context_bigrams",
+    "in_context_languages",
+    "in_context_ngrams",
     "make_task",
+    "modular_arithmetic",
+    "modular_sum",
     "multi_query_recall",
+    "n_parity",
     "needle",
+    "ngram_predictions",
+    "parity",
     "passkey",
     "prompt_task",
     "register_task",
     "repeated_random_tokens",
     "score_logits",
     "score_model",
+    "score_predictions",
     "set_disjointness",
+    "sort",
+    "star_free",
     "sweep",
     "task_names",
     "task_table",

@@ -132,21 +132,41 @@ def score_logits(logits: Float[Tensor, "batch time vocabulary"], task: Task) -> 
         raise InputError(f"Logits and tokens of shapes {shapes} do not belong together.")
     # Only the scored rows go to float32: at 150k tokens of vocabulary a full copy would double the peak.
     rows = logits[torch.arange(task.batch, device=logits.device)[:, None], task.positions.to(logits.device)]
-    rows = rows.detach().float()
-    answers = task.answers.to(logits.device)
+    return _score_rows(rows.detach().float(), task)
+
+
+def score_predictions(probabilities: Float[Tensor, "batch scored outcomes"], task: Task) -> TaskScores:
+    """Score a predictor that gives probabilities of a task's `outcomes`: an n-gram, the exact one, a posterior's.
+
+    ``score_predictions(task.probabilities, task)`` is what an ideal predictor gets: its loss is the entropy that no
+    model can go below.
+
+    Raises:
+        InputError: the task has no `outcomes`, or the probabilities are not of its scored positions and outcomes.
+    """
+    if task.outcomes is None:
+        raise InputError(f"Task {task.name!r} does not say which tokens can come, so that predictions have no place.")
+    expected = (*task.positions.shape, len(task.outcomes))
+    if tuple(probabilities.shape) != expected:
+        raise InputError(f"Predictions of shape {tuple(probabilities.shape)} are not of the task's shape {expected}.")
+    named = [task.tokens, task.answers, task.outcomes, *([] if task.distractors is None else [task.distractors])]
+    size = 1 + max(int(each.max()) for each in named if each.numel())
+    rows = torch.full((*task.positions.shape, size), -torch.inf, dtype=torch.float64, device=task.tokens.device)
+    rows[..., task.outcomes] = probabilities.to(rows).log()
+    return _score_rows(rows, task)
+
+
+def _score_rows(rows: Float[Tensor, "batch scored vocabulary"], task: Task) -> TaskScores:
+    answers = task.answers.to(rows.device)
     loss = functional.cross_entropy(rows.flatten(0, 1), answers.flatten(), reduction="none").view_as(answers)
     found: dict[str, Tensor] = {"loss": loss, "correct": rows.argmax(-1) == answers}
     if task.distractors is not None:
         right = rows.gather(-1, answers[..., None])
-        distractors = task.distractors.to(logits.device)
-        there = distractors >= 0
-        wrong = rows.gather(-1, distractors.clamp(min=0))
-        # NaN where a slot has no wrong answer at all: the comparison is not defined there.
-        mean = torch.where(there, wrong, 0).sum(-1) / there.sum(-1)
-        found["logit_difference"] = right[..., 0] - mean
-        found["preferred"] = ((right > wrong) | ~there).all(-1) & there.any(-1)
+        wrong = rows.gather(-1, task.distractors.to(rows.device))
+        found["logit_difference"] = (right - wrong.mean(-1, keepdim=True))[..., 0]
+        found["preferred"] = (right > wrong).all(-1)
     if task.outcomes is not None and task.probabilities is not None:
-        outcomes, exact = task.outcomes.to(logits.device), task.probabilities.to(rows)
+        outcomes, exact = task.outcomes.to(rows.device), task.probabilities.to(rows)
         predicted = rows.log_softmax(-1)[..., outcomes]
         # An outcome that cannot be costs nothing, even where the model rules it out too: 0 times -inf is NaN.
         crossed = torch.where(exact > 0, exact * predicted, 0)
