@@ -1,0 +1,258 @@
+"""``workbench lens``: what a model would say if it stopped at an earlier layer."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from workbench.cli import options
+from workbench.cli.models import open_model, summary
+from workbench.cli.output import Output, facts, records
+from workbench.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.table import Table
+
+    from workbench.model import HookedModel
+    from workbench.probes.lenses import Lens
+
+lens = typer.Typer(help="Train, evaluate and read lenses.", no_args_is_help=True)
+
+
+class Optimizer(StrEnum):
+    """What moves the translators."""
+
+    sgd = "sgd"
+    adamw = "adamw"
+
+
+class Colour(StrEnum):
+    """What colours a trajectory."""
+
+    probability = "probability"
+    entropy = "entropy"
+    kl = "kl"
+
+
+TextFile = Annotated[
+    Path, typer.Option("--text", metavar="FILE", help="Plain text, or a folder of *.txt files.", show_default=False)
+]
+LensFolder = Annotated[
+    Path | None, typer.Option("--lens", metavar="DIR", help="A trained tuned lens; without one, the logit lens alone.")
+]
+Length = Annotated[int, typer.Option("--length", min=2, help="Tokens a row of text.")]
+
+
+@lens.command("train")
+def train(
+    model: options.ModelArgument,
+    text: TextFile,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the lens goes.", show_default=False)],
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Steps of the optimiser.")] = 250,
+    rows: Annotated[int, typer.Option("--rows", min=1, help="Rows of text a step.")] = 16,
+    length: Length = 128,
+    optimizer: Annotated[
+        Optimizer, typer.Option("--optimizer", help="sgd: with Nesterov momentum, as in the paper.")
+    ] = Optimizer.sgd,
+    learning_rate: Annotated[
+        float | None, typer.Option("--learning-rate", help="At the start.", show_default="1 for sgd, 0.001 for adamw")
+    ] = None,
+    held_out: Annotated[float, typer.Option("--held-out", help="Share of the text to evaluate on, at its end.")] = 0.1,
+    test_rows: Annotated[int, typer.Option("--test-rows", min=1, help="Rows to evaluate on, at most.")] = 64,
+    every: Annotated[int, typer.Option("--every", min=1, help="Steps between checkpoints.")] = 25,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in DIR.")] = False,
+    json_file: options.JsonFile = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the order of the rows.")] = 0,
+    device: options.Device = None,
+    dtype: options.DtypeOption = None,
+    revision: options.Revision = None,
+    trust_pickle: options.TrustPickle = False,
+) -> None:
+    """Train a tuned lens and compare it with the logit lens on text it has not seen.
+
+    Example: workbench lens train zoo:mamba --text speeches.txt --out lens/mamba
+    """
+    output = Output(json_file)
+    read = _text(text)
+    opened = open_model(output, model, device=device, dtype=dtype, revision=revision, trust_pickle=trust_pickle)
+    from workbench.probes import lenses
+
+    windows, test = lenses.split_windows(lenses.text_windows(opened, read, length), held_out)
+    chosen = lenses.TunedLensOptions(
+        steps=steps, rows=rows, optimizer=optimizer.value, learning_rate=learning_rate, seed=seed
+    )
+    training = lenses.train_tuned_lens(
+        opened,
+        windows,
+        chosen,
+        checkpoint=out / "training.pt",
+        every=every,
+        resume=resume,
+        progress=output.progress,
+    )
+    lenses.save_tuned_lens(training.lens, out, revision)
+    both = [lenses.LogitLens(training.lens.unembedding), training.lens]
+    table = lenses.evaluate_lenses(both, test[:test_rows], progress=output.progress)
+    _print(output, opened, table, f"{min(test_rows, len(test))} held-out rows of {length} tokens")
+    output.wrote(out)
+    output.save({"model": summary(opened), "lens": str(out), "steps": steps, "depths": records(table)})
+
+
+@lens.command("eval")
+def evaluate(
+    model: options.ModelArgument,
+    text: TextFile,
+    lens_folder: LensFolder = None,
+    length: Length = 128,
+    rows: Annotated[int, typer.Option("--rows", min=1, help="Rows of text, at most.")] = 64,
+    html_file: options.HtmlFile = None,
+    json_file: options.JsonFile = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the bootstrap intervals.")] = 0,
+    device: options.Device = None,
+    dtype: options.DtypeOption = None,
+    revision: options.Revision = None,
+    trust_pickle: options.TrustPickle = False,
+) -> None:
+    """Say how well lenses guess the model's answers, a depth each, on text they were not trained on.
+
+    Example: workbench lens eval zoo:mamba --lens lens/mamba --text other.txt --out curves.html
+    """
+    output = Output(json_file, html_file)
+    read = _text(text)
+    opened = open_model(output, model, device=device, dtype=dtype, revision=revision, trust_pickle=trust_pickle)
+    from workbench.probes import lenses
+
+    windows = lenses.text_windows(opened, read, length)[:rows]
+    table = lenses.evaluate_lenses(_lenses(opened, lens_folder), windows, seed=seed, progress=output.progress)
+    _print(output, opened, table, f"{len(windows)} rows of {length} tokens")
+    output.save({"model": summary(opened), "depths": records(table)})
+    if html_file is not None:
+        from workbench.report import Page, Plot, write_page
+
+        measures = ["kl", "bits_per_byte" if "bits_per_byte" in table else "bits_per_token", "precision@1"]
+        blocks = [
+            Plot(lenses.depth_curves(table, measure), f"{measure}, with 95 % intervals over rows of text.", "wide")
+            for measure in measures
+        ]
+        title = f"Lenses on {opened.cfg.model_name}"
+        lead = f"How far each depth is from what the model says in the end, on {len(windows)} rows of text."
+        write_page(html_file, Page(title, lead, blocks, facts(Text=str(text))))
+        output.wrote(html_file)
+
+
+@lens.command("show")
+def show(
+    model: options.ModelArgument,
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="Text to read.", show_default=False)],
+    lens_folder: LensFolder = None,
+    colour: Annotated[Colour, typer.Option("--colour", help="What the colour shows.")] = Colour.probability,
+    html_file: options.HtmlFile = None,
+    json_file: options.JsonFile = None,
+    device: options.Device = None,
+    dtype: options.DtypeOption = None,
+    revision: options.Revision = None,
+    trust_pickle: options.TrustPickle = False,
+) -> None:
+    """Show the likeliest next token of every depth and token of a prompt.
+
+    Example: workbench lens show zoo:mamba "My fellow citizens of the" --out trajectory.html
+    """
+    output = Output(json_file, html_file)
+    opened = open_model(output, model, device=device, dtype=dtype, revision=revision, trust_pickle=trust_pickle)
+    from workbench.probes import lenses
+
+    found = [lenses.trajectory(one, prompt) for one in _lenses(opened, lens_folder)]
+    for one in found:
+        output.console.print(f"{one.lens}: the likeliest next token after the last one", highlight=False, markup=False)
+        output.console.print(_last_words(one))
+    output.save(
+        {
+            "model": summary(opened),
+            "prompt": prompt,
+            "trajectories": [{"lens": one.lens, "cells": records(one.table())} for one in found],
+        }
+    )
+    if html_file is not None:
+        from workbench.report import Heading, Page, Plot, write_page
+
+        blocks: list[Any] = []
+        for one in found:
+            caption = "The likeliest next token at each depth (what so many blocks leave) and each token that was read."
+            blocks += [Heading(one.lens.capitalize()), Plot(one.figure(colour.value), caption, "wide")]
+        title = f"What {opened.cfg.model_name} would say at each depth"
+        write_page(html_file, Page(title, f"Prompt: {prompt}", blocks, facts(Colour=colour.value)))
+        output.wrote(html_file)
+
+
+def _text(place: Path) -> list[str]:
+    """Texts of a file or of a folder's ``*.txt``, in order of name. Raises InputError where there are none."""
+    files = sorted(place.glob("*.txt")) if place.is_dir() else [place]
+    try:
+        texts = [file.read_text(encoding="utf-8") for file in files]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{place} cannot be read as UTF-8 text: {error}.") from error
+    if not any(texts):
+        raise InputError(f"{place} holds no text.")
+    return texts
+
+
+def _lenses(model: HookedModel, folder: Path | None) -> list[Lens]:
+    from workbench.probes import lenses
+
+    unembedding = lenses.Unembedding(model)
+    found: list[Lens] = [lenses.LogitLens(unembedding)]
+    if folder is not None:
+        found.append(lenses.load_tuned_lens(folder, unembedding))
+    return found
+
+
+def _print(output: Output, model: HookedModel, table: pd.DataFrame, what: str) -> None:
+    from rich.table import Table
+
+    shown = Table()
+    shown.add_column("depth", justify="right")
+    byte = "bits_per_byte" if "bits_per_byte" in table else "bits_per_token"
+    names = list(dict.fromkeys(table["lens"]))
+    for name in names:
+        for measure in ("KL", byte.replace("_", " "), "agrees"):
+            shown.add_column(f"{name}: {measure}", justify="right")
+    for depth, rows in table.groupby("depth"):
+        by = {row["lens"]: row for row in records(rows)}
+        cells = [
+            cell
+            for name in names
+            for cell in (
+                f"{by[name]['kl']:.3f} ({by[name]['kl_low']:.3f}–{by[name]['kl_high']:.3f})",
+                f"{by[name][byte]:.3f}",
+                f"{by[name]['precision@1']:.1%}",
+            )
+        ]
+        shown.add_row(str(depth), *cells)
+    output.console.print(f"{model.cfg.model_name}: lenses on {what}", highlight=False, markup=False)
+    output.console.print(shown)
+    output.console.print("KL to the model in nats, with its 95 % interval; the last depth is the model itself.")
+
+
+def _last_words(shown: Any) -> Table:
+    """The last token's column of a trajectory."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from workbench.figures import visible_token
+
+    table = Table()
+    for name in ("depth", "next token", "probability", "entropy", "KL"):
+        table.add_column(name, justify="left" if name == "next token" else "right")
+    for depth in range(len(shown.words)):
+        table.add_row(
+            str(depth),
+            escape(visible_token(shown.words[depth][-1])),
+            f"{float(shown.probability[depth, -1]):.3f}",
+            f"{float(shown.entropy[depth, -1]):.3f}",
+            f"{float(shown.kl[depth, -1]):.3f}",
+        )
+    return table
