@@ -13,9 +13,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from workbench.errors import InputError
+from workbench.tasks.alphabet import check_sizes
 from workbench.tasks.filler import fill
+from workbench.tasks.passages import Characters, Passage, PassageWriter
 from workbench.tasks.registry import register_task
-from workbench.tasks.text import Characters, Passage, PassageWriter, TextTask, check_at_least, text_task
+from workbench.tasks.text import TextTask, text_task
 from workbench.tasks.vocabulary import Vocabulary
 
 _PLACES = (
@@ -73,13 +75,13 @@ def passkey(
     Raises:
         InputError: an option out of range, or a length that the question alone fills or that the model cannot read.
     """
-    check_at_least("passkey", length=(length, 1), digits=(digits, 1), batch=(batch, 1))
+    check_sizes("passkey", length=length, digits=digits, batch=batch)
     known = Vocabulary.of(vocabulary)
     rng = random.Random(seed)
     passages = []
     for _ in range(batch):
         key, other = (f" {number}" for number in _distinct_numbers(rng, digits))
-        hidden = _Needle(" The pass key is", key, (other,))
+        hidden = _Needle("The pass key is", key, (other,))
         question = "\nWhat is the pass key? The pass key is"
         start = "Somewhere in this text there is a pass key. Remember it.\n"
         passages.append(_haystack("passkey", known, rng, [hidden], (start, question), length, depth, filler))
@@ -117,7 +119,8 @@ def needle(
     Raises:
         InputError: an option out of range, or a length that the facts alone fill or that the model cannot read.
     """
-    check_at_least("needle", length=(length, 1), others=(others, 0), batch=(batch, 1))
+    check_sizes("needle", length=length, batch=batch)
+    check_sizes("needle", 0, others=others)
     if others >= len(_PLACES) - 1:
         raise InputError(f"others is {others}; there are facts about {len(_PLACES) - 2} other places.")
     known = Vocabulary.of(vocabulary)
@@ -128,7 +131,7 @@ def needle(
         values = [f" {value}" for value in rng.sample(_ACTIVITIES, others + 2)]
         wrong = values[1:-1] or values[-1:]
         needles = [
-            _Needle(f" The best thing to do in {place} is to", value, wrong)
+            _Needle(f"The best thing to do in {place} is to", value, wrong)
             for place, value in zip(places, values, strict=False)
         ]
         question = f"\nWhat is the best thing to do in {places[0]}? The best thing to do in {places[0]} is to"
@@ -156,7 +159,7 @@ def _haystack(
     if depth is not None and not 0 <= depth <= 1:
         raise InputError(f"depth is {depth}; it is a share of the filler, from 0 to 1.")
     start, question = frame
-    fixed = [start, *(f"{each.start}{each.value}." for each in needles), question, needles[0].value]
+    fixed = [start, *(f" {each.start}{each.value}." for each in needles), question, needles[0].value]
     room = length - sum(len(known.encode(part)) for part in fixed)
     if room < 0:
         raise InputError(f"length is {length}; task {task!r} needs {length - room} tokens without any filler.")
@@ -170,7 +173,7 @@ def _haystack(
         for number, each in enumerate(needles):
             if places[number] != place:
                 continue
-            first = writer.add(_spaced(writer, each.start))
+            first = writer.word(each.start)
             found = writer.add(each.value)
             last = writer.add(".")
             if number == 0:
@@ -178,12 +181,7 @@ def _haystack(
                 writer.name("needle", Characters(first.start, last.stop))
                 writer.name("value", found)
         if place < len(hay):
-            writer.add(_spaced(writer, f" {hay[place]}"))
+            writer.word(hay[place])
     writer.add(question, "question")
     writer.answer(needles[0].value, "answer", source=value, wrong=needles[0].wrong)
     return writer.passage()
-
-
-def _spaced(writer: PassageWriter, text: str) -> str:
-    """Without the space in front where a line starts."""
-    return text.lstrip(" ") if writer.at_line_start else text
