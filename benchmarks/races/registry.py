@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.race import Race
-from benchmarks.races import cores, gpu, hooked, lengths, mamba, processes, scores, state_edits, streamed
+from benchmarks.races import cores, finders, gpu, hooked, lengths, mamba, processes, scores, state_edits, streamed
 
 
 def all_races() -> tuple[Race, ...]:
@@ -14,6 +14,7 @@ def all_races() -> tuple[Race, ...]:
         *cores.races(),
         *state_edits.races(),
         *scores.races(),
+        *finders.races(),
         *lengths.races(),
         *streamed.races(),
         *processes.races(),

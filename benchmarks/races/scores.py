@@ -18,7 +18,6 @@ from benchmarks.races.state_edits import require_state_space_hooks
 from benchmarks.records import Target
 
 OURS, SHORTER, LENS = "workbench", "workbench, the shorter length", "TransformerLens effective attention"
-KINDS = ("induction", "previous_token", "duplicate_token")
 STATE = 16
 # Matrices of [channels, state, time, time] in float32 that it holds at once: exponents, their exponentials, zeros and
 # the masked choice between the two.
@@ -97,12 +96,15 @@ def race(time: int, shorter: int, width: int = 768) -> Race:
 
 def _places(model: Any, time: int) -> tuple[Any, list[tuple[Any, Any]]]:
     """Tokens repeated once, and the (query, key) pairs of each kind."""
-    from workbench import tasks
-    from workbench.probes import heads
+    import torch
 
-    task = tasks.repeated_random_tokens(model, time // 2, batch=1, seed=0)
-    pairs = [heads.get_kind(kind).find.pairs(task) for kind in KINDS]
-    return task.tokens, [(each.query, each.key) for each in pairs]
+    from workbench import tasks
+
+    block = time // 2
+    first, again = torch.arange(1, time), torch.arange(block, time)
+    # Induction, previous token, duplicate token.
+    places = [(again, again - block + 1), (first, first - 1), (again, again - block)]
+    return tasks.repeated_random_tokens(model, block, batch=1, seed=0).tokens, places
 
 
 def _ours(time: int, width: int, dtype: Any = None) -> Call:
