@@ -1,0 +1,170 @@
+"""One step of a recurrence as a map of vectors, ``h' = F(h, x)``: what the analyses of this room take.
+
+The vector `h` is everything that a mixer carries from one token to the next: an LSTM's hidden state and cell, a GRU's
+hidden state, a linear recurrence's matrix and the last inputs of its convolution, laid end to end.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench import kernels
+from workbench.errors import InputError
+from workbench.families.recurrent import RecurrentAdapter
+from workbench.hooks import HookPoint
+from workbench.memory import DictMemory
+from workbench.model import HookedModel
+from workbench.wrapping import ModelInput, whole_number
+
+States: TypeAlias = Float[Tensor, "batch dim"]
+Step: TypeAlias = Callable[[States], States]
+
+
+class StateMap:
+    """The recurrence of one layer of a model, one token at a time.
+
+    A cell whose gates read its own state (LSTM, GRU, Elman, leaky) computes in float64 whatever the model's dtype is;
+    other mixers compute in the model's.
+
+    Attributes:
+        parts: name and shape of what the state vector is made of, in order.
+        width: size of the input.
+        dtype: of states and inputs.
+
+    Raises:
+        InputError: no such layer or mixer, or one that is no recurrence.
+    """
+
+    def __init__(self, model: HookedModel, layer: int, mixer: int = 0) -> None:
+        adapter = model.mixer(layer, mixer)
+        if not isinstance(adapter, RecurrentAdapter):
+            raise InputError(
+                f"{adapter.place.capitalize()} ({adapter.family}) is no recurrence: it has no state to map."
+            )
+        self._model = model
+        self._adapter = adapter
+        # What a cell's gates read stands for the form's state, which would be there a second time.
+        self._own_state = set(adapter.opened) == {"state"}
+        self.dtype = model.cfg.dtype if self._own_state else torch.float64
+        self.width = self.inputs(torch.zeros(1, 1, dtype=torch.long)).shape[-1]
+        # A short convolution fills its register in a few steps, after which no shape changes.
+        kept: dict[str, Tensor] = {}
+        memory = DictMemory(kept)
+        one = torch.zeros(1, 1, self.width, dtype=self.dtype, device=model.cfg.device)
+        with torch.no_grad():
+            for _ in range(16):
+                self._advance(memory, one)
+        self.parts: tuple[tuple[str, tuple[int, ...]], ...] = tuple(
+            (name, tuple(value.shape[1:])) for name, value in sorted(kept.items())
+        )
+
+    def __repr__(self) -> str:
+        made = ", ".join(f"{name} {[*shape]}" for name, shape in self.parts)
+        return f"StateMap({self._adapter.place} of {self._model.cfg.model_name}: {self.dim} numbers, {made})"
+
+    @property
+    def dim(self) -> int:
+        """Numbers in the state vector."""
+        return sum(math.prod(shape) for _, shape in self.parts)
+
+    def rest(self, batch: int = 1) -> States:
+        """The state before any token: zeros."""
+        return torch.zeros(batch, self.dim, dtype=self.dtype, device=self._model.cfg.device)
+
+    def step(self, states: States, inputs: Float[Tensor, "batch width"]) -> States:
+        """The state after one more token, of which the mixer reads `inputs`; differentiable in both."""
+        held: dict[str, Tensor] = {}
+        for (name, shape), flat in zip(self.parts, self._split(states), strict=True):
+            held[name] = flat.reshape(len(states), *shape)
+        self._advance(DictMemory(held), inputs[:, None].to(self.dtype))
+        return torch.cat([held[name].flatten(1) for name, _ in self.parts], dim=1)
+
+    def under(self, input: Float[Tensor, " width"]) -> Step:
+        """The map of states while the mixer reads the same input over and over."""
+        if input.shape != (self.width,):
+            raise InputError(f"The mixer reads {self.width} numbers a token; the input has {[*input.shape]}.")
+        constant = input.detach().to(self.dtype)
+
+        def step(states: States) -> States:
+            return self.step(states, constant.expand(len(states), -1))
+
+        return step
+
+    def under_token(self, token: int, settle: int = 64) -> Step:
+        """The map of states while the model reads one token over and over.
+
+        The layers before are taken where they have settled after `settle` copies of the token; in layer 0 nothing has
+        to settle. Since layers feed forward, the spectrum of the whole stack at a joint fixed point is the union of the
+        layers' own.
+
+        Raises:
+            InputError: the model has no such token.
+        """
+        token = whole_number("token", token)
+        read = self.inputs(torch.full((1, max(1, settle)), token))
+        return self.under(read[0, -1])
+
+    @torch.no_grad()
+    def inputs(self, input: ModelInput) -> Float[Tensor, "batch time width"]:
+        """What the mixer reads of a text.
+
+        Raises:
+            InputError: sequences of different lengths.
+        """
+        tokens, mask = self._model.prepared(input, None)
+        if mask is not None:
+            raise InputError("States are followed along sequences of one length; give them unpadded.")
+        seen: list[Tensor] = []
+
+        def keep(tensor: Tensor, hook: HookPoint) -> None:
+            seen.append(tensor.detach().clone())
+
+        name = f"blocks.{self._adapter.layer}.{self._adapter.part}.hook_in"
+        self._model.run_with_hooks(
+            tokens,
+            fwd_hooks=[(name, keep)],
+            return_type=None,
+            stop_at_layer=min(self._adapter.layer + 1, self._model.cfg.n_layers),
+        )
+        return seen[0]
+
+    @torch.no_grad()
+    def trajectory(self, input: ModelInput) -> Float[Tensor, "batch time dim"]:
+        """The state vector after each token of a text."""
+        read = self.inputs(input).to(self.dtype)
+        states, along = self.rest(len(read)), []
+        for step in range(read.shape[1]):
+            states = self.step(states, read[:, step])
+            along.append(states)
+        return torch.stack(along, dim=1)
+
+    def part(self, name: str) -> slice:
+        """Where a part of the state lies in the vector. Raises InputError, which lists the parts."""
+        start = 0
+        for known, shape in self.parts:
+            stop = start + math.prod(shape)
+            if known == name:
+                return slice(start, stop)
+            start = stop
+        raise InputError(f"The state has no part {name!r}; it has {', '.join(known for known, _ in self.parts)}.")
+
+    def _advance(self, memory: DictMemory, inputs: Float[Tensor, "batch 1 width"]) -> None:
+        inlet = self._adapter.read_in(inputs, None, memory)
+        if self._own_state:
+            stored = memory.get("state")
+            # The memory holds the layout of the family's caches, the kernels take the form's.
+            start = None if stored is None else self._adapter.from_cache(stored).to(inlet.form.v.dtype)
+            _, final = kernels.forward(inlet.form, start)
+            assert final is not None  # the form is recurrent
+            memory.set("state", self._adapter.to_cache(final))
+
+    def _split(self, states: States) -> tuple[Tensor, ...]:
+        if states.shape[1] != self.dim:
+            raise InputError(f"A state has {self.dim} numbers here, not {states.shape[1]}.")
+        return states.split([math.prod(shape) for _, shape in self.parts], dim=1)
