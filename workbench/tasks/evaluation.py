@@ -11,7 +11,7 @@ import pandas as pd
 from workbench.errors import InputError
 from workbench.hooks import HookFunction, NamesFilter
 from workbench.model import HookedModel
-from workbench.tasks.metrics import score_model
+from workbench.tasks.metrics import score_model, scores_table
 from workbench.tasks.registry import make_task
 
 
@@ -23,6 +23,8 @@ def evaluate(
     fwd_hooks: Sequence[tuple[NamesFilter, HookFunction]] = (),
     batch_size: int | None = None,
     level: float = 0.95,
+    seeds: Sequence[int] | None = None,
+    progress: bool = False,
     **options: Any,
 ) -> pd.DataFrame:
     """Make a task for a model, run it and score it.
@@ -33,16 +35,30 @@ def evaluate(
         fwd_hooks: as in ``model.run_with_hooks``: what a task costs under an intervention.
         batch_size: sequences a forward pass; all at once by default.
         level: coverage of the intervals.
+        seeds: one batch a seed, whose sequences count together; None for one batch of the task's own seed.
+        progress: whether to draw a bar.
         **options: of the task, such as ``batch`` and ``seed``; see `describe_task`.
 
     Returns:
         One row a kind of position and measure, as `TaskScores.table` gives them.
 
     Raises:
-        InputError: no such task or option, an option out of range, or a task longer than the model's context.
+        InputError: no such task or option, an option out of range, a task longer than the model's context, both `seeds`
+            and a ``seed``, or no seeds.
     """
-    task = make_task(name, model, **options)
-    return score_model(model, task, fwd_hooks=fwd_hooks, batch_size=batch_size).table(level=level)
+    from rich.console import Console
+    from rich.progress import track
+
+    if seeds is None:
+        tasks = [make_task(name, model, **options)]
+    elif not len(seeds) or "seed" in options:
+        raise InputError("seeds are one or several numbers, and take the place of seed.")
+    else:
+        tasks = [make_task(name, model, seed=seed, **options) for seed in seeds]
+    shown = track(tasks, description=name, console=Console(stderr=True), disable=not progress, transient=True)
+    return scores_table(
+        [score_model(model, task, fwd_hooks=fwd_hooks, batch_size=batch_size) for task in shown], level=level
+    )
 
 
 def sweep(

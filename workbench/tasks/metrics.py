@@ -107,18 +107,37 @@ class TaskScores:
             the measure is), mean, low, high, and n, the sequences that have such a position. What no sequence has is
             left out. The units are those of the measure: nats, logits, or a share.
         """
-        rows = []
-        for index, label in enumerate(self.task.label_names):
-            for measure, values in self.measures.items():
-                chosen = (self.task.labels == index) & self._counted(measure)
-                some = chosen.any(1)
-                if not bool(some.any()):
-                    continue
-                means = torch.where(chosen, values.double(), 0)[some].sum(1) / chosen[some].sum(1)
+        return scores_table([self], level=level, seed=seed)
+
+    def sequence_means(self, measure: str, label: str) -> Float[Tensor, " some"]:
+        """Mean of a measure over the positions of one label, of each sequence that has such a position."""
+        chosen = (self.task.labels == self.task.label_names.index(label)) & self._counted(measure)
+        some = chosen.any(1)
+        values = torch.where(chosen, self.measures[measure].double(), 0)
+        return values[some].sum(1) / chosen[some].sum(1)
+
+
+def scores_table(scores: Sequence[TaskScores], *, level: float = 0.95, seed: int = 0) -> pd.DataFrame:
+    """What `TaskScores.table` gives, over the sequences of several batches of one task.
+
+    Raises:
+        InputError: no scores, or batches with different labels.
+    """
+    if not scores:
+        raise InputError("There are no scores to put in a table.")
+    task = scores[0].task
+    if any(each.task.label_names != task.label_names for each in scores):
+        raise InputError("Scores of tasks whose positions are labelled differently do not belong in one table.")
+    rows = []
+    for label in task.label_names:
+        for measure in scores[0].measures:
+            parts = [each.sequence_means(measure, label) for each in scores if measure in each.measures]
+            means = torch.cat(parts)
+            if len(means):
                 found = bootstrap_mean(means, level=level, seed=seed)
-                rows.append((self.task.name, label, measure, measure in CONTINUOUS, *found, len(means)))
-        columns = ["task", "label", "measure", "continuous", "mean", "low", "high", "n"]
-        return pd.DataFrame(rows, columns=columns)
+                rows.append((task.name, label, measure, measure in CONTINUOUS, *found, len(means)))
+    columns = ["task", "label", "measure", "continuous", "mean", "low", "high", "n"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def score_logits(logits: Float[Tensor, "batch time vocabulary"], task: Task) -> TaskScores:
@@ -162,9 +181,13 @@ def _score_rows(rows: Float[Tensor, "batch scored vocabulary"], task: Task) -> T
     found: dict[str, Tensor] = {"loss": loss, "correct": rows.argmax(-1) == answers}
     if task.distractors is not None:
         right = rows.gather(-1, answers[..., None])
-        wrong = rows.gather(-1, task.distractors.to(rows.device))
-        found["logit_difference"] = (right - wrong.mean(-1, keepdim=True))[..., 0]
-        found["preferred"] = (right > wrong).all(-1)
+        distractors = task.distractors.to(rows.device)
+        there = distractors >= 0
+        wrong = rows.gather(-1, distractors.clamp(min=0))
+        # NaN where a slot has no wrong answer at all: the comparison is not defined there.
+        mean = torch.where(there, wrong, 0).sum(-1) / there.sum(-1)
+        found["logit_difference"] = right[..., 0] - mean
+        found["preferred"] = ((right > wrong) | ~there).all(-1) & there.any(-1)
     if task.outcomes is not None and task.probabilities is not None:
         outcomes, exact = task.outcomes.to(rows.device), task.probabilities.to(rows)
         predicted = rows.log_softmax(-1)[..., outcomes]

@@ -172,9 +172,10 @@ def laundry_list(
 ) -> TextTask:
     """A list of things, all of which but one are done with: which one is left?
 
-    The task is that of Merullo et al. (2024, "Talking Heads"). Labels are the place of what is left, ``"place_1"`` and so on, because the layers that tell each other which items
-    are done with run out of room with the number of items and treat its places unequally. `sources` are the tokens of
-    the item in the list; wrong answers are the items that are done with.
+    The task is that of Merullo et al. (2024, "Talking Heads"): the layers that tell each other which items are done
+    with run out of room with the number of items, and treat the places of the list unequally. Labels are the place of
+    what is left, ``"place_1"`` and so on; `sources` are the tokens of the item in the list; wrong answers are the items
+    that are done with.
 
     Args:
         vocabulary: a hooked model with a tokenizer, or a tokenizer.
