@@ -103,6 +103,8 @@ class Alphabet:
             if isinstance(value, Tensor):
                 if self.first is not None:
                     value = _behind(each.name, value, self.first, bool(each.metadata.get("positions")))
+                if self.known.device.type == "mps" and value.dtype == torch.float64:
+                    value = value.float()  # Apple's GPUs have no float64
                 changes[each.name] = value.to(self.known.device)
         return replace(task, **changes)
 

@@ -115,8 +115,8 @@ def in_context_bigrams(
             labels=torch.where(after_trigger, 1 + seen.long(), 0),
             label_names=("global", "first", "in_context"),
             outcomes=outcomes,
-            probabilities=exact.float(),
-            chain=chain.float(),
+            probabilities=exact,
+            chain=chain,
             triggers=outcomes[:triggers],
             successors=outcomes[successors],
         )

@@ -98,10 +98,10 @@ def in_context_languages(
             labels=(written[:, :-1] != symbols).long(),
             label_names=("start", "inside"),
             outcomes=outcomes,
-            probabilities=machines.predictions(states[:, :-1]).float(),
+            probabilities=machines.predictions(states[:, :-1]),
             states=states,
             following=machines.following,
-            transitions=machines.probabilities.float(),
+            transitions=machines.probabilities,
         )
     )
 

@@ -145,7 +145,7 @@ def _stream(
             labels=labels.repeat(batch, 1),
             label_names=label_names,
             outcomes=outcomes,
-            probabilities=machine.predictions(states[:, :-1]).float(),
+            probabilities=machine.predictions(states[:, :-1]),
             states=states,
         )
     )
