@@ -3,35 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from workbench.direct_logits.stacks import ResidualStacks
 from workbench.errors import HookNameError, InputError, nearest
 from workbench.hooks import HookPoint, HookPoints
+
+if TYPE_CHECKING:
+    from workbench.running import RunnableModel
 
 Key: TypeAlias = "str | tuple[str] | tuple[str, int | None] | tuple[str, int | None, str | None]"
 
 # Short names that live in the mixer or the MLP; every other one is a name in the block itself.
-IN_MIXER = {"in", "q", "k", "v", "z", "pattern", "state", "log_decay", "write", "gate", "head_out", "beta"}
+IN_MIXER = {"in", "q", "k", "v", "z", "pattern", "state", "log_decay", "write", "gate", "head_out", "beta", "result"}
 IN_MLP = {"pre", "post"}
 SECTIONS = {"a": "mixer", "attn": "mixer", "mixer": "mixer", "m": "mlp", "mlp": "mlp"}
 
 
-class ActivationCache(Mapping[str, Tensor]):
+class ActivationCache(ResidualStacks, Mapping[str, Tensor]):
     """Recorded activations by hook name, in the order of the forward pass.
 
     ``cache["blocks.3.mixer.hook_z"]``, any alias of it, ``cache["z", 3]``, ``cache["resid_post", -1]`` and
     ``cache["post", 0, "mlp"]`` all work; the tuples are TransformerLens' short names. Tensors are the ones the forward
     pass used, not copies: change them only out of place.
+
+    What the parts of the model wrote into the residual stream, and from there into a logit, comes from the methods of
+    `ResidualStacks`: ``cache.decompose_resid()``, ``cache.stack_head_results()``, ``cache.logit_attrs(...)``.
     """
 
-    def __init__(self, tensors: Mapping[str, Tensor], points: HookPoints, n_layers: int) -> None:
+    def __init__(
+        self,
+        tensors: Mapping[str, Tensor],
+        points: HookPoints,
+        n_layers: int,
+        model: RunnableModel | None = None,
+        has_batch_dim: bool = True,
+    ) -> None:
         self._tensors = dict(tensors)
         self._points = points
         self.n_layers = n_layers
+        self.model = model
+        self.has_batch_dim = has_batch_dim
 
     def __repr__(self) -> str:
         return f"ActivationCache({len(self)} tensors, {self.nbytes / 2**20:.1f} MiB)"
@@ -101,18 +117,26 @@ class ActivationCache(Mapping[str, Tensor]):
 
     def to(self, device: torch.device | str) -> ActivationCache:
         """A cache with every tensor on `device`."""
-        return ActivationCache({n: t.to(device) for n, t in self._tensors.items()}, self._points, self.n_layers)
+        return self._with({n: t.to(device) for n, t in self._tensors.items()})
 
     def detach(self) -> ActivationCache:
         """A cache with every tensor cut off from the autograd graph."""
-        return ActivationCache({n: t.detach() for n, t in self._tensors.items()}, self._points, self.n_layers)
+        return self._with({n: t.detach() for n, t in self._tensors.items()})
 
     def remove_batch_dim(self) -> ActivationCache:
         """A cache without the batch axis. Raises InputError when the batch holds more than one sequence."""
         for name, tensor in self._tensors.items():
             if tensor.shape[0] != 1:
                 raise InputError(f"{name} holds {tensor.shape[0]} sequences; the batch axis can go only when it is 1.")
-        return ActivationCache({n: t[0] for n, t in self._tensors.items()}, self._points, self.n_layers)
+        return self._with({n: t[0] for n, t in self._tensors.items()}, has_batch_dim=False)
+
+    def keep(self, name: str, tensor: Tensor) -> None:
+        """Add a tensor that was computed from others, under a canonical name."""
+        self._tensors[name] = tensor
+
+    def _with(self, tensors: Mapping[str, Tensor], has_batch_dim: bool | None = None) -> ActivationCache:
+        batched = self.has_batch_dim if has_batch_dim is None else has_batch_dim
+        return ActivationCache(tensors, self._points, self.n_layers, self.model, batched)
 
 
 class Recorder:
@@ -130,11 +154,11 @@ class Recorder:
         else:
             self._steps.setdefault(hook.name, []).append(kept)
 
-    def cache(self, points: HookPoints, n_layers: int) -> ActivationCache:
+    def cache(self, points: HookPoints, n_layers: int, model: RunnableModel | None = None) -> ActivationCache:
         """Everything recorded, in the order of the forward pass."""
         stacked = {name: torch.stack(steps, dim=1) for name, steps in self._steps.items()}
         found = {**self._tensors, **stacked}
-        return ActivationCache({name: found[name] for name in points if name in found}, points, n_layers)
+        return ActivationCache({name: found[name] for name in points if name in found}, points, n_layers, model)
 
 
 def _section(short: str) -> str | None:

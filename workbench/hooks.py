@@ -10,7 +10,7 @@ from __future__ import annotations
 import fnmatch
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, TypeAlias
 
 from torch import Tensor
@@ -154,7 +154,7 @@ class HookPoint:
         """Add a listener; `leave` takes it away again."""
         if isinstance(function, AtSteps) and not self.per_step:
             raise InputError(f"{self.name} fires once a run and shows every step at once; at_steps is for hook_state.")
-        if not self.active and self.source is not None:
+        if not self.active and self.source is not None and self._release is None:
             self._release = self.source()
         (self._backward if backward else self._forward).append(function)
 
@@ -166,6 +166,18 @@ class HookPoint:
             self._release = None
 
     @contextmanager
+    def silenced(self) -> Iterator[None]:
+        """Set the listeners aside for the duration of a ``with`` block, at the end of which nothing has fired."""
+        before = self._forward, self._backward, self._release, self.fired, self.ran, self.step
+        self._forward, self._backward = [], []
+        if self._release is not None:
+            self._release = _nothing  # it stays in its place, which whoever listens within may share
+        try:
+            yield
+        finally:
+            self._forward, self._backward, self._release, self.fired, self.ran, self.step = before
+
+    @contextmanager
     def listening(self, function: HookFunction, backward: bool = False) -> Iterator[None]:
         """Add `function` for the duration of a ``with`` block."""
         self.listen(function, backward)
@@ -173,6 +185,10 @@ class HookPoint:
             yield
         finally:
             self.leave(function, backward)
+
+
+def _nothing() -> None:
+    """Take nothing out of the forward pass."""
 
 
 def _tail(name: str) -> str:
@@ -331,6 +347,14 @@ class HookPoints(Mapping[str, HookPoint]):
         finally:
             for point, function, backward in reversed(added):
                 point.leave(function, backward)
+
+    @contextmanager
+    def silenced(self) -> Iterator[None]:
+        """Set aside whoever listens, for a pass of our own inside a ``with`` block in which others may listen."""
+        with ExitStack() as stack:
+            for point in self._points.values():
+                stack.enter_context(point.silenced())
+            yield
 
     @contextmanager
     def protected(self) -> Iterator[None]:

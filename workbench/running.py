@@ -186,7 +186,7 @@ class RunnableModel(WrappedModel):
             result = self(
                 input, attention_mask=attention_mask, return_type=return_type, stop_at_layer=stop_at_layer, **kwargs
             )
-        cache = recorder.cache(self.points, self.cfg.n_layers)
+        cache = recorder.cache(self.points, self.cfg.n_layers, self)
         return result, cache.remove_batch_dim() if remove_batch_dim else cache
 
     def generate(

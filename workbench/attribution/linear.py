@@ -54,14 +54,14 @@ def attribute(
             if module is not None:
                 handle = module.register_forward_hook(_Cut(leaves, name, len(tokens)))
                 stack.callback(handle.remove)
-        head = _unembedding(model.wrapped)
+        head = unembedding(model.wrapped)
         if head is not None:
             handle = head.register_forward_hook(lambda module, args, output: logits.append(output))
             stack.callback(handle.remove)
         # Copies: autograd keeps no tensors that were made in inference mode.
         full = model._run(tokens.clone(), None if mask is None else mask.clone(), None)[0]
         # A soft cap after the unembedding is no linear map: the logit that is explained is before it.
-        seen = (logits[-1] if logits and _capped(model.wrapped) else full)[:, position]
+        seen = (logits[-1] if logits and capped(model.wrapped) else full)[:, position]
         chosen = targets.weights(target, full[:, position].detach(), model.tokens)
         value = (seen * chosen.to(seen)).sum(-1)
         gradients = torch.autograd.grad(value.sum(), list(leaves.values()), retain_graph=True, allow_unused=True)
@@ -127,13 +127,14 @@ class _Cut:
 CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
 
 
-def _capped(module: nn.Module) -> bool:
+def capped(module: nn.Module) -> bool:
     """Whether the logits go through a soft cap, by the names that configurations have for it."""
     config = getattr(module, "config", None)
     return any(getattr(config, name, None) is not None for name in CAPS)
 
 
-def _unembedding(module: nn.Module) -> nn.Module | None:
+def unembedding(module: nn.Module) -> nn.Module | None:
+    """The module that writes the logits, or None where a model does not say."""
     getter = getattr(module, "get_output_embeddings", None)
     head = getter() if getter is not None else getattr(module, "unembed", None)
     return head if isinstance(head, nn.Module) else None

@@ -50,6 +50,17 @@ class Heads(nn.Module):
         return torch.einsum("btd,hdk->bhtk", x, self.weight) + self.bias[:, None]
 
 
+class HeadsOut(nn.Module):
+    """The sum over heads of ``z W``, plus a bias: ``W [heads, head, model]``, a parameter of the source itself."""
+
+    def __init__(self, weight: nn.Parameter, bias: nn.Parameter) -> None:
+        super().__init__()
+        self.weight, self.bias = weight, bias
+
+    def forward(self, z: Float[Tensor, "batch time heads_head"]) -> Float[Tensor, "batch time model"]:
+        return z.to(self.weight.dtype) @ self.weight.flatten(0, 1) + self.bias
+
+
 class LensAttention(nn.Module):
     """One layer's attention. `attend` is the seam at which an adapter looks in.
 
@@ -67,7 +78,7 @@ class LensAttention(nn.Module):
         self.q_proj = Heads(source.W_Q, source.b_Q)
         self.k_proj = Heads(source._W_K, source._b_K) if grouped else Heads(source.W_K, source.b_K)
         self.v_proj = Heads(source._W_V, source._b_V) if grouped else Heads(source.W_V, source.b_V)
-        self.weight, self.bias = source.W_O, source.b_O
+        self.o_proj = HeadsOut(source.W_O, source.b_O)
         self.q_norm = LensNorm.of(source.q_norm) if cfg.use_qk_norm else nn.Identity()
         self.k_norm = LensNorm.of(source.k_norm) if cfg.use_qk_norm else nn.Identity()
         self.n_heads, self.head_dim = int(cfg.n_heads), int(cfg.d_head)
@@ -127,7 +138,7 @@ class LensAttention(nn.Module):
                 k, v = torch.cat([cache["key"], k], 2), torch.cat([cache["value"], v], 2)
             cache["key"], cache["value"] = k, v
         z = self.attend(q, k, v, self._mask(attention_mask, q, k), self._alibi(q, k))
-        out: Tensor = torch.einsum("bhtk,hkd->btd", z.to(self.weight.dtype), self.weight) + self.bias
+        out: Tensor = self.o_proj(z.transpose(1, 2).flatten(2))
         return out
 
     def _rotated(self, x: Tensor, sin: Tensor, cos: Tensor) -> Tensor:
