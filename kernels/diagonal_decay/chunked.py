@@ -62,7 +62,7 @@ def summed(form: DiagonalDecay, span: slice = slice(None)) -> Float[Tensor, "bat
     lowest = LOWEST_LOG_DECAY
     if form.rate is not None:
         # What is left out has to be nothing after the smallest rate, too; a rate near 0 forgets only what is very old.
-        lowest /= max(float(form.rate.min()), SMALLEST_RATE) if form.rate.numel() else 1.0
+        lowest /= max(float(form.rate.detach().min()), SMALLEST_RATE) if form.rate.numel() else 1.0
     return running_sum(form.log_decay[:, span], dim=1, lowest=lowest)
 
 
