@@ -1,0 +1,183 @@
+"""``workbench task``: which tasks there are, what they look like, how a model does on them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from workbench.cli import options
+from workbench.cli.models import open_model, summary
+from workbench.cli.output import Output, facts, records
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.table import Table
+
+task = typer.Typer(help="List tasks, look at them, and run models on them.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(metavar="TASK", help="A name out of: workbench task list.", show_default=False)]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="An option of the task, as often as needed; @FILE is the text in a file. task show says which there are.",
+    ),
+]
+
+
+@task.command("list")
+def list_tasks(json_file: options.JsonFile = None) -> None:
+    """List the built-in tasks and what each of them measures.
+
+    Example: workbench task list
+    """
+    output = Output(json_file)
+    from workbench.tasks import task_table
+
+    found = task_table()
+    from rich.table import Table
+
+    shown = Table(show_lines=False)
+    shown.add_column("task", no_wrap=True, style="bold")
+    shown.add_column("what it is")
+    shown.add_column("what it measures")
+    for row in records(found):
+        shown.add_row(row["task"], row["summary"], row["measures"])
+    output.console.print(shown)
+    output.save({"tasks": records(found)})
+
+
+@task.command("show")
+def show(
+    name: Name,
+    model: Annotated[
+        str, typer.Option("--model", metavar="MODEL", help="Whose tokens: as for the other commands.")
+    ] = "zoo:attention",
+    settings: Settings = None,
+    sequences: Annotated[int, typer.Option("--sequences", min=1, help="Sequences to print.")] = 2,
+    json_file: options.JsonFile = None,
+    seed: options.Seed = 0,
+    device: options.Device = None,
+    revision: options.Revision = None,
+    trust_pickle: options.TrustPickle = False,
+) -> None:
+    """Print a task's options and some of its sequences, with what is scored and where the answers stand.
+
+    Example: workbench task show passkey --set length=120 --set depth=0.2
+    """
+    output = Output(json_file)
+    from workbench.cli.task_pages import legend, marked, scored_rows, scored_table
+    from workbench.cli.task_settings import read_settings
+    from workbench.tasks import describe_task, make_task
+
+    description = describe_task(name)
+    asked = {"seed": seed, **read_settings(name, settings or [])}
+    opened = open_model(output, model, device=device, revision=revision, trust_pickle=trust_pickle)
+    made = make_task(name, opened, **asked)
+    output.console.print(f"[bold]{name}[/bold]", highlight=False)
+    output.console.print(f"{description.summary}\nMeasures: {description.measures}.\n", highlight=False, markup=False)
+    output.console.print(_option_table(description.table()))
+    said = f"Batch of {made.batch}, up to {made.time} tokens long; kinds of position: {', '.join(made.label_names)}."
+    output.console.print(f"\n{said}", highlight=False, markup=False)
+    output.console.print(legend())
+    rows = [scored_rows(made, opened.tokenizer, row) for row in range(min(sequences, made.batch))]
+    for number, found in enumerate(rows):
+        output.console.print(f"\nSequence {number + 1}", style="bold", highlight=False)
+        output.console.print(marked(made, opened.tokenizer, number))
+        output.console.print(scored_table(found))
+    shown = [
+        {
+            "tokens": made.tokens[row].tolist(),
+            "text": None if made.text is None else made.text[row],
+            "scored": found,
+        }
+        for row, found in enumerate(rows)
+    ]
+    output.save({"task": name, "options": asked, "labels": list(made.label_names), "sequences": shown})
+
+
+@task.command("eval")
+def evaluate_task(
+    model: options.ModelArgument,
+    name: Name,
+    settings: Settings = None,
+    batch: Annotated[
+        int | None, typer.Option("--batch", min=1, help="Sequences a batch.", show_default="the task's")
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Batches, each of a seed of its own.")] = 1,
+    batch_size: Annotated[
+        int | None, typer.Option("--at-once", min=1, help="Sequences a forward pass.", show_default="a batch")
+    ] = None,
+    html_file: options.HtmlFile = None,
+    json_file: options.JsonFile = None,
+    seed: options.Seed = 0,
+    device: options.Device = None,
+    dtype: options.DtypeOption = None,
+    revision: options.Revision = None,
+    trust_pickle: options.TrustPickle = False,
+) -> None:
+    """Run a model on a task: every measure for every kind of position, with intervals over sequences.
+
+    Example: workbench task eval zoo:mamba2 passkey --set length=400 --seeds 3 --out passkey.html
+    """
+    output = Output(json_file, html_file)
+    from workbench.cli.task_settings import read_settings
+    from workbench.tasks import describe_task, evaluate
+
+    description = describe_task(name)
+    asked = read_settings(name, settings or [])
+    if batch is not None:
+        asked["batch"] = batch
+    first = asked.pop("seed", seed)
+    opened = open_model(output, model, device=device, dtype=dtype, revision=revision, trust_pickle=trust_pickle)
+    found = evaluate(
+        opened,
+        name,
+        batch_size=batch_size,
+        seeds=range(first, first + seeds),
+        progress=output.progress,
+        **asked,
+    )
+    output.console.print(f"{opened.cfg.model_name}: {name}", highlight=False, markup=False)
+    output.console.print(_measure_table(found))
+    output.console.print(f"{description.summary}", highlight=False, markup=False)
+    given = {**asked, "seeds": [first, first + seeds - 1]}
+    output.save({"model": summary(opened), "task": name, "options": given, "measures": records(found)})
+    if html_file is not None:
+        from workbench.cli.task_pages import evaluation_blocks
+        from workbench.report import Page, write_page
+
+        said = ", ".join(f"{key}={str(value)[:40]}" for key, value in given.items())
+        page = Page(
+            f"{name} on {opened.cfg.model_name}", description.summary, evaluation_blocks(found), facts(Asked=said)
+        )
+        write_page(html_file, page)
+        output.wrote(html_file)
+
+
+def _option_table(found: pd.DataFrame) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table()
+    shown.add_column("option", no_wrap=True)
+    shown.add_column("default")
+    shown.add_column("meaning")
+    for row in records(found):
+        shown.add_row(row["option"], Text(row["default"]), Text(row["text"]))
+    return shown
+
+
+def _measure_table(found: pd.DataFrame) -> Table:
+    from rich.table import Table
+
+    from workbench.cli.task_pages import MEASURE_COLUMNS, measure_rows
+
+    shown = Table()
+    for column in MEASURE_COLUMNS:
+        shown.add_column(column, justify="left" if column in ("positions", "measure") else "right")
+    for row in measure_rows(found):
+        shown.add_row(*row)
+    return shown
