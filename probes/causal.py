@@ -6,7 +6,7 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pandas as pd
 import torch
@@ -14,14 +14,17 @@ import torch
 from workbench.errors import InputError
 from workbench.interventions import Ablate, Reference
 from workbench.model import HookedModel
-from workbench.probes.heads.table import sites_of, top_heads
+from workbench.probes.heads.kinds import CausalTask, check_options, get_kind
+from workbench.probes.heads.options import shown
+from workbench.probes.heads.table import clear_heads, sites_of, top_heads
 from workbench.sites import Site
-from workbench.tasks import Interval, TaskScores, repeated_random_tokens, score_model
+from workbench.tasks import Interval, Task, TaskScores, score_model
 
 MEASURES = ("loss", "accuracy")
-LABELS = ("first", "second")
+WORSE_WHEN_HIGHER = ("loss", "divergence")
 
 Place: TypeAlias = tuple[int, int]  # a layer and one of its mixers
+Column: TypeAlias = tuple[str, str | None]  # a measure and a label, None for all labels together
 
 
 def ablate_top_k(
@@ -33,19 +36,20 @@ def ablate_top_k(
     draws: int = 20,
     seed: int = 1000,
     batch: int = 8,
-    block: int = 50,
-    bos: bool | int | None = None,
     by: str = "score",
-    exclude: Sequence[Site | str] = (),
+    exclude: Iterable[Site | str] = (),
     level: float = 0.95,
     progress: bool = False,
+    **options: Any,
 ) -> pd.DataFrame:
-    """Ablate the top `k` heads of a table, and `k` random heads of the same layers, on repeated random tokens.
+    """Ablate the top `k` heads of a table, and `k` random heads of the same layers, on the task of the table's kind.
 
-    Each random set has as many heads in every mixer of every layer as the top `k` have, none of them among the top `k`.
-    Where a mixer has too few others, the rest comes from the same mixer of the nearest layers that have some, then from
-    the other mixers, and a warning says so; so it does where fewer than `draws` different sets exist. The tokens are
-    drawn with another seed than the finder's default ones: what is confirmed is not what was selected on.
+    The task is the one that heads of this kind are for: repeated random tokens, a random Markov chain for n-gram heads,
+    a needle in a haystack for retrieval heads, ordinals for successor heads (`HeadKind.check`). Each random set has as
+    many heads in every mixer of every layer as the top `k` have, none of them among the top `k`. Where a mixer has too
+    few others, the rest comes from the same mixer of the nearest layers that have some, then from the other mixers, and
+    a warning says so; so it does where fewer than `draws` different sets exist. The tokens are drawn with another seed
+    than the finder's default ones: what is confirmed is not what was selected on.
 
     Args:
         model: the hooked model that the table was made of.
@@ -55,35 +59,39 @@ def ablate_top_k(
         draws: random sets.
         seed: of the tokens and of the random sets.
         batch: sequences.
-        block: random tokens before they repeat.
-        bos: token in front of every sequence; as in `find_heads`.
         by: column of the table that ranks the heads.
-        exclude: more sites that no random set may contain, such as heads of other known kinds.
+        exclude: more sites that no random set may contain, such as those of `heads_of_other_kinds`.
         level: coverage of the intervals.
         progress: show a progress bar.
+        options: of the kind's task: ``block`` and ``bos`` of repeated random tokens, ``length`` of a needle's text.
 
     Returns:
         Three rows, ``condition`` = ``"baseline"``, ``"top"``, ``"random"``, with ``heads`` (the sites, or how they were
-        drawn) and, for each of ``loss_first``, ``accuracy_first``, ``loss_second``, ``accuracy_second``: the mean and
-        ``_low`` and ``_high``. Loss is in nats, accuracy between 0 and 1, first and second name the copy. The limits
-        are a bootstrap over sequences, and for random sets the quantiles over the draws. ``p_loss_second`` in row
-        ``"top"`` is the share of random sets that raise the second copy's loss at least as much, counting the top set.
+        drawn) and, for ``loss`` and ``accuracy`` at each label of the task (``loss_first``, ``accuracy_second``; where
+        the kind's check takes all labels together, ``loss`` and ``accuracy``): the mean and ``_low`` and ``_high``.
+        Loss is in nats, accuracy between 0 and 1; of repeated tokens, first and second name the copy. The limits are a
+        bootstrap over sequences, and for random sets the quantiles over the draws. ``p_loss_second`` (the kind's own
+        column) in row ``"top"`` is the share of random sets that do at least as much harm, counting the top set.
 
     Raises:
-        InputError: k or draws out of range, or too few other heads in the whole table.
+        InputError: k or draws out of range, too few other heads in the whole table, heads of several kinds in it, or an
+            option that the kind's task does not have.
     """
     if draws < 1:
         raise InputError(f"draws is {draws}; at least one random set is needed.")
     if method == "resample" and batch == 1:
         raise InputError("One sequence cannot be resampled from itself; take batch >= 2.")
+    check = _check_of(table)
     top = sites_of(top_heads(table, k, by=by))
-    barred = {*map(str, top), *map(str, exclude)}
-    others = [site for site in sites_of(table) if str(site) not in barred]
+    barred = _numbered(exclude)
+    chosen = _numbered(top)
+    others = [site for site in sites_of(table) if not _numbered([site]) & (barred | chosen)]
     sets = random_sets(top, others, draws, seed)
 
-    task = repeated_random_tokens(model, block, batch=batch, seed=seed, bos=bos)
+    check_options(check.make, options, "The task of this check")
+    task = check.make(model, batch=batch, seed=seed, **options)
     involved = sorted({site for chosen in [top, *sets] for site in chosen})
-    reference = None if method == "zero" else Reference.record(model, task.tokens, involved)
+    reference = None if method == "zero" else Reference.record(model, task.tokens, involved, task.mask)
 
     def ablated(sites: Sequence[Site]) -> TaskScores:
         ablation = Ablate(sites, method, reference, seed=seed)
@@ -91,18 +99,53 @@ def ablate_top_k(
 
     baseline = score_model(model, task)
     at_top = ablated(top)
-    at_random = [ablated(chosen) for chosen in _progress(sets, progress)]
+    at_random = [ablated(chosen) for chosen in shown(sets, progress, "ablating random heads")]
 
+    columns = _columns_of(task, check)
     rows = [
-        {"condition": "baseline", "heads": "none", **_over_sequences(baseline, level)},
-        {"condition": "top", "heads": " ".join(map(str, top)), **_over_sequences(at_top, level)},
-        {"condition": "random", "heads": f"{len(sets)} draws of {k}", **_over_draws(at_random, level)},
+        {"condition": "baseline", "heads": "none", **_over_sequences(baseline, columns, level)},
+        {"condition": "top", "heads": " ".join(map(str, top)), **_over_sequences(at_top, columns, level)},
+        {"condition": "random", "heads": f"{len(sets)} draws of {k}", **_over_draws(at_random, columns, level)},
     ]
     result = pd.DataFrame(rows)
-    worst = float(at_top.per_sequence("loss", "second").mean())
-    as_bad = sum(float(scores.per_sequence("loss", "second").mean()) >= worst for scores in at_random)
-    result["p_loss_second"] = [float("nan"), (1 + as_bad) / (1 + len(sets)), float("nan")]
+    sign = 1 if check.measure in WORSE_WHEN_HIGHER else -1
+    harm = [sign * float(scores.per_sequence(check.measure, check.label).mean()) for scores in [at_top, *at_random]]
+    as_bad = sum(other >= harm[0] for other in harm[1:])
+    result[f"p_{check.decisive}"] = [float("nan"), (1 + as_bad) / (1 + len(sets)), float("nan")]
     return result
+
+
+def heads_of_other_kinds(tables: Iterable[pd.DataFrame], kind: str) -> list[str]:
+    """Sites of the heads that are clearly of another kind than `kind` (see `clear_heads`), to be excluded.
+
+    Args:
+        tables: what `find_heads` returned for several kinds; that of `kind` itself is passed over.
+        kind: the one that is to be checked.
+    """
+    found: dict[str, None] = {}
+    for table in tables:
+        for name, rows in table.groupby("kind", sort=False):
+            if name != kind:
+                found |= dict.fromkeys(clear_heads(rows))
+    return list(found)
+
+
+def _check_of(table: pd.DataFrame) -> CausalTask:
+    if "kind" not in table.columns:
+        raise InputError("The table has no column 'kind'; give one that find_heads returned.")
+    found = list(dict.fromkeys(map(str, table["kind"])))
+    if len(found) != 1:
+        raise InputError(f"A check is for one kind of head, and the table has {', '.join(found) or 'none'}.")
+    return get_kind(found[0]).check
+
+
+def _numbered(sites: Iterable[Site | str]) -> set[tuple[int, int, int]]:
+    """Layer, mixer and number of every single head in some sites."""
+    parsed = [site if isinstance(site, Site) else Site.parse(site) for site in sites]
+    for site in parsed:
+        if site.part != "heads":
+            raise InputError(f"{site} names no heads, and random sets are made of heads; name them as L5H0:8.")
+    return {(*_place(site), head) for site in parsed for head in range(site.start, site.stop)}
 
 
 def random_sets(top: Sequence[Site], others: Sequence[Site], draws: int, seed: int) -> list[list[Site]]:
@@ -168,32 +211,30 @@ def _places_to_draw_from(wanted: Counter[Place], available: dict[Place, int]) ->
     return +needed
 
 
-def _over_sequences(scores: TaskScores, level: float) -> dict[str, float]:
-    return _columns({(m, c): scores.interval(m, c, level=level) for c in LABELS for m in MEASURES})
+def _columns_of(task: Task, check: CausalTask) -> list[Column]:
+    """What is measured: every label of the task, and all together where that is what decides."""
+    labels: list[str | None] = [None] if check.label is None else list(task.label_names)
+    measures = dict.fromkeys([*MEASURES, check.measure])
+    return [(measure, label) for label in labels for measure in measures]
 
 
-def _over_draws(draws: Sequence[TaskScores], level: float) -> dict[str, float]:
+def _over_sequences(scores: TaskScores, columns: Sequence[Column], level: float) -> dict[str, float]:
+    return _named_columns({(m, c): scores.interval(m, c, level=level) for m, c in columns})
+
+
+def _over_draws(draws: Sequence[TaskScores], columns: Sequence[Column], level: float) -> dict[str, float]:
     found = {}
     limits = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
-    for label in LABELS:
-        for measure in MEASURES:
-            values = torch.stack([scores.per_sequence(measure, label).mean() for scores in draws]).double()
-            low, high = torch.quantile(values, limits.to(values.device)).tolist()
-            found[measure, label] = Interval(float(values.mean()), low, high)
-    return _columns(found)
+    for measure, label in columns:
+        values = torch.stack([scores.per_sequence(measure, label).mean() for scores in draws]).double()
+        low, high = torch.quantile(values, limits.to(values.device)).tolist()
+        found[measure, label] = Interval(float(values.mean()), low, high)
+    return _named_columns(found)
 
 
-def _columns(intervals: dict[tuple[str, str], Interval]) -> dict[str, float]:
+def _named_columns(intervals: dict[Column, Interval]) -> dict[str, float]:
     row: dict[str, float] = {}
     for (measure, label), (mean, low, high) in intervals.items():
-        name = f"{measure}_{label}"
+        name = measure if label is None else f"{measure}_{label}"
         row |= {name: mean, f"{name}_low": low, f"{name}_high": high}
     return row
-
-
-def _progress(sets: list[list[Site]], show: bool) -> Iterable[list[Site]]:
-    if not show:
-        return sets
-    from rich.progress import track
-
-    return track(sets, description="ablating random heads", transient=True)

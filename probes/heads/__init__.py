@@ -1,6 +1,6 @@
 """Head finders: which heads or channels read a defining position or do a defining thing, on every family alike."""
 
-from workbench.probes.heads import current, duplicate, first, induction, previous  # each registers its kind
+from workbench.probes.heads import current, duplicate, first, induction, ngram, previous  # each registers its kind
 from workbench.probes.heads.finder import find_heads
 from workbench.probes.heads.kinds import CausalTask, HeadKind, add_kind, get_kind, kinds
 from workbench.probes.heads.pairs import DefiningPairs
@@ -20,6 +20,7 @@ __all__ = [
     "get_kind",
     "induction",
     "kinds",
+    "ngram",
     "previous",
     "register_reading",
     "sites_of",

@@ -6,19 +6,12 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import pandas as pd
 
 from workbench.errors import InputError, nearest
-from workbench.model import HookedModel
 from workbench.tasks import Task, repeated_random_tokens
-
-
-class Finder(Protocol):
-    """Scores every head of a model: ``finder(model, **options)`` gives the table that `find_heads` describes."""
-
-    def __call__(self, model: HookedModel, /, **options: Any) -> pd.DataFrame: ...
 
 
 @dataclass(frozen=True)
@@ -28,17 +21,17 @@ class CausalTask:
     Attributes:
         make: generator ``make(model, *, batch, seed, **options)``.
         measure: of `TaskScores`, the one that decides.
-        label: the kind of position that decides.
+        label: the kind of position that decides; None for all of them together.
     """
 
     make: Callable[..., Task] = repeated_random_tokens
     measure: str = "loss"
-    label: str = "second"
+    label: str | None = "second"
 
     @property
     def decisive(self) -> str:
         """The column of `ablate_top_k` that decides: ``"loss_second"``."""
-        return f"{self.measure}_{self.label}"
+        return self.measure if self.label is None else f"{self.measure}_{self.label}"
 
 
 @dataclass(frozen=True)
@@ -105,12 +98,8 @@ def get_kind(name: str) -> HeadKind:
 
 
 def check_options(function: Callable[..., Any], options: Mapping[str, Any], what: str) -> None:
-    """Refuse options that a function does not take. Raises InputError with those that it does take."""
-    taken = [
-        name
-        for name, one in inspect.signature(function).parameters.items()
-        if one.kind is inspect.Parameter.KEYWORD_ONLY
-    ]
+    """Refuse options that a function does not take behind its first argument. Raises InputError, naming others."""
+    taken = list(inspect.signature(function).parameters)[1:]
     unknown = [name for name in options if name not in taken]
     if unknown:
         raise InputError(f"{what} has no option {unknown[0]!r}; there is: {', '.join(taken)}.")

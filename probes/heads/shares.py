@@ -53,6 +53,14 @@ class Shares:
         total = self._total[:, :, query] if query.ndim == 1 else self._at_each(query)
         return torch.where(total > 0, part / total, torch.zeros_like(part))
 
+    def rows_at(self, query: Int[Tensor, " queries"]) -> Float[Tensor, "batch rows queries source"]:
+        """The shares of all sources in the listed rows."""
+        entries = self.attention.rows(query)
+        part = entries.square() if self.normalise == "energy" else entries.abs()
+        part = part.unflatten(1, (self.rows, -1)).sum(2)
+        total = self._total[:, :, query, None]
+        return torch.where(total > 0, part / total, torch.zeros_like(part))
+
     def _at_each(self, query: Int[Tensor, "batch pairs"]) -> Float[Tensor, "batch rows pairs"]:
         """The rows' totals at each sequence's own destinations."""
         return self._total.gather(2, query[:, None].expand(-1, self.rows, -1))

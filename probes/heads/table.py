@@ -46,6 +46,19 @@ def top_heads(table: pd.DataFrame, k: int, *, by: str = "score") -> pd.DataFrame
     return table.sort_values(by, ascending=False, kind="stable", ignore_index=True).head(k)
 
 
+def clear_heads(table: pd.DataFrame, *, share: float = 0.5, least: float = 0.1) -> list[str]:
+    """Sites of the heads that are clearly of the table's kind, best first.
+
+    Their whole interval lies above the null, and their score is at least `share` of the best one and at least `least`:
+    a head that gives less than a tenth of what it reads to the defining token may beat its null and still do something
+    else.
+    """
+    if table.empty:
+        return []
+    clear = (table["low"] > table["null"]) & (table["score"] >= max(least, float(table["score"].max()) * share))
+    return [str(site) for site in table["site"][clear]]
+
+
 def sites_of(table: pd.DataFrame) -> list[Site]:
     """The sites that the rows of a table stand for, ready to be ablated.
 

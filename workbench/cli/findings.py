@@ -151,14 +151,13 @@ def investigate(model: HookedModel, effort: Effort, seed: int, output: Output, s
 
 
 def clear_heads(table: pd.DataFrame) -> list[str]:
-    """Sites of the heads that are clearly of the kind, best first.
+    """Sites of the heads that are clearly of the kind, best first: a quarter of the model at most.
 
-    Their whole interval lies above the null, and their score is at least half of the best one and at least 0.1: a head
-    that gives less than a tenth of what it reads to the defining token may beat its null and still do something else.
-    At most a quarter of the model, so that there are others to compare with.
+    So there are others to compare with.
     """
-    clear = (table["low"] > table["null"]) & (table["score"] >= max(0.1, float(table["score"].max()) / 2))
-    return [str(site) for site in table["site"][clear]][: len(table) // 4]
+    from workbench.probes.heads import table as tables
+
+    return tables.clear_heads(table)[: len(table) // 4]
 
 
 def clear_first(table: pd.DataFrame) -> pd.DataFrame:
