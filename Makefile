@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types pytest test-matrix exactness inputs bench bench-gpu format clean
+.PHONY: help demo test lint types pytest test-matrix exactness replications inputs bench bench-gpu format clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -50,6 +50,9 @@ test-matrix: $(READY) ## the adapters' tests against transformers 5.9, 5.15 and 
 
 exactness: $(READY) ## every family's error in every situation: docs/exactness.md and the README's table
 	$(BIN)/python -m tests.families.exactness $(ARGS)
+
+replications: $(READY) ## published results asked again here: docs/replications.md
+	$(BIN)/workbench replicate --all $(ARGS)
 
 inputs: $(READY) ## fetch the real model that some tests use, where it can be had
 	$(BIN)/python -m tests.real_inputs
