@@ -33,7 +33,7 @@ def test_a_linear_network_has_one_fixed_point_and_its_matrix_for_a_jacobian() ->
     matrix = torch.tensor([[0.5, -0.6, 0.0], [0.6, 0.5, 0.1], [0.0, 0.0, 0.9]], dtype=F64)
     inputs, read = torch.tensor([[1.0], [2.0], [-1.0]], dtype=F64), torch.tensor([0.7], dtype=F64)
     step = linear(matrix, inputs @ read)
-    found = find_fixed_points(step, torch.randn(6, 3, dtype=F64), iterations=50)
+    found = find_fixed_points(step, torch.randn(6, 3, dtype=F64), iterations=20)
     expected = torch.linalg.solve(torch.eye(3, dtype=F64) - matrix, inputs @ read)
     assert len(found.points) == 1 and found.starts.tolist() == [6] and found.lost == 0
     torch.testing.assert_close(found.points[0], expected, rtol=1e-8, atol=1e-8)
