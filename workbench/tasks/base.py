@@ -26,8 +26,8 @@ class Task:
         positions: where a prediction is scored; the logits at ``positions`` are compared with ``answers``.
         answers: the correct prediction at each scored position: the next token, or, in a task that reads something out
             at every position (a count, an order), that; any token in a slot that does not count.
-        sources: the position that holds the answer and that an ideal reader would look at, or -1 where the context
-            does not determine the answer or no single position does.
+        sources: the position that an ideal reader would look at: it holds the answer where that is copied, and decides
+            it elsewhere; -1 where the context does not determine the answer or no single position does.
         labels: index into `label_names` for each scored position; `NOT_SCORED` for a slot that does not count.
         label_names: names of the kinds of position that are reported apart, such as ``("first", "second")``.
         mask: 1 at text, 0 at padding, which is on the left; None where all sequences are equally long.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import product
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice, product
 from typing import Any
 
 import pandas as pd
@@ -11,6 +11,7 @@ import pandas as pd
 from workbench.errors import InputError
 from workbench.hooks import HookFunction, NamesFilter
 from workbench.model import HookedModel
+from workbench.tasks.base import Task
 from workbench.tasks.metrics import score_model, scores_table
 from workbench.tasks.registry import make_task
 
@@ -46,18 +47,13 @@ def evaluate(
         InputError: no such task or option, an option out of range, a task longer than the model's context, both `seeds`
             and a ``seed``, or no seeds.
     """
-    from rich.console import Console
-    from rich.progress import track
-
-    if seeds is None:
-        tasks = [make_task(name, model, **options)]
-    elif not len(seeds) or "seed" in options:
-        raise InputError("seeds are one or several numbers, and take the place of seed.")
-    else:
-        tasks = [make_task(name, model, seed=seed, **options) for seed in seeds]
-    shown = track(tasks, description=name, console=Console(stderr=True), disable=not progress, transient=True)
+    tasks = _made(model, name, seeds, options)
     return scores_table(
-        [score_model(model, task, fwd_hooks=fwd_hooks, batch_size=batch_size) for task in shown], level=level
+        [
+            score_model(model, task, fwd_hooks=fwd_hooks, batch_size=batch_size)
+            for task in _shown(tasks, name, progress)
+        ],
+        level=level,
     )
 
 
@@ -70,6 +66,7 @@ def sweep(
     fwd_hooks: Sequence[tuple[NamesFilter, HookFunction]] = (),
     batch_size: int | None = None,
     level: float = 0.95,
+    seeds: Sequence[int] | None = None,
     progress: bool = True,
     **options: Any,
 ) -> pd.DataFrame:
@@ -78,7 +75,7 @@ def sweep(
     Every task is made before the first one is run, so that a size that does not fit is known at once.
 
     Args:
-        model, name, fwd_hooks, batch_size, level: as for `evaluate`.
+        model, name, fwd_hooks, batch_size, level, seeds: as for `evaluate`.
         over: the values of each option that varies; the last one varies fastest.
         progress: whether to draw a bar.
         **options: those that stay the same.
@@ -89,28 +86,39 @@ def sweep(
     Raises:
         InputError: nothing varies, an option both varies and stays, or as `evaluate`.
     """
-    from rich.console import Console
-    from rich.progress import track
-
     if not over or not all(len(values) for values in over.values()):
         raise InputError('over names no values to sweep; give some, such as {"batch": [8, 16]}.')
     both = sorted(set(over) & set(options))
     if both:
         raise InputError(f"{both[0]} is swept over and given a value of its own; leave one of the two out.")
     points = [dict(zip(over, values, strict=True)) for values in product(*over.values())]
-    tasks = [make_task(name, model, **options, **point) for point in points]
+    tasks = [_made(model, name, seeds, {**options, **point}) for point in points]
+    shown = _shown([task for made in tasks for task in made], name, progress)
     parts = []
-    shown = track(
-        list(zip(points, tasks, strict=True)),
-        description=name,
-        console=Console(stderr=True),
-        disable=not progress,
-        transient=True,
-    )
-    for point, task in shown:
-        table = score_model(model, task, fwd_hooks=fwd_hooks, batch_size=batch_size).table(level=level)
+    for point, made in zip(points, tasks, strict=True):
+        scores = [
+            score_model(model, task, fwd_hooks=fwd_hooks, batch_size=batch_size) for task in islice(shown, len(made))
+        ]
+        table = scores_table(scores, level=level)
         for place, (option, value) in enumerate(point.items()):
             # A list (several options in one value) would be spread over the rows; its words are what a table can hold.
             table.insert(place, option, value if isinstance(value, int | float | str) else str(value))
         parts.append(table)
     return pd.concat(parts, ignore_index=True)
+
+
+def _made(model: HookedModel, name: str, seeds: Sequence[int] | None, options: Mapping[str, Any]) -> list[Task]:
+    """One task, or one a seed."""
+    if seeds is None:
+        return [make_task(name, model, **options)]
+    if not len(seeds) or "seed" in options:
+        raise InputError("seeds are one or several numbers, and take the place of seed.")
+    return [make_task(name, model, seed=seed, **options) for seed in seeds]
+
+
+def _shown(tasks: list[Task], name: str, progress: bool) -> Iterator[Task]:
+    """The tasks one by one, with a bar on the terminal."""
+    from rich.console import Console
+    from rich.progress import track
+
+    return iter(track(tasks, description=name, console=Console(stderr=True), disable=not progress, transient=True))

@@ -141,7 +141,7 @@ def linear_regression(
             hypothesis=chosen,
             values=values,
             least_squares=least_squares(points, values),
-            ridge_probabilities=results.chances(*_ridge(points, values, noise, grid, results.step)),
+            ridge_probabilities=_ridge(points, values, noise, grid, results),
         )
     )
 
@@ -254,11 +254,12 @@ def _ridge(
     values: Float[Tensor, "batch examples"],
     noise: float,
     grid: Float[Tensor, " weights"],
-    step: float,
-) -> tuple[Float[Tensor, "batch examples"], Float[Tensor, "batch examples"]]:
-    """Mean and standard deviation of each value, given those before it, for normal weights and normal noise."""
+    results: Quantiser,
+) -> Float[Tensor, "batch examples outcomes"]:
+    """Probability of each level of a value, given the values before it, for normal weights and normal noise."""
     # A number that is rounded to the nearest multiple of the step is off by a uniform error of this variance.
-    seen = noise**2 + step**2 / 12
+    rounding = results.step**2 / 12
+    seen = noise**2 + rounding
     outer = torch.einsum("bnd,bne->bnde", points, points)
     crossed = points * values[..., None]
     precision = (outer.cumsum(1) - outer) / seen + torch.eye(
@@ -266,7 +267,9 @@ def _ridge(
     ) / grid.square().mean()
     solved = torch.linalg.solve(precision, torch.stack([(crossed.cumsum(1) - crossed) / seen, points], dim=-1))
     mean, spread = torch.einsum("bnd,bndk->bnk", points, solved).unbind(-1)
-    return mean, (spread + max(noise**2, step**2 / 12)).sqrt()
+    found = results.chances(mean, (spread + max(noise**2, rounding)).sqrt())
+    # A tail that is too small for a number would make the divergence from the exact predictor infinite.
+    return found.clamp(min=torch.finfo(found.dtype).tiny)
 
 
 def _example_names(examples: int) -> tuple[str, ...]:
