@@ -1,6 +1,16 @@
 """Head finders: which heads or channels read a defining position or do a defining thing, on every family alike."""
 
-from workbench.probes.heads import current, duplicate, first, induction, ngram, previous  # each registers its kind
+from workbench.probes.heads import (  # each registers its kinds
+    copying,
+    current,
+    duplicate,
+    first,
+    induction,
+    ngram,
+    previous,
+    retrieval,
+    successor,
+)
 from workbench.probes.heads.finder import find_heads
 from workbench.probes.heads.kinds import CausalTask, HeadKind, add_kind, get_kind, kinds
 from workbench.probes.heads.pairs import DefiningPairs
@@ -13,6 +23,7 @@ __all__ = [
     "HeadKind",
     "Reading",
     "add_kind",
+    "copying",
     "current",
     "duplicate",
     "find_heads",
@@ -23,6 +34,8 @@ __all__ = [
     "ngram",
     "previous",
     "register_reading",
+    "retrieval",
     "sites_of",
+    "successor",
     "top_heads",
 ]

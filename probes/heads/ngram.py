@@ -73,6 +73,7 @@ class NGram:
         count = max(3, round((time / MATCHES) ** (1 / context)))
         if count > len(ids):
             raise InputError(f"{count} symbols cannot be drawn from {len(ids)} allowed tokens; take a shorter block.")
+        known.check_length(time if first is None else time + 1, "markov_chain")
         generator = torch.Generator().manual_seed(seed)
         symbols = torch.stack([torch.randperm(len(ids), generator=generator)[:count] for _ in range(batch)])
         follows = (SHARPNESS * torch.randn(batch, count**context, count, generator=generator)).softmax(-1)

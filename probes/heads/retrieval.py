@@ -1,0 +1,222 @@
+"""Retrieval heads: while a model writes what stood in a needle, they look at the very token that it writes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from workbench.attention import ImplicitAttention
+from workbench.attention.implicit import Scope
+from workbench.errors import InputError
+from workbench.families.base import MixerAdapter
+from workbench.model import HookedModel
+from workbench.probes.heads.kinds import CausalTask, HeadKind, add_kind
+from workbench.probes.heads.null import check_draws
+from workbench.probes.heads.options import Looking, as_seeds, shown
+from workbench.probes.heads.segments import hidden_segment
+from workbench.probes.heads.table import head_table
+from workbench.tasks import NOT_SCORED, Task
+from workbench.tasks.passkey import needle, passkey
+
+THRESHOLD = 0.1
+"""The score from which Wu et al. call a head a retrieval head."""
+
+LITTLE = 0.5
+"""The recall below which a model's scores say little about its heads."""
+
+HAYSTACKS: dict[str, Callable[..., Task]] = {"needle": needle, "passkey": passkey, "segment": hidden_segment}
+
+
+def hidden_needle(
+    model: HookedModel,
+    length: int = 256,
+    *,
+    depth: float | None = None,
+    haystack: str | None = None,
+    batch: int = 8,
+    seed: int = 0,
+    bos: bool | int | None = None,
+) -> Task:
+    """A text in which something is hidden that is asked for at the end.
+
+    Args:
+        model: a hooked model.
+        length: tokens of the whole text.
+        depth: share of the filler before the needle; None draws it for every sequence.
+        haystack: ``"needle"`` (a sentence), ``"passkey"`` (a number) or ``"segment"`` (a run of random tokens, for
+            models that cannot read); None for a needle where the model has a tokenizer, else a segment.
+        batch: sequences.
+        seed: of all that is drawn.
+        bos: token in front.
+
+    Raises:
+        InputError: no such haystack, and what the tasks of these names refuse.
+    """
+    name = haystack or ("segment" if model.tokenizer is None else "needle")
+    if name not in HAYSTACKS:
+        raise InputError(f"haystack is {name!r}; there is: {', '.join(HAYSTACKS)}.")
+    return HAYSTACKS[name](model, length, depth=depth, batch=batch, seed=seed, bos=bos)
+
+
+@torch.no_grad()
+def retrieval_heads(
+    model: HookedModel,
+    *,
+    lengths: Sequence[int] | int = (128, 256, 512),
+    depths: Sequence[float] = (0.1, 0.3, 0.5, 0.7, 0.9),
+    seeds: Sequence[int] | int = (0, 1, 2),
+    batch: int = 1,
+    haystack: str | None = None,
+    bos: bool | int | None = None,
+    scope: str = "mixer",
+    layers: Sequence[int] | int | None = None,
+    mixer: int | None = None,
+    group: int = 1,
+    null_draws: int = 20,
+    null_level: float = 0.95,
+    level: float = 0.95,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """The share of a needle's tokens that are copied while a head's largest weight lies on that same token.
+
+    The retrieval score of Wu et al. 2024 ("Retrieval Head Mechanistically Explains Long-Context Factuality", section
+    2): the model reads a text with a needle in it and a question, and writes as many tokens as the answer has, the
+    likeliest each time. A token of the needle counts for a head when the model writes that token and, of all tokens so
+    far, the head gives it the largest weight at that step. Scores are averaged over lengths, depths and needles; the
+    authors call heads above 0.1 (`THRESHOLD`) retrieval heads. What a model writes of the needle in all is the bound of
+    every head's score, and stands in ``table.attrs["recall"]``.
+
+    Only the rows of the written tokens are read, from one pass over what was written. A row's weight on a source is
+    that of the implicit attention, ``|A|`` for softmax and ``A^2`` for recurrent mixers, added over the channels that a
+    row of the table has. The null distribution asks for a token beside the right one instead.
+
+    Args:
+        lengths: of the whole texts, in tokens.
+        depths: shares of the filler before the needle.
+        seeds: of needles and fillers; each text is an independent unit of the intervals.
+        batch: texts for each length, depth and seed.
+        haystack: what is hidden (see `hidden_needle`).
+
+    Other options and columns as in `find_heads`.
+
+    Raises:
+        InputError: as `find_heads`; a text longer than the model's context, or no tokenizer for words.
+    """
+    check_draws(null_draws)
+    if scope not in ("core", "mixer"):
+        raise InputError(f"scope is {scope!r}; there is: core, mixer.")
+    seen: Scope = "core" if scope == "core" else "mixer"
+    looking = Looking.at(model, layers, mixer, group, null_level, level)
+    grid = list(product([lengths] if isinstance(lengths, int) else lengths, depths, as_seeds(seeds)))
+    if not grid:
+        raise InputError("lengths or depths is empty; at least one of each is needed.")
+    tasks = [
+        hidden_needle(model, length, depth=depth, haystack=haystack, batch=batch, seed=seed, bos=bos)
+        for length, depth, seed in grid
+    ]
+    written = [(task, row) for task in tasks for row in range(task.batch)]
+    scores: dict[MixerAdapter, list[Tensor]] = {adapter: [] for adapter in looking.wanted}
+    rivals: dict[MixerAdapter, list[Tensor]] = {adapter: [] for adapter in looking.wanted}
+    recalls = []
+    shifts = _shifts(null_draws)
+    for task, row in shown(written, progress, "looking for retrieval heads"):
+        copied = _write(model, task, row)
+        recalls.append(float(copied.equal.any(0).double().mean()))
+        for layer, attention in model.implicit_attentions(copied.tokens[None], looking.layers, seen, mixer=mixer):
+            adapter = model.mixer(layer, attention.mixer)
+            top = largest_weight(attention, copied.query, looking.rows_of(adapter))
+            scores[adapter].append(copied.share(top, 0)[None])
+            rivals[adapter].append(torch.stack([copied.share(top, shift) for shift in shifts]))
+    rows = [
+        one
+        for adapter in looking.wanted
+        for one in looking.rows(
+            adapter,
+            torch.cat(scores[adapter]),
+            torch.stack(rivals[adapter]).mean(0),
+            kind="retrieval",
+            normalise="largest weight",
+            scope=scope,
+        )
+    ]
+    table = head_table(rows)
+    table.attrs["recall"] = sum(recalls) / len(recalls)
+    if table.attrs["recall"] < LITTLE:
+        warnings.warn(
+            f"{model.cfg.model_name} wrote only {table.attrs['recall']:.0%} of the needles, and no head can score more; "
+            "take shorter texts, or haystack='segment' for a model that copies but cannot read.",
+            stacklevel=2,
+        )
+    return table
+
+
+@dataclass(frozen=True)
+class _Copied:
+    """What a model wrote when it was asked for a needle.
+
+    Attributes:
+        tokens: prompt and continuation, without the last token, which nothing reads.
+        query: the positions from which each token was written.
+        sources: positions of the needle's tokens.
+        equal: whether a written token is the same as one of the needle.
+    """
+
+    tokens: Int[Tensor, " time"]
+    query: Int[Tensor, " written"]
+    sources: Int[Tensor, " needle"]
+    equal: Bool[Tensor, "written needle"]
+
+    def share(self, top: Int[Tensor, "rows written"], shift: int) -> Float[Tensor, " rows"]:
+        """The share of the needle's tokens that were written while the largest weight lay `shift` behind them."""
+        looked = top[..., None] == self.sources + shift
+        return (looked & self.equal).any(1).double().mean(-1).cpu()
+
+
+def _write(model: HookedModel, task: Task, row: int) -> _Copied:
+    """Let a model answer one text of a task, greedily."""
+    scored = task.labels[row] != NOT_SCORED
+    sources = task.sources[row][scored]
+    if not bool((sources >= 0).all()):
+        raise InputError(f"Task {task.name!r} does not say where its answers stood before, so no copying can be seen.")
+    start = 0 if task.mask is None else int((task.mask[row] == 0).sum())
+    asked = int(task.positions[row][scored].min())
+    prompt = task.tokens[row : row + 1, start : asked + 1]
+    count = int(scored.sum())
+    whole = model.generate(prompt, max_new_tokens=count, stop_at_eos=False, return_type="tokens")[0]
+    first = prompt.shape[1]
+    sources = sources - start
+    equal = whole[first:, None] == whole[sources]
+    query = torch.arange(first - 1, first - 1 + count, device=whole.device)
+    return _Copied(whole[:-1], query, sources, equal)
+
+
+def largest_weight(
+    attention: ImplicitAttention, query: Int[Tensor, " queries"], rows: int
+) -> Int[Tensor, "rows queries"]:
+    """The source that each row of the table reads most at the listed destinations of a single sequence."""
+    entries = attention.rows(query)[0]
+    weight = entries.abs() if attention.default_normalise == "mass" else entries.square()
+    return weight.unflatten(0, (rows, -1)).sum(1).argmax(-1)
+
+
+def _shifts(draws: int) -> list[int]:
+    """The smallest shifts, on both sides: -1, 1, -2, 2, ..."""
+    return [sign * size for size in range(1, draws // 2 + 2) for sign in (-1, 1)][:draws]
+
+
+add_kind(
+    HeadKind(
+        "retrieval",
+        "look at the token of the needle that the model is writing",
+        "Wu et al. 2024, Retrieval Head Mechanistically Explains Long-Context Factuality",
+        retrieval_heads,
+        CausalTask(hidden_needle, label="answer"),
+    )
+)
