@@ -1,0 +1,112 @@
+"""Path patching: one component changes, and only what reaches a receiver without passing another component."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from workbench.errors import InputError
+from workbench.hooks import HookFunction, HookPoint
+from workbench.model import HookedModel
+from workbench.probes.patching.comparison import Comparison, effect_table, tracked
+from workbench.probes.patching.metric import Metric
+from workbench.probes.patching.receivers import LOGITS, Receiver, written_by
+from workbench.sites import Site, SiteLike, as_sites
+from workbench.tasks import Task
+from workbench.wrapping import ModelInput
+
+Hooks: TypeAlias = list[tuple[str, HookFunction]]
+
+
+def path_patching(
+    model: HookedModel,
+    run: Task | ModelInput,
+    source: Task | ModelInput,
+    metric: Metric | None = None,
+    *,
+    senders: SiteLike | Sequence[SiteLike],
+    receivers: str | Sequence[str] = LOGITS,
+    freeze_mlps: bool = True,
+    level: float = 0.95,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """The effect of a sender on a metric through its direct paths to a receiver, all other components held.
+
+    Wang et al. 2022, "Interpretability in the Wild" (arXiv:2211.00593, appendix B); Goldowsky-Dill et al. 2023
+    (arXiv:2304.05969). Three passes: (1) both runs are recorded; (2) `run` again, with the sender's output from
+    `source` and the output of every other head and MLP as it was in `run`, and what the receiver reads is kept; (3)
+    `run` again with nothing changed but what the receiver reads.
+
+    Args:
+        run, source, metric: as in `activation_patching`; runs of one length.
+        senders: sites that write to the residual stream: heads, mixers, MLPs.
+        receivers: ``"logits"``; a head's operand (``"L5H1.q"``, ``".k"``, ``".v"``, in recurrent layers also
+            ``".log_decay"``, ``".write"``, ...: any that `workbench.probes.patching.operands` lists); a head with all
+            its operands (``"L5H1"``); or an MLP (``"L5.mlp"``).
+        freeze_mlps: False lets MLPs between sender and receiver answer, as in the first paper.
+
+    Returns:
+        One row a sender and receiver: ``sender``, ``receiver``, ``effect``, ``low``, ``high``, and ``share`` of the
+        effect of exchanging the runs.
+
+    Raises:
+        InputError: a sender or receiver that the model lacks, or runs of different lengths.
+    """
+    pair = Comparison.of(model, run, source, metric)
+    if pair.source.shape[1] != pair.tokens.shape[1]:
+        raise InputError(
+            f"The other run has {pair.source.shape[1]} positions and this one {pair.tokens.shape[1]}; "
+            "path patching exchanges outputs position by position."
+        )
+    sending = as_sites(list(senders) if not isinstance(senders, str | Site) else senders)
+    listed = [receivers] if isinstance(receivers, str) else list(receivers)
+    receiving = [Receiver.parse(model, spelled) for spelled in listed]
+    if not sending or not receiving:
+        raise InputError("Path patching needs at least one sender and one receiver.")
+    held = component_hooks(model, freeze_mlps)
+    outputs = {name: name for site in sending for name in site.hook_names(model)}
+    names = list(dict.fromkeys([*held, *outputs]))
+    with torch.no_grad():
+        _, mine = model.run_with_cache(pair.tokens, names, pair.mask, return_type=None)
+        _, theirs = model.run_with_cache(pair.source, list(outputs), pair.source_mask, return_type=None)
+    before = pair.value()
+    labels: list[dict[str, object]] = []
+    effects: list[Tensor] = []
+    for site in tracked(sending, progress, "patching paths"):
+        hooks: Hooks = [(name, _constant(mine[name])) for name in held]
+        hooks += [part.exchange(model, theirs[part.name]) for part in written_by(model, site)]
+        kept: dict[str, Tensor] = {}
+        read = {name: _keeper(kept) for one in receiving for name in one.names}
+        direct = pair.value([*hooks, *read.items()])
+        for receiver in receiving:
+            if receiver.at_logits:
+                effect = direct - before
+            else:
+                effect = pair.value([one.exchange(model, kept[one.name]) for one in receiver.reads]) - before
+            labels.append({"sender": str(site), "receiver": receiver.spelled})
+            effects.append(effect)
+    return effect_table(labels, effects, level, pair.source_value() - before)
+
+
+def component_hooks(model: HookedModel, mlps: bool = True) -> list[str]:
+    """The hooks where all heads, and all MLPs if wanted, hand over what they write."""
+    names = [model.points[f"blocks.{mixer.layer}.{mixer.part}.hook_head_out"].name for mixer in model.mixers]
+    if mlps:
+        outs = (f"blocks.{layer}.hook_mlp_out" for layer in range(model.cfg.n_layers))
+        names += [name for name in outs if name in model.points]
+    return names
+
+
+def _constant(value: Tensor) -> HookFunction:
+    return lambda tensor, hook: value.clone()
+
+
+def _keeper(kept: dict[str, Tensor]) -> HookFunction:
+    def keep(tensor: Tensor, hook: HookPoint) -> None:
+        kept[hook.name] = tensor.detach().clone()
+
+    return keep
