@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -111,9 +112,13 @@ class Task:
 
     def sequences(self, chosen: slice) -> Task:
         """The same task of some of its sequences."""
-        parts = {}
+        parts: dict[str, Any] = {}
         for each in fields(self):
             value = getattr(self, each.name)
-            if not each.metadata.get("shared") and isinstance(value, Tensor | tuple):
+            if each.metadata.get("shared"):
+                continue
+            if isinstance(value, Tensor | tuple):
                 parts[each.name] = value[chosen]
+            elif isinstance(value, dict):
+                parts[each.name] = {name: entries[chosen] for name, entries in value.items()}
         return replace(self, **parts)

@@ -29,6 +29,9 @@ _TITLES = (
     "the teacher of the Village Choir", "the keeper of the Old Library", "the designer of the Star Garden",
 )  # fmt: skip
 
+# So that no name starts the text: without a space before it, it would be another token than where it is asked for.
+_OPENING = "Here is what we know."
+
 
 @register_task("two_hop", measures="reasoning over a bridge entity: first hop, second hop, both")
 def two_hop(
@@ -75,6 +78,7 @@ def two_hop(
             things, owners, cities = (rng.sample(words, chains) for words in (NOUNS, PERSONS, CITIES))
             order = rng.sample(range(2 * chains), 2 * chains)
         writer = PassageWriter()
+        writer.add(_OPENING)
         owner_at = city_at = Characters(0, 0)
         for fact in order:
             chain = fact // 2
@@ -144,6 +148,7 @@ def reversal(
             persons, titles = rng.sample(PERSONS, facts), rng.sample(_TITLES, facts)
             about = rng.randrange(facts)
         writer = PassageWriter()
+        writer.add(_OPENING)
         places = []
         for person, title in zip(persons, titles, strict=True):
             name = writer.word(person)

@@ -8,7 +8,7 @@ each of them is a scored position that reads the true tokens before it (teacher 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -35,12 +35,6 @@ class TextTask(Task):
     """
 
     pieces: dict[str, Int[Tensor, "batch 2"]] = field(default_factory=dict)
-
-    def sequences(self, chosen: slice) -> TextTask:
-        """The same task of some of its sequences."""
-        part = super().sequences(chosen)
-        assert isinstance(part, TextTask)
-        return replace(part, pieces={name: where[chosen] for name, where in self.pieces.items()})
 
 
 class _Slot(NamedTuple):
