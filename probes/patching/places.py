@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from torch import Tensor
 
@@ -14,8 +14,8 @@ from workbench.model import HookedModel
 from workbench.sites import SiteLike
 
 At: TypeAlias = "SiteLike | Sequence[SiteLike]"
-Sweep: TypeAlias = Literal["all", "each"] | Sequence[int]
-"""All positions in one edit, each in an edit of its own, or so each of the listed ones."""
+Sweep: TypeAlias = str | Sequence[int]
+"""``"all"`` positions in one edit, ``"each"`` in an edit of its own, or so each of the listed ones."""
 
 
 @dataclass(frozen=True)
