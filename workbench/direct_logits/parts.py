@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from jaxtyping import Float
 from torch import Tensor
@@ -29,7 +29,7 @@ def embeddings(cache: ResidualStacks) -> list[tuple[str, Tensor]]:
 
 
 def layer_parts(
-    cache: ResidualStacks, layer: int, mode: Literal["all", "mlp", "attn"]
+    cache: ResidualStacks, layer: int, mode: str
 ) -> list[tuple[str, Float[Tensor, "*batch_and_pos d_model"]]]:
     """What a block's mixers and its MLP wrote, and what it did besides adding them."""
     block = cache._model().layout.blocks[layer]
@@ -49,7 +49,7 @@ def layer_parts(
 
 
 def mixer_label(adapter: MixerAdapter, beside: int) -> str:
-    """``0_attn_out``, ``0_mixer_out``, ``0_mixer1_out``: a mixer that is alone and softmax has TransformerLens' name."""
+    """``0_attn_out`` for a softmax mixer that is alone in its block; else ``0_mixer_out``, ``0_mixer1_out``."""
     part = "attn" if beside == 1 and not adapter.recurrent else adapter.part
     return f"{adapter.layer}_{part}_out"
 

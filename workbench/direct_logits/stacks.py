@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, Int
@@ -98,7 +98,7 @@ class ResidualStacks(ABC):
         self,
         layer: int | None = None,
         mlp_input: bool = False,
-        mode: Literal["all", "mlp", "attn"] = "all",
+        mode: str = "all",
         apply_ln: bool = False,
         pos_slice: SliceInput = None,
         incl_embeds: bool = True,
@@ -295,7 +295,7 @@ class ResidualStacks(ABC):
         pos_slice: SliceInput = None,
         batch_slice: SliceInput = None,
         has_batch_dim: bool = True,
-    ) -> Stack:
+    ) -> Float[Tensor, "component ... d_model"]:
         """Components divided by the scale of the norm that reads the stream at `layer`, their means taken off.
 
         The scale is that of the whole stream in this run, one number a token, so the result is linear in the
@@ -337,7 +337,7 @@ class ResidualStacks(ABC):
         pos_slice: SliceInput = None,
         batch_slice: SliceInput = None,
         has_batch_dim: bool = True,
-    ) -> Float[Tensor, "component *batch_and_pos"]:
+    ) -> Float[Tensor, "component ..."]:
         """What each component puts into a token's logit, or into the difference of two (direct logit attribution).
 
         The final norm is held at the scale that it had, which makes the logit linear in the stream. The direction is
@@ -411,7 +411,7 @@ class ResidualStacks(ABC):
         shape = sliced(like, pos_slice, -2).shape
         return like.new_zeros(0, *shape)
 
-    def _ids(self, tokens: AnyTokens) -> Int[Tensor, "..."]:
+    def _ids(self, tokens: AnyTokens) -> Int[Tensor, "*tokens"]:
         if isinstance(tokens, str):
             ids = self._model().tokens.encode(tokens, prepend_bos=False)[0][0]
             if len(ids) != 1:
