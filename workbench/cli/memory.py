@@ -1,0 +1,157 @@
+"""``workbench memory``: what a model remembers of a text, in how many bytes, for how long."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from workbench.cli import options
+from workbench.cli.models import open_model, summary
+from workbench.cli.output import Output, facts, records
+from workbench.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.table import Table
+
+    from workbench.model import HookedModel
+    from workbench.probes.memory import DecayFit
+
+LAGS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+
+
+def memory(
+    model: options.ModelArgument,
+    text: Annotated[
+        Path,
+        typer.Option("--text", metavar="FILE", help="Plain text, or a folder of *.txt documents.", show_default=False),
+    ],
+    length: Annotated[int, typer.Option("--length", min=8, help="Tokens a window of text.")] = 512,
+    rows: Annotated[int, typer.Option("--rows", min=1, help="Windows of text.")] = 8,
+    width: Annotated[int, typer.Option("--width", min=1, help="Positions a bin of the loss.")] = 64,
+    html_file: options.HtmlFile = None,
+    json_file: options.JsonFile = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the random vectors of the memory function.")] = 0,
+    device: options.Device = None,
+    dtype: options.DtypeOption = None,
+    revision: options.Revision = None,
+    trust_pickle: options.TrustPickle = False,
+) -> None:
+    """Say how many bytes a model keeps, how fast it forgets, and how its loss goes with position.
+
+    Example: workbench memory zoo:mamba --text speeches/ --length 1024 --out memory.html
+    """
+    output = Output(json_file, html_file)
+    documents = _documents(text)
+    opened = open_model(output, model, device=device, dtype=dtype, revision=revision, trust_pickle=trust_pickle)
+    from workbench.probes import memory as room
+
+    windows = room.text_windows(opened, documents, length, rows)
+    layers = _layers(opened, windows)
+    loss = room.loss_by_position(opened, windows, width=width, progress=output.progress)
+    lags = [lag for lag in LAGS if lag < length]
+    function = room.memory_function(opened, windows[: min(rows, 4)], lags=lags, seed=seed, progress=output.progress)
+    fit = _fitted(function)
+
+    output.console.print(f"{opened.cfg.model_name}: {rows} windows of {length} tokens", highlight=False, markup=False)
+    output.console.print(_table(layers, LAYER_COLUMNS))
+    output.console.print(_table(loss, LOSS_COLUMNS))
+    total = int(layers["bytes"].sum())
+    sentence = f"{total} bytes of state after {length} tokens. {_sentence(fit)}"
+    output.console.print(sentence, highlight=False, markup=False)
+    output.save(
+        {
+            "model": summary(opened),
+            "length": length,
+            "bytes": total,
+            "layers": records(layers),
+            "loss": records(loss),
+            "memory_function": records(function),
+            "half_life": fit.half_life,
+            "exponent": fit.exponent,
+        }
+    )
+    if html_file is not None:
+        from workbench.report import Page, Plot, write_page
+
+        name = opened.cfg.model_name
+        curve = room.curve_figure({name: loss}, "start", "loss", title_x="position", title_y="loss, nats a token")
+        forgets = room.curve_figure(
+            {name: function}, "lag", "value", title_x="tokens back", title_y="|dy / dx|", log_x=True, log_y=True
+        )
+        blocks = [
+            Plot(curve, "Loss by position, with 95 % intervals over windows."),
+            Plot(forgets, "How strongly the last residual stream depends on an earlier token's embedding."),
+        ]
+        page = Page(f"Memory of {name}", sentence, blocks, facts(Text=f"{text}, {rows} windows of {length} tokens"))
+        write_page(html_file, page)
+        output.wrote(html_file)
+
+
+LAYER_COLUMNS = ("layer", "mixer", "family", "bytes", "half_life", "longest", "norm_first", "norm_last", "outlier")
+LOSS_COLUMNS = ("start", "stop", "loss", "low", "high")
+
+
+def _documents(path: Path) -> list[str]:
+    """The text of a file, or of each ``*.txt`` in a folder. Raises InputError where there is none."""
+    try:
+        if path.is_dir():
+            found = [file.read_text() for file in sorted(path.glob("*.txt"))]
+        else:
+            found = [path.read_text()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as text: {error}.") from error
+    if not any(text.strip() for text in found):
+        raise InputError(f"{path} holds no text.")
+    return found
+
+
+def _layers(model: HookedModel, windows: Any) -> pd.DataFrame:
+    """Bytes, half-lives and state norms, a row a mixer; empty cells where a mixer has no such thing."""
+    from workbench.probes import memory as room
+
+    length = windows.shape[1]
+    sizes = room.state_sizes(model, [length]).rename(columns={f"bytes_{length}": "bytes"})
+    lives = room.gate_half_lives(model, windows[:2]).groupby(["layer", "mixer"], as_index=False)
+    table = sizes.merge(lives[["half_life", "longest"]].median(), on=["layer", "mixer"])
+    norms = room.state_norms(model, windows, [length // 8, length - 1])
+    states = norms[norms["what"] == "state"]
+    first, last = (states[states["position"] == at] for at in (length // 8, length - 1))
+    keys = ["layer", "mixer", "norm"]
+    table = table.merge(first[keys].rename(columns={"norm": "norm_first"}), on=["layer", "mixer"], how="left")
+    last = last[[*keys, "outlier"]].rename(columns={"norm": "norm_last"})
+    return table.merge(last, on=["layer", "mixer"], how="left")
+
+
+def _fitted(function: pd.DataFrame) -> DecayFit:
+    import torch
+
+    from workbench.probes.memory import fit_decay
+
+    lags, values = (torch.tensor(function[name].to_numpy(dtype=float)) for name in ("lag", "value"))
+    return fit_decay(lags, values)
+
+
+def _sentence(fit: DecayFit) -> str:
+    if fit.better == "power":
+        return f"The memory function falls like a power of the distance, with exponent {fit.exponent:.2f}."
+    return f"The memory function falls exponentially, with a half-life of {fit.half_life:.1f} tokens."
+
+
+def _table(table: pd.DataFrame, columns: tuple[str, ...]) -> Table:
+    from rich.table import Table
+
+    shown = Table()
+    for column in columns:
+        shown.add_column(column.replace("_", " "), justify="left" if column == "family" else "right")
+    for row in records(table):
+        shown.add_row(*(_cell(row[column]) for column in columns))
+    return shown
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return "" if value != value else f"{value:.4g}"
+    return str(value)
