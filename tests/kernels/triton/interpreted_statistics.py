@@ -51,6 +51,11 @@ def test_statistics_are_those_of_the_matrix(kind: str) -> None:
     check(FORMS[kind](37 if kind != "scalar" else 70))
 
 
+def test_a_memory_that_outlives_several_chunks_keeps_its_age() -> None:
+    # At the pace of the other forms, what is two chunks old weighs nothing, and nobody could tell its distance.
+    check(random_forms.scalar_decay(150, SINGLE, groups=1, mean=0.002))
+
+
 @pytest.mark.parametrize("kind", ["scalar", "channel delta"])
 def test_a_form_taken_in_stretches_gives_the_same(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(statistics, "_HELD", 1)  # stretches of the fewest steps, 64
