@@ -38,13 +38,14 @@ def list_tasks(json_file: options.JsonFile = None) -> None:
 
     found = task_table()
     from rich.table import Table
+    from rich.text import Text
 
-    shown = Table(show_lines=False)
+    shown = Table()
     shown.add_column("task", no_wrap=True, style="bold")
     shown.add_column("what it is")
     shown.add_column("what it measures")
     for row in records(found):
-        shown.add_row(row["task"], row["summary"], row["measures"])
+        shown.add_row(Text(row["task"]), Text(row["summary"]), Text(row["measures"]))
     output.console.print(shown)
     output.save({"tasks": records(found)})
 
@@ -76,7 +77,7 @@ def show(
     asked = {"seed": seed, **read_settings(name, settings or [])}
     opened = open_model(output, model, device=device, revision=revision, trust_pickle=trust_pickle)
     made = make_task(name, opened, **asked)
-    output.console.print(f"[bold]{name}[/bold]", highlight=False)
+    output.console.print(name, style="bold", highlight=False, markup=False)
     output.console.print(f"{description.summary}\nMeasures: {description.measures}.\n", highlight=False, markup=False)
     output.console.print(_option_table(description.table()))
     said = f"Batch of {made.batch}, up to {made.time} tokens long; kinds of position: {', '.join(made.label_names)}."
@@ -166,12 +167,13 @@ def _option_table(found: pd.DataFrame) -> Table:
     shown.add_column("default")
     shown.add_column("meaning")
     for row in records(found):
-        shown.add_row(row["option"], Text(row["default"]), Text(row["text"]))
+        shown.add_row(Text(row["option"]), Text(row["default"]), Text(row["text"]))
     return shown
 
 
 def _measure_table(found: pd.DataFrame) -> Table:
     from rich.table import Table
+    from rich.text import Text
 
     from workbench.cli.task_pages import MEASURE_COLUMNS, measure_rows
 
@@ -179,5 +181,5 @@ def _measure_table(found: pd.DataFrame) -> Table:
     for column in MEASURE_COLUMNS:
         shown.add_column(column, justify="left" if column in ("positions", "measure") else "right")
     for row in measure_rows(found):
-        shown.add_row(*row)
+        shown.add_row(*map(Text, row))
     return shown
