@@ -204,25 +204,29 @@ def test_both_hops_and_their_composition_follow_from_the_facts(zoo: HookedModel)
         (run,) = answers(task, zoo.tokenizer, row)
         subject, bridge = (piece(task, zoo.tokenizer, name, row) for name in ("subject", "bridge"))
         assert owner[subject] == bridge == piece(task, zoo.tokenizer, "bridge_again", row)
-        expected, named = {
-            "first_hop": (bridge, f"The owner of the {subject} is"),
-            "second_hop": (city[bridge], f"{bridge} lives in"),
-            "two_hops": (city[bridge], f"The owner of the {subject} lives in"),
+        expected, line = {
+            "first_hop": (bridge, f"Who is the owner of the {subject}?\nAnswer: The owner of the {subject} is"),
+            "second_hop": (city[bridge], f"Where does {bridge} live?\nAnswer: {bridge} lives in"),
+            "two_hops": (
+                city[bridge],
+                f"Where does the owner of the {subject} live?\nAnswer: The owner of the {subject} lives in",
+            ),
         }[run.label]
         assert run.label == task.label_names[row % 3]
-        assert question == f"{named} {expected}" and run.answer == run.source == f" {expected}"
+        assert asked == f"{line} {expected}" and run.answer == run.source == f" {expected}"
         if run.label == "first_hop":
             assert task.sources[row, 0] == task.pieces["bridge"][row, 0]
-        assert task.text is not None and task.text[row].split(". ")[:-1] == task.text[row - row % 3].split(". ")[:-1]
+        assert task.text is not None and said == task.text[row - row % 3].split("\n")[0]
 
 
 def test_the_reverse_question_asks_for_the_name_of_a_description(zoo: HookedModel) -> None:
     task = make_task("reversal", zoo, facts=3, batch=6, seed=5)
     for row in range(task.batch):
-        *facts, question = read(task, zoo.tokenizer, row).rstrip(".").split(". ")[1:]
-        title = dict(fact.split(" is ") for fact in facts)
+        said, question, line = read(task, zoo.tokenizer, row).rstrip(".").split("\n")
+        title = dict(fact.split(" is ") for fact in said.rstrip(".").split(". ")[1:])
         (run,) = answers(task, zoo.tokenizer, row)
-        asked = question.removesuffix(f" is{run.answer}")
+        asked = line.removeprefix("Answer: ").removesuffix(f" is{run.answer}")
+        assert len(title) == 3 and question.lower() == f"question: who is {asked}?".lower()
         if run.label == "forward":
             assert title[asked] == run.answer.strip()
         else:

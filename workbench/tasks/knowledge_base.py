@@ -50,7 +50,7 @@ def two_hop(
     lives, ``"two_hops"`` for where the owner of the thing lives, which names no person. `sources` are the tokens of the
     answer in the facts: for the first hop, the bridge. ``pieces["bridge"]`` is the person in the first fact,
     ``pieces["bridge_again"]`` in the second, ``pieces["subject"]`` the thing in the first fact and
-    ``pieces["asked"]`` what the question names. Wrong answers are those of the other chains.
+    ``pieces["asked"]`` what the last line names. Wrong answers are those of the other chains.
 
     Args:
         vocabulary: a hooked model with a tokenizer, or a tokenizer.
@@ -95,13 +95,15 @@ def two_hop(
                 place = writer.add(f" {cities[chain]}")
                 city_at = place if about else city_at
             writer.add(".")
+        named = owners[0] if hop == "second_hop" else f"the owner of the {things[0]}"
+        writer.add(f"\nQuestion: Who is {named}?" if hop == "first_hop" else f"\nQuestion: Where does {named} live?")
+        writer.add("\nAnswer:")
         if hop == "second_hop":
             writer.word(owners[0], "asked")
-            writer.add(" lives in")
         else:
-            writer.word("The owner of the")
+            writer.add(" The owner of the")
             writer.add(f" {things[0]}", "asked")
-            writer.add(" is" if hop == "first_hop" else " lives in")
+        writer.add(" is" if hop == "first_hop" else " lives in")
         answers, source = (owners, owner_at) if hop == "first_hop" else (cities, city_at)
         writer.answer(f" {answers[0]}", hop, source=source, wrong=[f" {other}" for other in answers])
         passages.append(writer.passage())
@@ -156,12 +158,11 @@ def reversal(
             places.append((name, writer.add(f" {title}")))
             writer.add(".")
         name_at, title_at = places[about]
+        named = persons[about] if direction == "forward" else titles[about]
+        writer.add(f"\nQuestion: Who is {named}?\nAnswer: {named[0].upper()}{named[1:]} is")
         if direction == "forward":
-            writer.word(f"{persons[about]} is")
             writer.answer(f" {titles[about]}", direction, source=title_at, wrong=[f" {title}" for title in titles])
         else:
-            title = titles[about]
-            writer.word(f"{title[0].upper()}{title[1:]} is")
             writer.answer(f" {persons[about]}", direction, source=name_at, wrong=[f" {name}" for name in persons])
         writer.add(".")
         passages.append(writer.passage())
