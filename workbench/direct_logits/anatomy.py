@@ -81,7 +81,9 @@ class Anatomy:
 
     Attributes:
         heads: the writer of every mixer that writes into the residual stream.
-        neurons: the writer of every block's MLP that has hidden units; None where it has none of one kind.
+        neurons: the writer of every block's MLP whose hidden units one matrix reads.
+        inward: the matrices that such an MLP's hidden units are made by: the one before the non-linearity, and in a
+            gated MLP the other one.
         reading: the norm before a block's mixer (False) and before its MLP (True), where there is one.
         final_norm: before the unembedding, or None.
         unembed: from the normalised stream to the logits.
@@ -91,6 +93,7 @@ class Anatomy:
 
     heads: dict[MixerAdapter, Writer]
     neurons: dict[int, Writer]
+    inward: dict[int, tuple[AffineMap, ...]]
     reading: dict[tuple[int, bool], nn.Module]
     final_norm: nn.Module | None
     unembed: AffineMap
@@ -135,6 +138,7 @@ def anatomy(model: RunnableModel) -> Anatomy:
 def _anatomy(model: RunnableModel, calls: list[Call], cache: ActivationCache, logits: Tensor) -> Anatomy:
     heads: dict[MixerAdapter, Writer] = {}
     neurons: dict[int, Writer] = {}
+    inward: dict[int, tuple[AffineMap, ...]] = {}
     reading: dict[tuple[int, bool], nn.Module] = {}
     for block in model.layout.blocks:
         inside = [call for call in calls if call.layer == block.layer]
@@ -149,9 +153,10 @@ def _anatomy(model: RunnableModel, calls: list[Call], cache: ActivationCache, lo
                 post, out = (cache[f"blocks.{block.layer}.{name}"] for name in ("mlp.hook_post", "hook_mlp_out"))
                 if writer is not None and writer.explains(post, out):
                     neurons[block.layer] = writer
+                    inward[block.layer] = _inward(inside, cache.get(f"blocks.{block.layer}.mlp.hook_pre"))
         reading.update(_norms_before(block.layer, inside, cache))
     summed = torch.equal(cache["hook_embed"] + cache.get("hook_pos_embed", 0), cache["resid_pre", 0])
-    return Anatomy(heads, neurons, reading, model.layout.final_norm, *_unembedding(model, calls, cache, logits), summed)
+    return Anatomy(heads, neurons, inward, reading, model.layout.final_norm, *_unembedding(model, calls, cache, logits), summed)
 
 
 def _map(call: Call) -> AffineMap:
@@ -180,6 +185,18 @@ def _head_writer(adapter: MixerAdapter, out: Site, inside: list[Call], cache: Ac
         f"The heads of {adapter.place} ({type(adapter.module).__name__}) do not reach the residual stream through one "
         "matrix and norms, so what each of them writes cannot be told."
     )
+
+
+def _inward(inside: list[Call], pre: Tensor | None) -> tuple[AffineMap, ...]:
+    """The matrices that make an MLP's hidden units, told by what stands before the non-linearity; none if none does."""
+    if pre is None:
+        return ()
+    matrices = [call for call in inside if call.module._parameters and call.written.shape[-1] == pre.shape[-1]]
+    first = next((call for call in matrices if same(call.written, pre) and not is_norm(call.module)), None)
+    if first is None:
+        return ()
+    others = [call for call in matrices if call is not first and same(call.read, first.read)]
+    return (_map(first), *(_map(call) for call in others[:1]))
 
 
 def _norms_after(start: Call, end: nn.Module, inside: list[Call]) -> tuple[nn.Module, ...] | None:

@@ -73,7 +73,7 @@ def watched_pass(model: RunnableModel) -> tuple[list[Call], ActivationCache, Ten
         layer[0] = None
 
     mixers = {adapter.module for adapter in model.layout.every_adapter}
-    with ExitStack() as stack, _alone(model):
+    with ExitStack() as stack, alone(model):
         for module in model.wrapped.modules():
             if module in mixers or not any(module.children()):
                 handle = module.register_forward_hook(keep, with_kwargs=True)
@@ -87,7 +87,7 @@ def watched_pass(model: RunnableModel) -> tuple[list[Call], ActivationCache, Ten
 
 
 @contextmanager
-def _alone(model: RunnableModel) -> Iterator[None]:
+def alone(model: RunnableModel) -> Iterator[None]:
     """Nobody else listens, records or cuts."""
     adapters = model.layout.every_adapter
     before = [(adapter._recorder, adapter.cuts) for adapter in adapters]
