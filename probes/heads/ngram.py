@@ -51,7 +51,8 @@ class NGram:
         """A random Markov chain of order n - 1, another one with other symbols in each sequence.
 
         There are so few symbols that each context has occurred about six times at the end. Scored is every prediction:
-        ``"seen"`` where the last n - 1 tokens have stood together before, ``"new"`` elsewhere.
+        ``"seen"`` where the last n - 1 tokens have stood together before, with what followed them before the
+        current token, ``"new"`` elsewhere.
 
         Args:
             vocabulary: a vocabulary size, or a hooked model.

@@ -150,7 +150,7 @@ def retrieval_heads(
     table.attrs["recall"] = sum(recalls) / len(recalls)
     if table.attrs["recall"] < LITTLE:
         warnings.warn(
-            f"{model.cfg.model_name} wrote only {table.attrs['recall']:.0%} of the needles, and no head can score more; "
+            f"{model.cfg.model_name} wrote only {table.attrs['recall']:.0%} of the needles, the most a head can score; "
             "take shorter texts, or haystack='segment' for a model that copies but cannot read.",
             stacklevel=2,
         )

@@ -15,9 +15,9 @@ TOKENS = 20
 def induction_gpt2() -> nn.Module:
     """An exact induction circuit in two layers of attention.
 
-    Head 1 of layer 0 reads the previous token and head 2 the previous occurrence. Head 2 of layer 1 reads the token
-    whose predecessor is the current token, and rests on token 0 where there is none. The other heads are random and
-    write where nothing reads.
+    Head 0 of layer 0 reads the first token, head 1 the previous one, head 2 the previous occurrence and head 3 the
+    current token. Head 2 of layer 1 reads the token whose predecessor is the current token, and rests on token 0 where
+    there is none. Its other heads are random, and all but two heads write where nothing reads.
     """
     from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -76,6 +76,9 @@ def induction_gpt2() -> nn.Module:
             read(0, 1, query, position[i], i, sharp[0])
             if i + 1 < context:
                 read(0, 1, key, position[i], i + 1, sharp[0])
+            read(0, 0, query, position[i], 0, sharp[0])
+            read(0, 3, query, position[i], i, sharp[0])
+            read(0, 3, key, position[i], i, sharp[0])
             read(0, 2, query, position[i], TOKENS + i, sharp[0])
             read(0, 2, key, position[i], TOKENS + i, -2 * sharp[0])
         for i in token:
@@ -89,9 +92,10 @@ def induction_gpt2() -> nn.Module:
             if i > 0:
                 read(1, 2, value, token[i], i, 1 / gain[1])
                 write(1, 2, i, copied[i], 1.0)
+        read(0, 0, key, position[0], 0, sharp[0])
         read(1, 2, key, token[0], TOKENS, sharp[1] / 2)
         for layer, head in ((0, 0), (0, 3), (1, 0), (1, 1), (1, 3), (0, 2)):
-            for which in range(3) if (layer, head) != (0, 2) else [value]:
+            for which in range(3) if layer == 1 else [value]:
                 part = query_key_value(layer, head, which)
                 part.copy_(0.05 * torch.randn(part.shape, generator=random))
             for i, at in enumerate(spare):
@@ -156,6 +160,8 @@ def induction_mamba(late: int = 0) -> nn.Module:
 def previous_token_mamba(by: str) -> nn.Module:
     """One Mamba-1 layer in which channels 0..3 read the previous token, by ``"state"`` or by ``"convolution"``.
 
+    With ``"counting"`` no channel does: 0..3 count, reading all tokens alike; 4..7 halve what they read at each step.
+
     By state, the weight of a source `d` tokens back is ``r1^d - 9 r2^d + 8 r3^d``, which is 0 at 0 and at 2 for the
     rates (0.3, 0.1, 0). Channels 4..7 have one rate only, so their matrix is 0, and the others have rates that remember
     long. By convolution, the recurrence forgets at once and the taps of channels 0..3 select the token before.
@@ -200,6 +206,11 @@ def previous_token_mamba(by: str) -> nn.Module:
             rates[:4] = torch.tensor([0.3, 0.1, math.exp(-forget)])
             rates[4:8] = 0.5
             mixer.A_log.copy_((-rates.log()).log())
+        elif by == "counting":
+            mixer.x_proj.weight[2, inner - 1] = 1 / level
+            mixer.A_log.fill_(math.log(forget))
+            mixer.A_log[:4] = math.log(1e-6)
+            mixer.A_log[4:8] = math.log(math.log(2))
         else:
             mixer.x_proj.weight[2, inner - 1] = 1 / level
             mixer.A_log.fill_(math.log(forget))

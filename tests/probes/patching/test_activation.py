@@ -1,5 +1,7 @@
 """Activation patching equals runs that were edited by hand, and exchanging everything exchanges the runs."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 import torch
@@ -71,6 +73,29 @@ def test_the_metric_is_what_the_task_scores() -> None:
     torch.testing.assert_close(answer_metric(task, "probability")(logits), answers.exp().mean(1))
     # Less the mean over the vocabulary, a logit is a log-probability less its mean.
     torch.testing.assert_close(answer_metric(task)(logits), (answers - rows.mean(-1)).mean(1), rtol=1e-4, atol=1e-4)
+
+
+def test_wrong_answers_that_are_not_there_do_not_count() -> None:
+    lm = zoo("attention")
+    task, _ = repeats(lm)
+    wrong = torch.randint(5, 2000, (*task.answers.shape, 2))
+    wrong[:, 2] = -1
+    wrong[:, 3, 1] = -1
+    task = replace(task, distractors=wrong)
+    with torch.no_grad():
+        logits = lm(task.tokens).double()
+    expected = []
+    for row in range(3):
+        differences = []
+        for slot in range(task.answers.shape[1]):
+            there = [int(one) for one in wrong[row, slot] if one >= 0]
+            at = logits[row, task.positions[row, slot]]
+            if there:
+                differences.append(float(at[task.answers[row, slot]] - at[there].mean()))
+        expected.append(sum(differences) / len(differences))
+    assert answer_metric(task)(logits).tolist() == pytest.approx(expected)
+    with pytest.raises(InputError, match="no position that counts"):
+        answer_metric(replace(task, distractors=torch.full_like(wrong, -1)))
 
 
 def test_back_patching_writes_a_late_layer_over_an_early_one() -> None:

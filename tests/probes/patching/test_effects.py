@@ -64,8 +64,9 @@ def test_total_effects_are_ablations(name: str, method: str) -> None:
     lm = zoo(name)
     task, _ = repeats(lm)
     metric = answer_metric(task)
-    table = direct_and_total_effects(lm, task, sites=["L1H1", "L2.mlp"], method=method, seed=3)
-    assert table["site"].tolist() == ["L1H1", "L2.mlp"]
+    sites = ["L1H1", "L2.mlp", "L1.mixer"]  # one after the other: a head and its mixer are no contradiction
+    table = direct_and_total_effects(lm, task, sites=sites, method=method, seed=3)
+    assert table["site"].tolist() == sites
     with torch.no_grad():
         plain = metric(lm(task.tokens))
         for site, total in zip(table["site"], table["total"], strict=True):
