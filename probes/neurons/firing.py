@@ -44,30 +44,28 @@ class NeuronStatistics:
     by_position: dict[str, Float[Tensor, "time units"]]
     ngrams: dict[str, dict[int, NgramCounts]]
 
-    def position_information(self, name: str) -> Float[np.ndarray, " units"]:
-        """Mutual information of firing and position, in bits (section 5 of the paper).
+    def position_information(self, name: str) -> tuple[Float[np.ndarray, " units"], Float[np.ndarray, " units"]]:
+        """Mutual information of firing and position in bits (section 5 of the paper), and what chance explains of it.
 
-        Independent units do not have 0: with T positions and N windows their estimate is about
-        ``(T - 1) / (2 N T ln 2)`` bits, which has been taken off (Miller 1955), so it scatters around 0.
+        A unit that knows nothing of positions does not have 0, because every position is seen in a few windows only.
+        What such a unit of the same frequency has on average is taken off, so that it scatters around 0; the second
+        array is the 95 % quantile of that scatter.
         """
         rates = self.by_position[name].double().numpy()
-        overall = rates.mean(axis=0)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            parts = [np.where(p > 0, p * np.log2(p / q), 0.0) for p, q in ((rates, overall), (1 - rates, 1 - overall))]
-        found: Float[np.ndarray, " units"] = (parts[0] + parts[1]).mean(axis=0)
-        count = len(self.corpus.tokens) * len(rates)
-        # A unit that always or never fires has no bias either.
-        lively = (overall > 0) & (overall < 1)
-        return found - lively * (len(rates) - 1) / (2 * count * np.log(2))
+        found, frequency = _information(rates), rates.mean(axis=0)
+        at, mean, high = _information_by_chance(len(self.corpus.tokens), len(rates))
+        own = np.minimum(frequency, 1 - frequency)  # not to fire is as rare an event for one that mostly does
+        chance = np.interp(own, at, mean)
+        return found - chance, np.interp(own, at, high) - chance
 
     def table(self, model: HookedModel, *, cover: float = 0.95, few: int = 5, level: float = 0.95) -> pd.DataFrame:
         """One row a unit.
 
         Columns are ``hook``, ``layer``, ``unit``; ``frequency`` (share of tokens at which it fires) with its interval
-        over windows ``low`` and ``high``; ``dead`` (it never fires); ``position_information`` (bits); and for each n:
-        ``covering_n`` (how many different n-grams `cover` of its firings take), ``ngram_n`` (the one it fires at most
-        often), ``share_n`` (that one's share of its firings), ``rate_n`` (how often it fires where that one is) and
-        ``detects_n`` (at most `few` cover it, and fewer than by chance).
+        over windows ``low`` and ``high``; ``dead`` (it never fires); ``position_information`` and ``position_null``
+        (bits, see there); and for each n: ``covering_n`` (how many different n-grams `cover` of its firings take),
+        ``ngram_n`` (the one it fires at most often), ``share_n`` (that one's share of its firings), ``rate_n`` (how
+        often it fires where that one is) and ``detects_n`` (at most `few` cover it, and fewer than by chance).
 
         Raises:
             InputError: `cover` outside 0 to 1.
@@ -77,6 +75,7 @@ class NeuronStatistics:
         frames = []
         for place in self.places:
             frequency = bootstrap_means(self.by_window[place.name], level=level)
+            information, by_chance = self.position_information(place.name)
             columns: dict[str, object] = {
                 "hook": place.hook,
                 "layer": place.layer,
@@ -85,7 +84,8 @@ class NeuronStatistics:
                 "low": frequency.low.numpy(),
                 "high": frequency.high.numpy(),
                 "dead": frequency.mean.numpy() == 0,
-                "position_information": self.position_information(place.name),
+                "position_information": information,
+                "position_null": by_chance,
             }
             for counts in self.ngrams[place.name].values():
                 columns |= counts.columns(model, cover, few)
@@ -164,3 +164,25 @@ def _numbered(tokens: Int[Tensor, "windows time"], n: int) -> tuple[Int[Tensor, 
     """The different n-grams of a corpus, and the number of the one that ends at each token from the n-th on."""
     grams, numbers = tokens.unfold(1, n, 1).reshape(-1, n).unique(dim=0, return_inverse=True)
     return grams, numbers.reshape(len(tokens), -1)
+
+
+def _information(rates: Float[np.ndarray, "time ..."]) -> Float[np.ndarray, "*units"]:
+    """Bits that firing and position share, all positions being equally frequent."""
+    overall = rates.mean(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        parts = [np.where(p > 0, p * np.log2(p / q), 0.0) for p, q in ((rates, overall), (1 - rates, 1 - overall))]
+    found: Float[np.ndarray, "*units"] = (parts[0] + parts[1]).mean(axis=0)
+    return found
+
+
+def _information_by_chance(
+    windows: int, time: int, draws: int = 200
+) -> tuple[Float[np.ndarray, " grid"], Float[np.ndarray, " grid"], Float[np.ndarray, " grid"]]:
+    """Frequencies, and mean and 95 % quantile of the information that units have that fire at random so often."""
+    # From a single firing in the corpus to every second token.
+    grid = np.geomspace(1 / (windows * time), 0.5, 24)
+    generator = np.random.default_rng(0)
+    found = [_information(generator.binomial(windows, frequency, size=(time, draws)) / windows) for frequency in grid]
+    never = np.zeros(1)
+    mean, high = ([values.mean() for values in found], [float(np.quantile(values, 0.95)) for values in found])
+    return np.concatenate([never, grid]), np.concatenate([never, mean]), np.concatenate([never, high])

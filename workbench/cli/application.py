@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from workbench import __version__
-from workbench.cli import ablate, attention, compiling, demo, heads, info, lens, memory, replicate, task
+from workbench.cli import ablate, attention, compiling, demo, heads, info, lens, memory, probe, replicate, task
 from workbench.errors import WorkbenchError
 
 BAD_INPUT = 2
@@ -73,6 +73,7 @@ app.command("memory")(memory.memory)
 app.command("replicate")(replicate.replicate)
 app.add_typer(lens.lens, name="lens")
 app.add_typer(task.task, name="task")
+app.add_typer(probe.probe, name="probe")
 
 
 def main() -> None:
