@@ -17,7 +17,8 @@ from workbench.interventions import Ablate, Reference
 from workbench.model import HookedModel
 from workbench.probes.patching.comparison import Comparison, tracked
 from workbench.probes.patching.metric import Metric
-from workbench.sites import Site, SiteLike, as_sites
+from workbench.probes.patching.receivers import sites_one_by_one
+from workbench.sites import Site, SiteLike
 from workbench.tasks import Task, bootstrap_means
 from workbench.wrapping import ModelInput
 
@@ -102,7 +103,7 @@ def direct_and_total_effects(
     """
     pair = Comparison.of(model, run, run, metric)
     way = _DirectPaths.of(pair, most_heads)
-    chosen = way.sites if sites is None else as_sites(sites)
+    chosen = way.sites if sites is None else sites_one_by_one(sites)
     before = pair.value()
     recorded = None
     if method != "zero":

@@ -38,6 +38,9 @@ def answer_metric(task: Task, measure: str = "logit_difference", label: str | No
     if label is not None and label not in task.label_names:
         raise InputError(f"No position is labelled {label!r}; there is: {', '.join(task.label_names)}.")
     chosen = task.labels != NOT_SCORED if label is None else task.labels == task.label_names.index(label)
+    wrong = task.distractors
+    if measure == "logit_difference" and wrong is not None:
+        chosen = chosen & (wrong >= 0).any(-1)  # a slot without a wrong answer has no difference
     if not bool(chosen.any(1).all()):
         raise InputError(f"A sequence of task {task.name!r} has no position that counts.")
 
@@ -51,10 +54,12 @@ def answer_metric(task: Task, measure: str = "logit_difference", label: str | No
         if measure != "logit_difference":
             values = rows.log_softmax(-1).gather(-1, answers)[..., 0]
             values = values if measure == "log_probability" else values.exp()
-        elif task.distractors is None:
+        elif wrong is None:
             values = rows.gather(-1, answers)[..., 0] - rows.mean(-1)
         else:
-            values = rows.gather(-1, answers)[..., 0] - rows.gather(-1, task.distractors.to(device)).mean(-1)
+            there = (wrong >= 0).to(device)
+            against = torch.where(there, rows.gather(-1, wrong.clamp(min=0).to(device)), 0).sum(-1)
+            values = rows.gather(-1, answers)[..., 0] - against / there.sum(-1).clamp(min=1)
         counted = chosen.to(device)
         return torch.where(counted, values, 0).sum(1) / counted.sum(1)
 

@@ -14,8 +14,8 @@ from workbench.hooks import HookFunction, HookPoint
 from workbench.model import HookedModel
 from workbench.probes.patching.comparison import Comparison, effect_table, tracked
 from workbench.probes.patching.metric import Metric
-from workbench.probes.patching.receivers import LOGITS, Receiver, written_by
-from workbench.sites import Site, SiteLike, as_sites
+from workbench.probes.patching.receivers import LOGITS, Receiver, sites_one_by_one, written_by
+from workbench.sites import SiteLike
 from workbench.tasks import Task
 from workbench.wrapping import ModelInput
 
@@ -62,7 +62,7 @@ def path_patching(
             f"The other run has {pair.source.shape[1]} positions and this one {pair.tokens.shape[1]}; "
             "path patching exchanges outputs position by position."
         )
-    sending = as_sites(list(senders) if not isinstance(senders, str | Site) else senders)
+    sending = sites_one_by_one(senders)
     listed = [receivers] if isinstance(receivers, str) else list(receivers)
     receiving = [Receiver.parse(model, spelled) for spelled in listed]
     if not sending or not receiving:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,7 @@ from workbench.families.base import MixerAdapter
 from workbench.hooks import HookFunction, HookPoint
 from workbench.interventions.selection import head_axis
 from workbench.model import HookedModel
-from workbench.sites import Site
+from workbench.sites import Site, SiteLike, as_sites
 
 LOGITS = "logits"
 # What a mixer makes out of its operands.
@@ -45,6 +46,16 @@ class Part:
             return tensor.index_copy(axis, index, values.expand_as(tensor).index_select(axis, index))
 
         return self.name, put
+
+
+def sites_one_by_one(sites: SiteLike | Sequence[SiteLike]) -> list[Site]:
+    """Sites that are edited one after the other, so that they may overlap: a head, and the mixer it is in.
+
+    Raises:
+        InputError: a spelling is wrong.
+    """
+    several = [sites] if isinstance(sites, Site | str) else list(sites)
+    return [one for site in several for one in as_sites(site)]
 
 
 def written_by(model: HookedModel, site: Site) -> list[Part]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from workbench.errors import InputError
 from workbench.hooks import HookPoint
 from workbench.model import HookedModel
-from workbench.sites import SiteLike, as_sites
+from workbench.sites import Site, SiteLike, as_sites
 from workbench.wrapping import ModelInput
 
 
@@ -42,7 +42,9 @@ class Reference:
         def keep(tensor: Tensor, hook: HookPoint) -> None:
             values[hook.name] = tensor.detach()
 
-        names = sorted({name for site in as_sites(sites) for name in site.hook_names(model)})
+        # One by one: what is recorded may overlap, as what is ablated at once may not.
+        several = [sites] if isinstance(sites, Site | str) else list(sites)
+        names = sorted({name for site in several for one in as_sites(site) for name in one.hook_names(model)})
         ids, mask = model.prepared(tokens, attention_mask)
         with torch.no_grad():
             model.run_with_hooks(ids, fwd_hooks=[(name, keep) for name in names], return_type=None, attention_mask=mask)
