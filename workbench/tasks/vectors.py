@@ -94,4 +94,5 @@ def _posterior_mean(
     crossed = points * values[..., None]
     precision = outer.cumsum(1) - outer + noise**2 * torch.eye(points.shape[-1], dtype=torch.float64)
     weights = torch.linalg.solve(precision, (crossed.cumsum(1) - crossed)[..., None])[..., 0]
-    return (points * weights).sum(-1)
+    found: Tensor = (points * weights).sum(-1)
+    return found
