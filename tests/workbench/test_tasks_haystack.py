@@ -28,13 +28,14 @@ def test_the_number_is_said_once_and_asked_for_at_the_end(tokenizer: Any) -> Non
         (run,) = answers(task, tokenizer, row)
         assert run.answer.strip() == said and len(said) == 6
         assert text.endswith(f"What is the pass key? The pass key is {said}")
-        assert read(task, tokenizer, row, run.first).endswith("What is the pass key? The pass key is")
+        assert read(task, tokenizer, row, run.first).rstrip(" ").endswith("What is the pass key? The pass key is")
         # All tokens of the number can be found in the needle: this is what a retrieval head is scored on.
         assert run.source == run.answer
         assert piece(task, tokenizer, "needle", row) == f"The pass key is {said}."
         assert piece(task, tokenizer, "value", row) == said
         start, stop = task.pieces["value"][row].tolist()
-        assert set(task.sources[row][task.labels[row] >= 0].tolist()) == set(range(start, stop))
+        spaces = {place for place in range(start, stop) if tokenizer.decode([int(task.tokens[row, place])]) == " "}
+        assert set(task.sources[row][task.labels[row] >= 0].tolist()) == set(range(start, stop)) - spaces
 
 
 @pytest.mark.parametrize("generator", [passkey, needle])

@@ -153,6 +153,18 @@ def test_a_wrong_answer_that_only_goes_on_has_no_place_of_its_own(zoo: HookedMod
     assert prompt_task(zoo, ["He went to the"], [" house"], wrong=[[" house of the king"]]).distractors is None
 
 
+def test_a_token_of_space_alone_is_scored_only_where_it_decides(zoo: HookedModel) -> None:
+    lone, joined = zoo.tokenizer.encode(" 7"), zoo.tokenizer.encode(" 1")
+    assert [zoo.tokenizer.decode([token]) for token in lone] == [" ", "7"] and len(joined) == 1
+    plain = prompt_task(zoo, ["It is"], [" 7"])
+    assert plain.answers.tolist() == [lone[1:]]
+    assert prompt_task(zoo, ["It is"], [" 7"], wrong=[[" 8"]]).answers.tolist() == [lone[1:]]
+    against = prompt_task(zoo, ["It is"], [" 7"], wrong=[[" 1"]])
+    assert against.answers.tolist() == [lone] and against.distractors is not None
+    assert against.distractors.tolist() == [[[joined[0]], [-1]]]
+    assert prompt_task(zoo, ["It is"], [" "]).answers.tolist() == [lone[:1]]
+
+
 def test_sources_are_token_by_token_and_counted_from_the_end(zoo: HookedModel) -> None:
     writer = PassageWriter()
     source = writer.word("Parliament")  # At a line's start: no space before it, so that it is cut otherwise.

@@ -195,11 +195,9 @@ def test_counts_are_right_however_the_string_is_cut(zoo: HookedModel, group: int
 def test_both_hops_and_their_composition_follow_from_the_facts(zoo: HookedModel) -> None:
     task = make_task("two_hop", zoo, chains=3, batch=9, seed=5)
     for row in range(task.batch):
-        *facts, question = read(task, zoo.tokenizer, row).split(". ")
-        owner = dict(
-            match.groups() for fact in facts if (match := re.fullmatch(r"The owner of the (\w+) is (\w+)", fact))
-        )
-        city = dict(match.groups() for fact in facts if (match := re.fullmatch(r"(\w+) lives in (\w+)", fact)))
+        said, asked = read(task, zoo.tokenizer, row).split("\nQuestion: ")
+        owner = dict(re.findall(r"The owner of the (\w+) is (\w+)", said))
+        city = dict(re.findall(r"(\w+) lives in (\w+)", said))
         assert len(owner) == len(city) == 3 and set(owner.values()) == set(city)
         (run,) = answers(task, zoo.tokenizer, row)
         subject, bridge = (piece(task, zoo.tokenizer, name, row) for name in ("subject", "bridge"))

@@ -60,6 +60,8 @@ def text_task(
     `Task.distractors` holds, at the first token in which a wrong answer differs from the right one, the wrong token;
     -1 elsewhere. Sources are token by token: where an answer of three tokens is a copy, each points at its own.
 
+    A token of an answer that is nothing but space is not scored, unless a wrong answer first differs there.
+
     Args:
         name: name of the task.
         vocabulary: a hooked model with a tokenizer, or a tokenizer.
@@ -178,7 +180,11 @@ def _slots(
         if inside[0] + offset == 0:
             raise InputError(f"The answer {text!r} has nothing before it that could predict it; put a token in front.")
         wrong = _wrong_tokens(known, passage.text, answer)
+        blank = [not passage.text[tokens.starts[place] : tokens.stops[place]].strip() for place in inside]
         for place in inside:
+            # A space of its own before a number says nothing, unless another answer would be written without it.
+            if blank[place - inside[0]] and not all(blank) and place - inside[0] not in wrong:
+                continue
             source = _source(tokens, answer, place)
             slots.append(
                 _Slot(
