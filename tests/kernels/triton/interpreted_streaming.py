@@ -70,6 +70,14 @@ def test_equal_entries_are_listed_latest_first_and_zeros_not_at_all() -> None:
     assert got.top_sources[0, 39, 0].tolist() == [34, 33, 32] and got.top_sources[0, 1, 0].tolist() == [1, 0, -1]
 
 
+def test_a_larger_entry_found_later_takes_the_place_of_the_earliest_of_equal_ones() -> None:
+    ones, gate = torch.ones(1, 100, 1, 3), torch.zeros(1, 100, 1)
+    k = ones.clone()
+    k[:, 5] = 2  # in another chunk than the last query's nearest sources, and so found after them
+    got = kernels.stream(kernels.ScalarDecay(ones, k, ones, gate), ["top"], top=3, backend="triton")
+    assert got.top_sources is not None and got.top_sources[0, 99, 0].tolist() == [5, 99, 98]
+
+
 def test_what_the_walk_cannot_do_is_refused_in_a_sentence() -> None:
     form = FORMS["scalar"](5)
     with pytest.raises(ValueError, match="triton backend cannot stream this form, a histogram is asked for"):
