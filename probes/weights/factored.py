@@ -28,7 +28,7 @@ class FactoredMatrix:
     """
 
     A: Float[Tensor, "*#batch left inner"]
-    B: Float[Tensor, "*#batch inner right"]
+    B: Float[Tensor, "*#batch inner_of_b right"]
 
     def __post_init__(self) -> None:
         if self.A.shape[-1] != self.B.shape[-2]:

@@ -99,6 +99,8 @@ def all_head_weights(
     for adapter in mixers:
         found, heads = made[adapter], adapter.n_heads
         factor = _norm_weight(model, adapter) if fold_norm else None
+        # A query or key that is the same whatever is read is a form's way to say that there is none.
+        found = {name: operand for name, operand in found.items() if name == "v" or lag or operand.weight.any()}
         q, k, v = (_each_head(found.get(name), heads, factor) for name in ("q", "k", "v"))
         assert v is not None  # every mixer has values
         writer = writers.get(adapter)
@@ -109,8 +111,8 @@ def all_head_weights(
 
 
 def _each_head(operand: Operand | None, heads: int, factor: Tensor | None) -> Float[Tensor, "head d_model size"] | None:
-    if operand is None or not bool(operand.weight.any()):
-        return None  # a form without the operand, or with a constant in its place
+    if operand is None:
+        return None
     weight = operand.weight if factor is None else operand.weight * factor[:, None].to(operand.weight)
     groups = len(weight)
     return weight.expand(heads, -1, -1) if groups == 1 else weight.repeat_interleave(heads // groups, 0)
