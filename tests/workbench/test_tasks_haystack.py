@@ -35,7 +35,8 @@ def test_the_number_is_said_once_and_asked_for_at_the_end(tokenizer: Any) -> Non
         assert piece(task, tokenizer, "value", row) == said
         start, stop = task.pieces["value"][row].tolist()
         spaces = {place for place in range(start, stop) if tokenizer.decode([int(task.tokens[row, place])]) == " "}
-        assert set(task.sources[row][task.labels[row] >= 0].tolist()) == set(range(start, stop)) - spaces
+        found = set(task.sources[row][task.labels[row] >= 0].tolist())
+        assert set(range(start, stop)) - spaces <= found <= set(range(start, stop))
 
 
 @pytest.mark.parametrize("generator", [passkey, needle])
