@@ -53,7 +53,8 @@ def ablate_top_k(
 
     Args:
         model: the hooked model that the table was made of.
-        table: what `find_heads` returned, with every head or group that random sets may draw from.
+        table: what `find_heads` returned, with every head or group that random sets may draw from; a table of your own
+            needs the columns ``site`` and ``score``, and is checked on repeated random tokens without ``kind``.
         k: how many heads.
         method: ``"zero"``, ``"mean"`` or ``"resample"``, from the same tokens without ablation; see `Ablate`.
         draws: random sets.
@@ -83,9 +84,8 @@ def ablate_top_k(
         raise InputError("One sequence cannot be resampled from itself; take batch >= 2.")
     check = _check_of(table)
     top = sites_of(top_heads(table, k, by=by))
-    barred = _numbered(exclude)
-    chosen = _numbered(top)
-    others = [site for site in sites_of(table) if not _numbered([site]) & (barred | chosen)]
+    barred = _units([*top, *exclude])
+    others = [site for site in sites_of(table) if not _units([site]) & barred]
     sets = random_sets(top, others, draws, seed)
 
     check_options(check.make, options, "The task of this check")
@@ -131,21 +131,24 @@ def heads_of_other_kinds(tables: Iterable[pd.DataFrame], kind: str) -> list[str]
 
 
 def _check_of(table: pd.DataFrame) -> CausalTask:
-    if "kind" not in table.columns:
-        raise InputError("The table has no column 'kind'; give one that find_heads returned.")
+    if "kind" not in table.columns:  # a table of one's own: what induction heads are checked on
+        return CausalTask()
     found = list(dict.fromkeys(map(str, table["kind"])))
     if len(found) != 1:
         raise InputError(f"A check is for one kind of head, and the table has {', '.join(found) or 'none'}.")
     return get_kind(found[0]).check
 
 
-def _numbered(sites: Iterable[Site | str]) -> set[tuple[int, int, int]]:
-    """Layer, mixer and number of every single head in some sites."""
+def _units(sites: Iterable[Site | str]) -> set[Site]:
+    """Single heads that some sites are made of; a mixer, an MLP or a layer is one of its own."""
     parsed = [site if isinstance(site, Site) else Site.parse(site) for site in sites]
+    found: set[Site] = set()
     for site in parsed:
+        heads = range(site.start, site.stop)
+        found.update(Site.heads(site.layer, head, mixer=site.mixer or 0) for head in heads)
         if site.part != "heads":
-            raise InputError(f"{site} names no heads, and random sets are made of heads; name them as L5H0:8.")
-    return {(*_place(site), head) for site in parsed for head in range(site.start, site.stop)}
+            found.add(site)
+    return found
 
 
 def random_sets(top: Sequence[Site], others: Sequence[Site], draws: int, seed: int) -> list[list[Site]]:

@@ -83,7 +83,7 @@ def out_matrix(writer: Writer, like: Tensor) -> Float[Tensor, "channels model"]:
 @torch.no_grad()
 def direct_paths(
     model: HookedModel, stream: Float[Tensor, "tokens model"], found: Anatomy, looking: Looking
-) -> Iterator[DirectPath]:
+) -> list[DirectPath]:
     """The direct paths of every mixer that is looked at, from a residual stream to what is written into it.
 
     Args:
@@ -96,6 +96,7 @@ def direct_paths(
     def put(resid: Tensor, hook: HookPoint) -> Tensor:
         return stream[:, None].to(resid)
 
+    paths = []
     with model.hooks(fwd_hooks=[(f"blocks.{layer}.hook_resid_pre", put) for layer in looking.layers]):
         for adapter, attention in _runs(model, tokens, looking):
             values = _read_alone(attention)
@@ -103,7 +104,8 @@ def direct_paths(
                 values = values * gates[adapter]
             rows = looking.rows_of(adapter)
             out = out_matrix(found.heads[adapter], like).unflatten(0, (rows, -1))
-            yield DirectPath(adapter, values.float().flatten(1).unflatten(1, (rows, -1)), out)
+            paths.append(DirectPath(adapter, values.float().flatten(1).unflatten(1, (rows, -1)), out))
+    return paths
 
 
 def _read_alone(attention: ImplicitAttention) -> Float[Tensor, "tokens heads value"]:

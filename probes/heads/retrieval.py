@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 
 import pandas as pd
@@ -16,6 +18,7 @@ from workbench.attention import ImplicitAttention
 from workbench.attention.implicit import Scope
 from workbench.errors import InputError
 from workbench.families.base import MixerAdapter
+from workbench.forms import MixerForm
 from workbench.model import HookedModel
 from workbench.probes.heads.kinds import CausalTask, HeadKind, add_kind
 from workbench.probes.heads.null import check_draws
@@ -127,11 +130,9 @@ def retrieval_heads(
     recalls = []
     shifts = _shifts(null_draws)
     for task, row in shown(written, progress, "looking for retrieval heads"):
-        copied = _write(model, task, row)
+        copied, tops = _written(model, task, row, looking, seen)
         recalls.append(float(copied.equal.any(0).double().mean()))
-        for layer, attention in model.implicit_attentions(copied.tokens[None], looking.layers, seen, mixer=mixer):
-            adapter = model.mixer(layer, attention.mixer)
-            top = largest_weight(attention, copied.query, looking.rows_of(adapter))
+        for adapter, top in tops.items():
             scores[adapter].append(copied.share(top, 0)[None])
             rivals[adapter].append(torch.stack([copied.share(top, shift) for shift in shifts]))
     rows = [
@@ -179,22 +180,50 @@ class _Copied:
         return (looked & self.equal).any(1).double().mean(-1).cpu()
 
 
-def _write(model: HookedModel, task: Task, row: int) -> _Copied:
-    """Let a model answer one text of a task, greedily."""
+def _written(
+    model: HookedModel, task: Task, row: int, looking: Looking, scope: Scope
+) -> tuple[_Copied, dict[MixerAdapter, Int[Tensor, "rows written"]]]:
+    """What a model answers to one text of a task, likeliest token by likeliest token, and where its heads looked.
+
+    A model that finds the needle writes the answer itself: that is tried first, in one pass over prompt and answer.
+    Where a prediction differs, the model is let to write.
+    """
     scored = task.labels[row] != NOT_SCORED
     sources = task.sources[row][scored]
     if not bool((sources >= 0).all()):
         raise InputError(f"Task {task.name!r} does not say where its answers stood before, so no copying can be seen.")
     start = 0 if task.mask is None else int((task.mask[row] == 0).sum())
     asked = int(task.positions[row][scored].min())
-    prompt = task.tokens[row : row + 1, start : asked + 1]
-    count = int(scored.sum())
-    whole = model.generate(prompt, max_new_tokens=count, stop_at_eos=False, return_type="tokens")[0]
-    first = prompt.shape[1]
-    sources = sources - start
-    equal = whole[first:, None] == whole[sources]
-    query = torch.arange(first - 1, first - 1 + count, device=whole.device)
-    return _Copied(whole[:-1], query, sources, equal)
+    prompt, answer = task.tokens[row, start : asked + 1], task.answers[row][scored]
+    copied = _copied(torch.cat([prompt, answer]), len(prompt), sources - start)
+    predicted, tops = _looked(model, copied, looking, scope)
+    if torch.equal(predicted, answer):
+        return copied, tops
+    whole = model.generate(prompt[None], max_new_tokens=len(answer), stop_at_eos=False, return_type="tokens")[0]
+    copied = _copied(whole, len(prompt), sources - start)
+    return copied, _looked(model, copied, looking, scope)[1]
+
+
+def _copied(whole: Int[Tensor, " total"], prompt: int, sources: Int[Tensor, " needle"]) -> _Copied:
+    equal = whole[prompt:, None] == whole[sources]
+    return _Copied(whole[:-1], torch.arange(prompt - 1, len(whole) - 1, device=whole.device), sources, equal)
+
+
+def _looked(
+    model: HookedModel, copied: _Copied, looking: Looking, scope: Scope
+) -> tuple[Int[Tensor, " written"], dict[MixerAdapter, Int[Tensor, "rows written"]]]:
+    """The likeliest tokens, and the source that each row read most, at every position that was written from."""
+    tops: dict[MixerAdapter, Tensor] = {}
+
+    def look(adapter: MixerAdapter, form: MixerForm) -> None:
+        attention = ImplicitAttention(form, scope, adapter.layer, adapter.index)
+        tops[adapter] = largest_weight(attention, copied.query, looking.rows_of(adapter))
+
+    with ExitStack() as stack:
+        for adapter in looking.wanted:
+            stack.enter_context(adapter.recorded_by(partial(look, adapter)))
+        logits = model(copied.tokens[None])[0, copied.query]
+    return logits.argmax(-1), tops
 
 
 def largest_weight(

@@ -112,8 +112,7 @@ def successor_heads(
     wrong = [[_others(each, generator) for each in chosen] for _ in range(null_draws)]
     starts = [0, *torch.tensor([len(each.tokens) for each in chosen]).cumsum(0).tolist()]
     rows: list[dict[str, object]] = []
-    paths = direct_paths(model, after_first_mlp(model, tokens), found, looking)
-    for path in paths:
+    for path in direct_paths(model, after_first_mlp(model, tokens), found, looking):
         best = []
         for first, end in pairwise(starts):
             own = slice(first, end)
@@ -156,7 +155,7 @@ def after_first_mlp(model: HookedModel, tokens: Int[Tensor, " n"]) -> Float[Tens
 
 
 def _hits(
-    best: Sequence[Int[Tensor, "members rows"]], classes: Sequence[OrdinalTokens], targets: Sequence[Tensor]
+    best: Sequence[Int[Tensor, "_ rows"]], classes: Sequence[OrdinalTokens], targets: Sequence[Tensor]
 ) -> Bool[Tensor, "tokens rows"]:
     """Whether the target is ranked first, for every token that has a successor."""
     return torch.cat(

@@ -24,6 +24,7 @@ BUILT = {
     "mamba2": induction_mamba2,
     "mamba, previous by state": functools.partial(previous_token_mamba, "state"),
     "mamba, previous by convolution": functools.partial(previous_token_mamba, "convolution"),
+    "mamba, counting": functools.partial(previous_token_mamba, "counting"),
 }
 
 
@@ -40,6 +41,8 @@ def found(name: str, kind: str, **options: object) -> set[str]:
 @pytest.mark.parametrize(
     ("name", "kind", "heads"),
     [
+        ("gpt2", "first_token", {"L0H0"}),
+        ("gpt2", "current_token", {"L0H3"}),
         ("gpt2", "previous_token", {"L0H1"}),
         ("gpt2", "duplicate_token", {"L0H2"}),
         ("gpt2", "induction", {"L1H2"}),
@@ -50,10 +53,50 @@ def found(name: str, kind: str, **options: object) -> set[str]:
         ("mamba2", "duplicate_token", set()),
         ("mamba, previous by state", "previous_token", FIRST_FOUR),
         ("mamba, previous by convolution", "previous_token", FIRST_FOUR),
+        ("mamba, counting", "previous_token", set()),
+        ("mamba, counting", "first_token", set()),
     ],
 )
 def test_finders_name_exactly_the_heads_that_were_built(name: str, kind: str, heads: set[str]) -> None:
     assert found(name, kind) == heads
+
+
+def test_a_counter_reads_all_tokens_alike_and_a_register_that_forgets_reads_the_current_one() -> None:
+    table = find_heads(built("mamba, counting"), "current_token", block=12, bos=0).set_index("head")
+    assert (table.score[:64].drop(range(8)) > 0.999).all()
+    # A memory that halves at each step leaves 3/4 of its energy to the current token, were all inputs alike.
+    assert table.score[range(4, 8)].between(0.65, 0.8).all()
+    # The mean of 1 / (t + 1) over the places of the text.
+    alike = sum(1 / (t + 1) for t in range(1, 25)) / 24
+    assert (table.score[range(4)] - alike).abs().max() < 0.03
+    assert table.excess[range(4)].max() < 0.02
+
+
+@pytest.mark.parametrize("kind", ["copying", "copying_circuit"])
+@pytest.mark.parametrize(
+    ("name", "group", "heads"),
+    [
+        ("gpt2", 1, {"L1H2"}),
+        ("mamba2", 1, {"L0H2"}),
+        ("mamba", 4, {f"L0H{start}:{start + 4}" for start in range(0, TOKENS, 4)}),
+    ],
+)
+def test_what_heads_write_names_exactly_those_that_copy(kind: str, name: str, group: int, heads: set[str]) -> None:
+    options = {"block": 12, "bos": 0} if kind == "copying" else {"tokens": 19}
+    table = find_heads(built(name), kind, group=group, seeds=(0, 1), **options)
+    assert set(table[table.score > 0.5].site) == heads
+    assert (table.excess[table.score > 0.5] > 0.1).all()
+    assert (table.score[~table.site.isin(heads)].abs() < 1e-6).all()
+
+
+@pytest.mark.parametrize(("name", "group"), [("gpt2", 1), ("mamba2", 1), ("mamba", 4)])
+def test_the_heads_that_copy_are_those_that_look_at_the_token_being_written(name: str, group: int) -> None:
+    options = {"bos": 0, "group": group, "lengths": 28, "depths": (0.2, 0.8), "seeds": (0, 1)}
+    table = find_heads(built(name), "retrieval", **options)
+    induction = find_heads(built(name), "induction", block=12, bos=0, group=group, seeds=0)
+    assert set(table[table.score > 0.5].site) == set(induction[induction.score > 0.5].site)
+    assert table.score[0] == 1 and table.null[0] == 0
+    assert table.attrs["recall"] == 1
 
 
 def test_a_perfect_head_scores_one_with_an_interval_around_it_and_the_smallest_possible_p() -> None:

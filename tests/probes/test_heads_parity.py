@@ -18,7 +18,7 @@ DETECTORS = {
 
 
 @functools.cache
-def llama() -> HookedModel:
+def llama(groups: int = 2) -> HookedModel:
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=60,
@@ -26,18 +26,18 @@ def llama() -> HookedModel:
         intermediate_size=48,
         num_hidden_layers=2,
         num_attention_heads=4,
-        num_key_value_heads=2,
+        num_key_value_heads=groups,
         initializer_range=0.4,  # sharp patterns, so that the scores differ
     )
     return HookedModel(LlamaForCausalLM(config))
 
 
-@pytest.mark.parametrize("bos", [None, 1])
+@pytest.mark.parametrize(("bos", "groups"), [(None, 4), (1, 2), (None, 1)])
 @pytest.mark.parametrize("kind", DETECTORS)
-def test_scores_agree_with_the_head_detector_of_transformer_lens(kind: str, bos: int | None) -> None:
+def test_scores_agree_with_the_head_detector_of_transformer_lens(kind: str, bos: int | None, groups: int) -> None:
     from transformer_lens import head_detector
 
-    model, block = llama(), 10
+    model, block = llama(groups), 10
     task = repeated_random_tokens(model, block, batch=3, seed=5, bos=bos)
     table = find_heads(model, kind, seeds=[5], batch=3, block=block, bos=bos).set_index(["layer", "head"])
     _, cache = model.run_with_cache(task.tokens, names_filter="hook_pattern")

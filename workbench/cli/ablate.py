@@ -60,19 +60,25 @@ def ablate(
     """
     output = Output(json_file, html_file)
     opened = open_model(output, model, device=device, dtype=dtype, revision=revision, trust_pickle=trust_pickle)
+    from workbench.cli.heads import scored
     from workbench.probes.causal import ablate_top_k
-    from workbench.probes.heads import find_heads
+    from workbench.probes.heads import CausalTask, get_kind
 
-    if sites is None:
-        table = find_heads(
-            opened,
-            kind,
-            seeds=range(seed, seed + seeds),
-            scope=scope.value,
-            block=block,
-            group=group,
-            progress=output.progress,
+    if get_kind(kind).check != CausalTask():
+        raise InputError(
+            f"Heads of the kind {kind!r} are checked on a task of their own; "
+            f"ask workbench heads {model} --kind {kind} --causal {top}."
         )
+    if sites is None:
+        asked = {
+            "seeds": range(seed, seed + seeds),
+            "scope": scope.value,
+            "block": block,
+            "group": group,
+            "progress": output.progress,
+        }
+        table = scored(opened, kind, asked, output, skip=False)
+        assert table is not None  # nothing is skipped
         what = f"the {top} best {kind} heads"
     else:
         table = candidates(opened, sites)

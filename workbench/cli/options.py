@@ -55,7 +55,10 @@ TrustPickle = Annotated[
     ),
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="First seed of the random tokens and draws.")]
-Kind = Annotated[str, typer.Option("--kind", help="Kind of head: induction, previous_token or duplicate_token.")]
+Kind = Annotated[
+    str,
+    typer.Option("--kind", help="Kind of head, as in workbench heads; one that is checked on a block that is copied."),
+]
 ScopeOption = Annotated[
     Scope,
     typer.Option("--scope", help="mixer: from token to output, convolution and gate included; core: the recurrence."),

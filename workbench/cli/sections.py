@@ -47,9 +47,18 @@ def scores_plot(table: pd.DataFrame, kind: str, unit: str) -> Plot:
     return Plot(
         figure,
         f"Score of every {unit}, the first layer at the bottom; {marks} whose whole interval lies above the 95 % null. "
-        f"A score is the share of a row ({first['normalise']}, {first['scope']} scope) on the defining source.",
+        + _meaning(first),
         "low" if len(by_layer) <= 6 else "wide",
     )
+
+
+def _meaning(row: pd.Series) -> str:
+    """What the scores are numbers of."""
+    if row["kind"] == "copying":
+        return f"A score is in logits, weighed by shares of a row ({row['normalise']}, {row['scope']} scope)."
+    if row["normalise"] in ("mass", "energy"):
+        return f"A score is the share of a row ({row['normalise']}, {row['scope']} scope) on the defining source."
+    return f"A score is taken from the {row['normalise']} ({row['scope']} scope)."
 
 
 def ablation(result: pd.DataFrame, what: str, notes: Sequence[str] = ()) -> list[Block]:

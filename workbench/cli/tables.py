@@ -33,6 +33,38 @@ def heads_table(table: pd.DataFrame, top: int) -> Table:
     return shown
 
 
+def kinds_table(tables: dict[str, pd.DataFrame]) -> Table:
+    """The best heads of each kind, side by side with how many there are."""
+    from rich.table import Table
+
+    shown = Table()
+    for column in ("kind", "above null", "best", "score", "95 % interval", "95 % null", "then"):
+        shown.add_column(column, justify="left" if column in ("kind", "best", "then") else "right")
+    for kind, table in tables.items():
+        rows = records(table.head(4))
+        above = int((table["low"] > table["null"]).sum())
+        site, score, interval, null, _ = head_cells(rows[0])
+        then = ", ".join(f"{row['site']} {row['score']:.2f}" for row in rows[1:])
+        shown.add_row(kind, f"{above} of {len(table)}", site, score, interval, null, then)
+    return shown
+
+
+def measures_table(result: pd.DataFrame) -> Table:
+    """What `ablate_top_k` returned on any task: one row a measure, and the rank of the top heads' harm."""
+    from rich.table import Table
+
+    shown = Table()
+    for column in ablation_columns(result):
+        shown.add_column(column, justify="right" if column else "left")
+    conditions = records(result)
+    for column in map(str, result.columns):
+        if f"{column}_low" in result.columns:
+            shown.add_row(column.replace("_", ", ", 1), *(interval_text(row, column) for row in conditions))
+        elif column.startswith("p_"):
+            shown.add_row("p", "", f"{result[column].iloc[1]:.3f}", "")
+    return shown
+
+
 def layer_cell(row: dict[str, Any]) -> str:
     """A layer as text, with the mixer where it is not the first: ``3``, ``3.mixer1``."""
     return f"{row['layer']}" + (f".mixer{row['mixer']}" if row["mixer"] else "")

@@ -60,7 +60,7 @@ def test_half_precision_lenses_are_read(model: HookedModel, tmp_path: Path) -> N
 
 def test_a_lens_for_another_model_is_refused(model: HookedModel, tmp_path: Path) -> None:
     save_tuned_lens(random_lens(model), tmp_path)
-    with pytest.raises(InputError, match="with 2 layers of width 16; .* has 3"):
+    with pytest.raises(InputError, match=r"with 2 layers of width 16; .* has 3"):
         load_tuned_lens(tmp_path, random_model(layers=3))
     with torch.no_grad():
         model.wrapped.embed.weight[:3, :3] += 0.7

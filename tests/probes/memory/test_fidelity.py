@@ -38,7 +38,9 @@ def test_ridge_in_closed_form_is_scikit_learns(dim: int) -> None:
     labels = torch.randint(4, (10, 4))
     features = torch.randn(10, 4, dim, dtype=torch.float64) + labels[..., None]
     held_out = torch.randn(7, 4, dim, dtype=torch.float64) + 1
-    found = ridge_classes(features, labels, held_out, 4, 0.1)
+    others = torch.randint(4, (10, 4))
+    both = ridge_classes(features, torch.stack([others, labels], -1), held_out, 4, 0.1)
+    found = both[..., 1]
     flat = features.flatten(0, 1)
     mean, scale = flat.mean(0), flat.std(0, unbiased=False)
     reference = Ridge(alpha=0.1 * 40).fit(((flat - mean) / scale).numpy(), torch.eye(4)[labels.flatten()].numpy())
@@ -50,8 +52,9 @@ def test_a_feature_that_never_changes_is_no_evidence() -> None:
     labels = torch.randint(2, (8, 5))
     useful = (labels * 2.0 - 1).double()[..., None]
     constant = torch.full_like(useful, 3) + 1e-15 * torch.randn_like(useful)
-    found = ridge_classes(torch.cat([useful, constant], -1), labels, torch.cat([useful, constant + 5], -1), 2, 0.01)
-    assert torch.equal(found, labels)
+    held_out = torch.cat([useful, constant + 5], -1)
+    found = ridge_classes(torch.cat([useful, constant], -1), labels[..., None], held_out, 2, 0.01)
+    assert torch.equal(found[..., 0], labels)
 
 
 def test_a_lag_longer_than_the_text_and_a_model_without_states_are_refused() -> None:
