@@ -28,7 +28,7 @@ class ProbeData:
         types: what a control task gives random labels to (Hewitt and Liang 2019): by default the token at the place.
     """
 
-    sequences: tuple[Int[Tensor, " time"], ...]
+    sequences: tuple[Int[Tensor, " _"], ...]
     sequence: Int[np.ndarray, " rows"]
     position: Int[np.ndarray, " rows"]
     labels: Shaped[np.ndarray, rows * outputs]
@@ -62,7 +62,7 @@ class ProbeData:
 
 def labelled_texts(
     model: HookedModel,
-    texts: Sequence[str] | Iterable[Int[Tensor, " time"]],
+    texts: Sequence[str] | Iterable[Int[Tensor, " _"]],
     labels: Any,
     *,
     position: int | Sequence[int] = -1,
@@ -97,7 +97,7 @@ def labelled_texts(
 
 def labelled_tokens(
     model: HookedModel,
-    texts: Sequence[str] | Iterable[Int[Tensor, " time"]],
+    texts: Sequence[str] | Iterable[Int[Tensor, " _"]],
     labels: Iterable[Sequence[Any]],
     *,
     groups: Sequence[Any] | None = None,

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int, Shaped
 from workbench.errors import InputError
 from workbench.probes.linear.control import control_labels
 from workbench.probes.linear.data import label_array
-from workbench.probes.linear.fitting import FitKind, check_values, checked_labels, fit_probe
+from workbench.probes.linear.fitting import check_values, checked_labels, fit_probe
 from workbench.probes.linear.holdout import Fold, grouped_folds, held_out
 from workbench.probes.linear.probe import Probe
 from workbench.probes.linear.scores import GroupDraws, classification_scores, r2_draws, regression_scores
@@ -72,7 +72,7 @@ class ProbeResult:
 def evaluate_probe(
     values: Float[np.ndarray, "rows features"],
     labels: Any,
-    kind: FitKind = "logistic",
+    kind: str = "logistic",
     *,
     groups: Any = None,
     folds: int = 5,

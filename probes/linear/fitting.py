@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -13,7 +13,7 @@ from workbench.probes.linear.data import label_array
 from workbench.probes.linear.holdout import grouped_folds
 from workbench.probes.linear.probe import Probe
 
-FitKind = Literal["ridge", "logistic"]
+KINDS = ("ridge", "logistic")
 # Of ridge regression, tried on inner folds; weights are of standardised features.
 RIDGE_PENALTIES = (1.0, 10.0, 100.0, 1e3, 1e4)
 
@@ -21,7 +21,7 @@ RIDGE_PENALTIES = (1.0, 10.0, 100.0, 1e3, 1e4)
 def fit_probe(
     values: Float[np.ndarray, "rows features"],
     labels: Any,
-    kind: FitKind = "logistic",
+    kind: str = "logistic",
     *,
     penalty: float | Sequence[float] | None = None,
     groups: Any = None,
@@ -60,9 +60,9 @@ def fit_probe(
     return Probe(kind, full, bias - shift, classes, hook, model_name, kept)
 
 
-def checked_labels(labels: Shaped[np.ndarray, rows * outputs], kind: FitKind) -> Shaped[np.ndarray, rows * outputs]:
+def checked_labels(labels: Shaped[np.ndarray, rows * outputs], kind: str) -> Shaped[np.ndarray, rows * outputs]:
     """Labels that the kind of probe can take. Raises InputError."""
-    if kind not in ("ridge", "logistic"):
+    if kind not in KINDS:
         raise InputError(f"A probe is 'ridge' or 'logistic', not {kind!r}.")
     if len(labels) == 0:
         raise InputError("There are no labels.")
@@ -121,7 +121,7 @@ def unstandardised(
     return own, own @ scaler.mean_
 
 
-def _penalties(kind: FitKind, penalty: float | Sequence[float] | None) -> list[float]:
+def _penalties(kind: str, penalty: float | Sequence[float] | None) -> list[float]:
     if penalty is None:
         return [1.0] if kind == "logistic" else [*RIDGE_PENALTIES]
     listed = [float(one) for one in penalty] if isinstance(penalty, Sequence) else [float(penalty)]
@@ -131,7 +131,7 @@ def _penalties(kind: FitKind, penalty: float | Sequence[float] | None) -> list[f
 
 
 def _fit(
-    x: Float[np.ndarray, "rows features"], labels: Shaped[np.ndarray, rows * outputs], kind: FitKind, penalty: float
+    x: Float[np.ndarray, "rows features"], labels: Shaped[np.ndarray, rows * outputs], kind: str, penalty: float
 ) -> tuple[Float[np.ndarray, "outputs features"], Float[np.ndarray, " outputs"], tuple[Any, ...]]:
     from sklearn.linear_model import LogisticRegression, Ridge
 
@@ -145,7 +145,7 @@ def _fit(
 def _best(
     x: Float[np.ndarray, "rows features"],
     labels: Shaped[np.ndarray, rows * outputs],
-    kind: FitKind,
+    kind: str,
     penalties: list[float],
     groups: Shaped[np.ndarray, " rows"],
     seed: int,

@@ -7,7 +7,7 @@ Knowledge in Language Models Without Supervision", arXiv:2212.03827).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from workbench.probes.linear.scores import GroupDraws
 from workbench.tasks.intervals import Interval
 
 Pairs = Float[np.ndarray, "pairs features"]
-Method = Literal["ccs", "difference_pca"]
+METHODS = ("ccs", "difference_pca")
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +75,8 @@ class ContrastProbe:
 
 def contrast_probe(
     first: Pairs,
-    second: Pairs,
-    method: Method = "ccs",
+    second: Float[np.ndarray, "others width"],
+    method: str = "ccs",
     *,
     restarts: int = 10,
     steps: int = 1000,
@@ -107,7 +107,7 @@ def contrast_probe(
         check_values(side, len(side))
     if len(first) < 2:
         raise InputError("One pair shows no direction; at least two are needed.")
-    if method not in ("ccs", "difference_pca"):
+    if method not in METHODS:
         raise InputError(f"method is {method!r}; it must be one of 'ccs', 'difference_pca'.")
     means = [side.astype(np.float64).mean(axis=0) for side in (first, second)]
     centred = [side.astype(np.float64) - mean for side, mean in zip((first, second), means, strict=True)]

@@ -6,7 +6,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -14,7 +14,6 @@ from jaxtyping import Float, Shaped
 from workbench.errors import InputError, LoadError
 
 FORMAT = "workbench-probe-1"
-ProbeKind = Literal["ridge", "logistic", "mass_mean", "ccs", "difference_pca"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +21,7 @@ class Probe:
     """``weight x + bias``, in the activation's own space: what was standardised for the fit is folded back.
 
     Attributes:
-        kind: how it was fitted.
+        kind: how it was fitted: ``ridge``, ``logistic``, ``mass_mean``, ``ccs`` or ``difference_pca``.
         weight, bias: one row an output: a regression's outputs, a class each, or one row for two classes.
         classes: of a classifier, in the order of its outputs (two classes share one output, high for the second).
         hook: canonical name of the hook point that it reads, empty where it was fitted on bare arrays.
@@ -30,7 +29,7 @@ class Probe:
         units: of a k-sparse probe, the features whose weights may differ from 0, best first.
     """
 
-    kind: ProbeKind
+    kind: str
     weight: Float[np.ndarray, "outputs features"]
     bias: Float[np.ndarray, " outputs"]
     classes: tuple[Any, ...] = ()

@@ -41,7 +41,10 @@ class GroupDraws:
         """Score of the data, and the percentile limits over the draws; limits are NaN for a single group."""
         if self.count == 1:
             return Interval(float(scores[0]), float("nan"), float("nan"))
-        low, high = np.nanquantile(scores[1:], [(1 - level) / 2, (1 + level) / 2])
+        known = scores[1:][np.isfinite(scores[1:])]
+        if len(known) == 0:
+            return Interval(float(scores[0]), float("nan"), float("nan"))
+        low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
         return Interval(float(scores[0]), float(low), float(high))
 
 

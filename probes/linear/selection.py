@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 from workbench.errors import InputError
-from workbench.probes.linear.fitting import FitKind
 
-Selection = Literal["mean_difference", "mutual_information", "l1", "adaptive"]
+SELECTIONS = ("mean_difference", "mutual_information", "l1", "adaptive")
 # From one L1 penalty to the next weaker one, and how many are tried.
 _L1_STEP = 0.8
 _L1_STEPS = 60
@@ -20,9 +18,9 @@ _L1_STEPS = 60
 def select_units(
     standardised: Float[np.ndarray, "rows features"],
     labels: Shaped[np.ndarray, rows * outputs],
-    kind: FitKind,
+    kind: str,
     ks: Sequence[int],
-    selection: Selection = "mean_difference",
+    selection: str = "mean_difference",
     seed: int = 0,
 ) -> dict[int, Int[np.ndarray, " k"]]:
     """The k best features for each k, best first, judged on these rows alone (section 3 and appendix A of the paper).
@@ -37,8 +35,8 @@ def select_units(
         InputError: no such selection, or a k that is not within the number of features.
     """
     features = standardised.shape[1]
-    if selection not in get_args(Selection):
-        raise InputError(f"selection is {selection!r}; it must be one of {', '.join(get_args(Selection))}.")
+    if selection not in SELECTIONS:
+        raise InputError(f"selection is {selection!r}; it must be one of {', '.join(SELECTIONS)}.")
     for k in ks:
         if not 1 <= k <= features:
             raise InputError(f"k is {k}, and there are {features} units; choose from 1 to {features}.")
@@ -56,7 +54,7 @@ def select_units(
 
 
 def mean_differences(
-    standardised: Float[np.ndarray, "rows features"], labels: Shaped[np.ndarray, rows * outputs], kind: FitKind
+    standardised: Float[np.ndarray, "rows features"], labels: Shaped[np.ndarray, rows * outputs], kind: str
 ) -> Float[np.ndarray, " features"]:
     """The selection score of ``mean_difference``, for each feature."""
     differences = [
@@ -66,7 +64,7 @@ def mean_differences(
     return largest
 
 
-def _targets(labels: Shaped[np.ndarray, rows * outputs], kind: FitKind, centred: bool) -> list[np.ndarray]:
+def _targets(labels: Shaped[np.ndarray, rows * outputs], kind: str, centred: bool) -> list[np.ndarray]:
     """Numbers to correlate with: each output, or each class against the rest (one of two classes)."""
     if kind == "ridge":
         columns = list(labels.reshape(len(labels), -1).T.astype(np.float64))
@@ -77,7 +75,7 @@ def _targets(labels: Shaped[np.ndarray, rows * outputs], kind: FitKind, centred:
 
 
 def _mutual_information(
-    x: Float[np.ndarray, "rows features"], labels: Shaped[np.ndarray, rows * outputs], kind: FitKind, seed: int
+    x: Float[np.ndarray, "rows features"], labels: Shaped[np.ndarray, rows * outputs], kind: str, seed: int
 ) -> Float[np.ndarray, " features"]:
     from sklearn.feature_selection import mutual_info_classif, mutual_info_regression
 
@@ -90,7 +88,7 @@ def _mutual_information(
 
 
 def _adaptive(
-    x: Float[np.ndarray, "rows features"], labels: Shaped[np.ndarray, rows * outputs], kind: FitKind, ks: list[int]
+    x: Float[np.ndarray, "rows features"], labels: Shaped[np.ndarray, rows * outputs], kind: str, ks: list[int]
 ) -> dict[int, Int[np.ndarray, " k"]]:
     from sklearn.linear_model import LogisticRegression, Ridge
 
@@ -109,7 +107,7 @@ def _adaptive(
 
 
 def _l1(
-    x: Float[np.ndarray, "rows features"], labels: Shaped[np.ndarray, rows * outputs], kind: FitKind, ks: list[int]
+    x: Float[np.ndarray, "rows features"], labels: Shaped[np.ndarray, rows * outputs], kind: str, ks: list[int]
 ) -> dict[int, Int[np.ndarray, " k"]]:
     from sklearn.linear_model import Lasso, LogisticRegression
 

@@ -13,10 +13,10 @@ from jaxtyping import Float, Int
 from workbench.errors import InputError
 from workbench.probes.linear.data import label_array
 from workbench.probes.linear.evaluation import ProbeResult, evaluate
-from workbench.probes.linear.fitting import FitKind, check_values, checked_labels, fit_probe, standardise
+from workbench.probes.linear.fitting import check_values, checked_labels, fit_probe, standardise
 from workbench.probes.linear.holdout import grouped_folds
 from workbench.probes.linear.probe import Probe
-from workbench.probes.linear.selection import Selection, select_units
+from workbench.probes.linear.selection import select_units
 
 KS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
@@ -47,10 +47,10 @@ class SparseSweep:
 def sparse_sweep(
     values: Float[np.ndarray, "rows features"],
     labels: Any,
-    kind: FitKind = "logistic",
+    kind: str = "logistic",
     *,
     ks: Sequence[int] | None = None,
-    selection: Selection = "mean_difference",
+    selection: str = "mean_difference",
     groups: Any = None,
     folds: int = 5,
     penalty: float | Sequence[float] | None = 1.0,

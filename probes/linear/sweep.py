@@ -13,7 +13,6 @@ from workbench.model import HookedModel
 from workbench.probes.linear.activations import MOST_BYTES, Activations, collect_activations
 from workbench.probes.linear.data import ProbeData
 from workbench.probes.linear.evaluation import ProbeResult, evaluate_probe
-from workbench.probes.linear.fitting import FitKind
 from workbench.probes.linear.places import Place, places
 from workbench.probes.linear.probe import Probe
 
@@ -32,7 +31,7 @@ class ProbeSweep:
     """
 
     model_name: str
-    kind: FitKind
+    kind: str
     results: dict[Where, ProbeResult]
     features: dict[Where, int]
 
@@ -73,7 +72,7 @@ def probe_sweep(
     data: ProbeData,
     hooks: str | Sequence[str] = "resid_post",
     layers: Sequence[int] | int | None = None,
-    kind: FitKind = "logistic",
+    kind: str = "logistic",
     *,
     per_head: bool = False,
     control: bool = False,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -20,7 +19,7 @@ from workbench.probes.neurons.ngrams import NgramCounts
 from workbench.probes.neurons.streaming import stream_units, unit_places
 from workbench.tasks.intervals import bootstrap_means
 
-Fires = Literal["above", "beyond"]
+FIRES = ("above", "beyond")
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +38,7 @@ class NeuronStatistics:
     corpus: Corpus
     places: list[Place]
     threshold: float
-    fires: Fires
+    fires: str
     by_window: dict[str, Float[Tensor, "windows units"]]
     by_position: dict[str, Float[Tensor, "time units"]]
     ngrams: dict[str, dict[int, NgramCounts]]
@@ -100,7 +99,7 @@ def neuron_statistics(
     layers: Sequence[int] | int | None = None,
     *,
     threshold: float = 0.0,
-    fires: Fires = "above",
+    fires: str = "above",
     ngrams: Sequence[int] = (1,),
     batch: int = 8,
     most_bytes: int = 2 * 2**30,
@@ -119,7 +118,7 @@ def neuron_statistics(
     Raises:
         InputError: the counts would take more than that; a hook without a time axis; an option out of range.
     """
-    if fires not in ("above", "beyond"):
+    if fires not in FIRES:
         raise InputError(f"fires is {fires!r}; it must be one of 'above', 'beyond'.")
     lengths = list(ngrams)
     time = corpus.counted.shape[1]

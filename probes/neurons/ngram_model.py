@@ -35,7 +35,7 @@ class NgramModel:
     """
 
     def __init__(
-        self, rows: Iterable[Int[Tensor, " time"]], n: int, vocabulary: int, discount: float | None = None
+        self, rows: Iterable[Int[Tensor, " _"]], n: int, vocabulary: int, discount: float | None = None
     ) -> None:
         if n < 1:
             raise InputError(f"n is {n}; an n-gram has at least one token.")
@@ -65,7 +65,7 @@ class NgramModel:
             found = order.interpolated(context[len(context) - length :], token, found)
         return found
 
-    def loss(self, rows: Iterable[Int[Tensor, " time"]]) -> list[Float[np.ndarray, " predicted"]]:
+    def loss(self, rows: Iterable[Int[Tensor, " _"]]) -> list[Float[np.ndarray, " predicted"]]:
         """Nats for every token but the first of each sequence, as a language model's loss counts them."""
         found = []
         for row in rows:

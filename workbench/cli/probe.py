@@ -99,8 +99,8 @@ def fit(
             swept = sparse_sweep(
                 read[place.name].values,
                 rows.labels,
-                "ridge" if target == "ridge" else "logistic",
-                selection=selection,  # type: ignore[arg-type] - refused by name where it is no selection
+                target,
+                selection=selection,
                 groups=rows.groups,
                 folds=folds,
                 hook=place.name,
