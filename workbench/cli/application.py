@@ -10,7 +10,21 @@ import typer
 from typer.core import TyperGroup
 
 from workbench import __version__
-from workbench.cli import ablate, attention, compiling, demo, heads, info, lens, memory, probe, replicate, task
+from workbench.cli import (
+    ablate,
+    attention,
+    compiling,
+    demo,
+    heads,
+    info,
+    lens,
+    logits,
+    memory,
+    probe,
+    replicate,
+    task,
+    weights,
+)
 from workbench.errors import WorkbenchError
 
 BAD_INPUT = 2
@@ -69,6 +83,8 @@ app.command("heads")(heads.heads)
 app.command("ablate")(ablate.ablate)
 app.command("attention")(attention.attention)
 app.command("compile")(compiling.compile_kernels)
+app.command("logits")(logits.logits)
+app.command("weights")(weights.weights)
 app.command("memory")(memory.memory)
 app.command("replicate")(replicate.replicate)
 app.add_typer(lens.lens, name="lens")

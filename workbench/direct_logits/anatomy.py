@@ -156,7 +156,9 @@ def _anatomy(model: RunnableModel, calls: list[Call], cache: ActivationCache, lo
                     inward[block.layer] = _inward(inside, cache.get(f"blocks.{block.layer}.mlp.hook_pre"))
         reading.update(_norms_before(block.layer, inside, cache))
     summed = torch.equal(cache["hook_embed"] + cache.get("hook_pos_embed", 0), cache["resid_pre", 0])
-    return Anatomy(heads, neurons, inward, reading, model.layout.final_norm, *_unembedding(model, calls, cache, logits), summed)
+    return Anatomy(
+        heads, neurons, inward, reading, model.layout.final_norm, *_unembedding(model, calls, cache, logits), summed
+    )
 
 
 def _map(call: Call) -> AffineMap:

@@ -1,0 +1,69 @@
+"""``workbench logits``: which head, MLP or embedding put how much into an answer's logit."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from workbench.cli import options
+from workbench.cli.models import open_model, summary
+from workbench.cli.output import Output, facts, records
+
+
+def logits(
+    model: options.ModelArgument,
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="Text before the answer.", show_default=False)],
+    answer: Annotated[
+        str | None, typer.Option("--answer", help="Token whose logit is explained.", show_default="the likeliest")
+    ] = None,
+    instead: Annotated[str | None, typer.Option("--instead", help="Token whose logit is taken off.")] = None,
+    position: Annotated[int, typer.Option("--position", help="Whose logits: an index; -1 is the last token.")] = -1,
+    top: Annotated[int, typer.Option("--top", min=1, help="Rows to show.")] = 15,
+    group: options.Group = 1,
+    html_file: options.HtmlFile = None,
+    json_file: options.JsonFile = None,
+    device: options.Device = None,
+    dtype: options.DtypeOption = None,
+    revision: options.Revision = None,
+    trust_pickle: options.TrustPickle = False,
+) -> None:
+    """Attribute a logit to heads, MLPs and embeddings: what each writes into it directly, past all later layers.
+
+    Example: workbench logits zoo:attention "one two three one two" --answer " three"
+    """
+    output = Output(json_file, html_file)
+    opened = open_model(output, model, device=device, dtype=dtype, revision=revision, trust_pickle=trust_pickle)
+    from rich.table import Table
+
+    from workbench.direct_logits.table import logit_parts
+    from workbench.figures import visible_token
+
+    likeliest = int(opened(prompt)[0, position].argmax()) if answer is None else answer
+    parts = logit_parts(opened, prompt, likeliest, instead, position=position, group=group)
+    called = visible_token(str(opened.to_string([likeliest])) if isinstance(likeliest, int) else likeliest)
+    what = f"the logit of {called!r}" + ("" if instead is None else f" over {visible_token(instead)!r}")
+    table = parts.table()
+    order = table["logit"].abs().sort_values(ascending=False).index
+    shown = Table()
+    shown.add_column("part")
+    for column in ("logit", "share"):
+        shown.add_column(column, justify="right")
+    for row in records(table.loc[order].head(top)):
+        shown.add_row(str(row["part"]), f"{row['logit']:+.3f}", f"{row['share']:+.1%}")
+    total = float(parts.total.mean())
+    output.console.print(f"{opened.cfg.model_name}: {what} is {total:.3f}", highlight=False, markup=False)
+    output.console.print(shown)
+    output.console.print(f"The {len(table)} parts add up to it within {parts.check():.1e}.", highlight=False)
+    result = table[["part", "logit", "share"]]
+    output.save(
+        {"model": summary(opened), "prompt": prompt, "answer": called, "total": total, "parts": records(result)}
+    )
+    if html_file is not None:
+        from workbench.report import Code, Page, Plot, write_page
+
+        caption = "What each part writes into it, in the order of the model."
+        lead = f"{what[0].upper()}{what[1:]} is {total:.3f}."
+        title = f"Direct logit attribution in {opened.cfg.model_name}"
+        write_page(html_file, Page(title, lead, [Plot(parts.figure(), caption), Code(prompt)], facts()))
+        output.wrote(html_file)
