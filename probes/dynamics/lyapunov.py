@@ -1,7 +1,7 @@
 """Lyapunov exponents: how fast neighbouring states part, in nats a step.
 
 The QR method (Benettin et al. 1980; for recurrent networks Vogt et al. 2022, "On Lyapunov Exponents for RNNs:
-Understanding Information Propagation Using Dynamical Systems Tools", equations 6 to 8): an orthonormal basis is pushed
+Understanding Information Propagation Using Dynamical Systems Tools"): an orthonormal basis is pushed
 through the Jacobians along a trajectory, orthonormalised after each step, and the logarithms of the stretches averaged.
 """
 

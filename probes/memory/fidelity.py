@@ -1,9 +1,10 @@
 """How well a token can still be read off a state or a residual stream `k` tokens later, at every depth.
 
 The two axes are MemMamba's horizontal and vertical memory fidelity (Wang et al. 2025, "MemMamba: Rethinking Memory
-Patterns in State Space Model", section 3): what is left of a token along time and along layers. Their fidelities are
+Patterns in State Space Model", arXiv:2510.03279): what is left of a token along time and along layers. Theirs are
 reconstruction errors; here the token itself is asked for, by a linear reader in closed form, so that chance and
-certainty are known.
+certainty are known. Such a reader finds what is kept by its place. What an associative memory would answer if it were
+asked with the right key is another thing, and `recall_by_bytes` asks for it.
 """
 
 from __future__ import annotations
@@ -84,12 +85,11 @@ def memory_fidelity(
     table = []
     for layer in parts[0]:
         features = torch.cat([part[layer] for part in parts]).double()
-        for lag in lagged:
-            target = classes[:, [position - lag for position in positions]]
-            predicted = ridge_classes(features[:half], target[:half], features[half:], len(kinds), penalty)
-            right = (predicted == target[half:]).double().mean(1)
-            found = bootstrap_mean(right, level=level)
-            commonest = float(target[half:].flatten().bincount().max() / target[half:].numel())
+        targets = torch.stack([classes[:, [position - lag for position in positions]] for lag in lagged], dim=2)
+        predicted = ridge_classes(features[:half], targets[:half], features[half:], len(kinds), penalty)
+        for lag, guess, target in zip(lagged, predicted.unbind(2), targets[half:].unbind(2), strict=True):
+            found = bootstrap_mean((guess == target).double().mean(1), level=level)
+            commonest = float(target.flatten().bincount().max() / target.numel())
             table.append(
                 {
                     "layer": layer,
@@ -105,15 +105,15 @@ def memory_fidelity(
 
 def ridge_classes(
     features: Float[Tensor, "rows readings dim"],
-    labels: Int[Tensor, "rows readings"],
+    labels: Int[Tensor, "rows readings targets"],
     held_out: Float[Tensor, "others readings dim"],
     classes: int,
     penalty: float,
-) -> Int[Tensor, "others readings"]:
-    """Classes of held-out features by ridge regression to one-hot labels, in closed form.
+) -> Int[Tensor, "others readings targets"]:
+    """Classes of held-out features by ridge regression to one-hot labels, in closed form, for several sets of labels.
 
-    Solved in whichever of features and samples is smaller, so that states of many thousand numbers are no harder than
-    as many samples.
+    Solved once for all of them, in whichever of features and samples is smaller, so that states of many thousand
+    numbers are no harder than as many samples.
     """
     flat, other = features.flatten(0, 1), held_out.flatten(0, 1)
     mean = flat.mean(0)
@@ -121,7 +121,7 @@ def ridge_classes(
     # A constant feature tells nothing; division by its deviation would make noise of rounding.
     scale = torch.where(scale > 1e-12 * scale.max().clamp_min(1e-300), scale, torch.inf)
     flat, other = (flat - mean) / scale, (other - mean) / scale
-    wanted = torch.nn.functional.one_hot(labels.flatten(), classes).to(flat)
+    wanted = torch.nn.functional.one_hot(labels.flatten(0, 1), classes).to(flat).flatten(1)
     centre = wanted.mean(0)
     samples, dim = flat.shape
     amount = penalty * samples
@@ -131,7 +131,7 @@ def ridge_classes(
     else:
         gram = flat @ flat.T
         weights = flat.T @ torch.linalg.solve(gram + amount * torch.eye(samples).to(gram), wanted - centre)
-    predicted: Tensor = (other @ weights + centre).argmax(-1)
+    predicted: Tensor = (other @ weights + centre).unflatten(1, (-1, classes)).argmax(-1)
     return predicted.unflatten(0, held_out.shape[:2])
 
 

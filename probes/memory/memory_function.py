@@ -1,8 +1,9 @@
 """The memory function: how strongly an output still depends on an input `k` steps before it.
 
-``rho(k) = |d y_T / d x_(T-k)|`` (Wang, Li and Li 2023, "Inverse Approximation Theory for Nonlinear Recurrent Neural
-Networks", arXiv:2305.19190, definition 3.2 for the derivative form), by autograd through everything: gates, erasure,
-other layers. The linear counterpart, with gates and patterns held fixed, is what implicit attention says.
+``rho(k) = |d y_T / d x_(T-k)|``, by autograd through everything: gates, erasure, other layers. Wang, Li and Li (2023,
+"Inverse Approximation Theory for Nonlinear Recurrent Neural Networks", arXiv:2305.19190) take how fast the response to
+a constant input still moves after `k` steps; for a linear recurrence both are ``|C A^k B|``, for others this one is
+local, about the text that was read. The linear counterpart, gates and patterns held fixed, is implicit attention.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What happens past the trained length: loss, state norm and outlier channels against position.
 
 A recurrent model runs on any length, and what breaks first is its state: it was never trained to forget more than it
-was shown (Chen et al. 2024, "Stuffed Mamba: Oversized States Lead to the Inability to Forget", arXiv:2410.07145,
-section 4: loss rises and a few channels of the state explode past the training length).
+was shown (Chen et al. 2024, "Stuffed Mamba: Oversized States Lead to the Inability to Forget", arXiv:2410.07145: loss
+rises and a few channels of the state explode past the training length).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Recall against bytes of state, and against the place in the list.
 
 What a model can recall is bounded by what it keeps: keys and values grow with the text, a recurrent state does not
-(Arora et al. 2024, "Simple Linear Attention Language Models Balance the Recall-Throughput Tradeoff", figure 2; Jelassi
+(Arora et al. 2024, "Simple Linear Attention Language Models Balance the Recall-Throughput Tradeoff"; Jelassi
 et al. 2024, "Repeat After Me").
 """
 

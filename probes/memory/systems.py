@@ -1,7 +1,7 @@
 """Every mixer as a linear system ``S_t = L_t S_{t-1} + B_t v_t``, ``y_t = C_t S_t + D_t v_t``, on one page.
 
 Transition, input, output and skip are the four terms in which Sieber et al. (2024, "Understanding the Differences in
-Foundation Models: Attention, State Space Models, and Recurrent Neural Networks", arXiv:2405.15731, equation 4) compare
+Foundation Models: Attention, State Space Models, and Recurrent Neural Networks", arXiv:2405.15731) compare
 architectures. A softmax has no state of fixed size: its keys and values are kept unchanged, so its transition counts as
 1 here and its state grows.
 """

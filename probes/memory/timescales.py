@@ -2,7 +2,7 @@
 
 A unit that integrates with a leak ``1 - a`` has the autocorrelation ``a ** k``, and its time constant is
 ``-1 / ln a`` tokens (Khajehabdollahi et al. 2024, "Emergent mechanisms for long timescales depend on training
-curriculum and affect performance in memory tasks", arXiv:2309.12927, section 2; the same fit in Mahto et al. 2021,
+curriculum and affect performance in memory tasks", arXiv:2309.12927; a similar fit in Mahto et al. 2021,
 "Multi-timescale Representation Learning in LSTM Language Models").
 """
 
