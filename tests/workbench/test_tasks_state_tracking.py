@@ -166,6 +166,11 @@ def test_arithmetic_is_what_python_evaluates(modulus: int, operations: int, seed
         assert sorted(found) == list(range(0, 2 * operations + 1, 2))
         for place, answer in found.items():
             assert answer == eval(" ".join(words[: place + 1])) % modulus
+        # Finished summands and the open product make the value; behind an operator the states are others.
+        assert task.states is not None
+        states = task.states[row, bos is not None :].tolist()
+        assert [sum(divmod(state, modulus)) % modulus for state in states[0::2]] == list(found.values())
+        assert max(states[0::2]) < modulus**2 <= min(states[1::2], default=modulus**2)
 
 
 def test_the_state_of_arithmetic_decides_every_answer_that_follows() -> None:

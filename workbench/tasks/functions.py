@@ -25,8 +25,8 @@ from workbench.tasks.quantiser import Quantiser
 from workbench.tasks.registry import register_task
 
 _MOST_HYPOTHESES = 20_000
-# Probabilities held at once while a posterior predicts: 128 MB of float64.
-_NUMBERS_AT_ONCE = 1 << 24
+# Probabilities held at once while a posterior predicts: 32 MB of float64, of which a few copies are made.
+_NUMBERS_AT_ONCE = 1 << 22
 
 
 @dataclass(frozen=True, kw_only=True)

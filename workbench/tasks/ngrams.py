@@ -37,7 +37,7 @@ def in_context_ngrams(
     found = torch.full((batch, time, outcomes), 1 / outcomes, dtype=torch.float64)
     # Entry [t, s]: the n - 1 symbols up to t are those before s, and s has been read: s is a follower to count.
     same = torch.ones(time, time, dtype=torch.bool).tril()[None].expand(batch, -1, -1)
-    coming = torch.nn.functional.one_hot(symbols, outcomes).double()
+    coming = torch.nn.functional.one_hot(symbols, outcomes).float()
     for n in range(1, order + 1):
         if n > 1:
             back = n - 2
@@ -45,7 +45,8 @@ def in_context_ngrams(
             if time > back + 1:
                 equal[:, back:, back + 1 :] = symbols[:, : time - back, None] == symbols[:, None, : time - back - 1]
             same = same & equal
-        counts = same.double() @ coming
+        # Counts below 2 ** 24 are exact in float32, at half the memory of the largest array here.
+        counts = (same.float() @ coming).double()
         total, kinds = counts.sum(-1, keepdim=True), (counts > 0).sum(-1, keepdim=True)
         found = torch.where(total > 0, (counts + kinds * found) / (total + kinds).clamp(min=1), found)
     return found
