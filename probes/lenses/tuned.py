@@ -25,9 +25,8 @@ class TunedLens(nn.Module, Lens):
     def __init__(self, model: HookedModel | Unembedding, bias: bool = True) -> None:
         """A lens that is the logit lens so far. `bias` as in the published configuration."""
         super().__init__()
-        # Not registered as sub-modules: the lens' parameters are its translators', and the model stays as it is.
-        unembedding = model if isinstance(model, Unembedding) else Unembedding(model)
-        object.__setattr__(self, "unembedding", unembedding)
+        # No sub-module: the lens' parameters are its translators', and the model stays as it is.
+        self.unembedding = unembedding = model if isinstance(model, Unembedding) else Unembedding(model)
         self.name = "tuned lens"
         cfg = unembedding.model.cfg
         dtype = torch.promote_types(cfg.dtype, torch.float32)

@@ -60,7 +60,7 @@ def test_bits_a_byte_are_counted_in_the_texts_own_bytes() -> None:
     text = "My fellow citizens, the state of the Union is strong."
     tokens = model.to_tokens(text)
     table = evaluate_lenses(LogitLens(model), tokens, depths=[-1])
-    loss = float(model(tokens, return_type="loss"))
+    loss = model(tokens, return_type="loss").item()
     predicted = model.to_string(tokens[0, 1:])
     assert text.endswith(predicted)
     bits = loss * (tokens.shape[1] - 1) / math.log(2) / len(predicted.encode())
@@ -87,7 +87,7 @@ def test_early_exit_leaves_where_the_margin_is_passed_first() -> None:
     streams = residual_streams(model, tokens)
     probabilities = torch.stack([LogitLens(model).logits(streams[d], d).softmax(-1) for d in range(4)]).detach()
     top = probabilities.sort(-1, descending=True)
-    margins = [0.05, 0.2, 0.6]
+    margins = [0.3, 0.8, 0.999]
     table = early_exit(LogitLens(model), tokens, margins)
     for number, margin in enumerate(margins):
         depths, right = [], []
@@ -101,7 +101,7 @@ def test_early_exit_leaves_where_the_margin_is_passed_first() -> None:
         assert table["depth"][number] == pytest.approx(np.mean(depths))
         assert table["agreement"][number] == pytest.approx(np.mean(right))
         assert table["saved"][number] == pytest.approx(1 - np.mean(depths) / 3)
-    assert 0 < table["depth"][0] < table["depth"][2]
+    assert table["depth"][0] < table["depth"][1] < table["depth"][2] < 3
 
 
 def test_a_trajectory_holds_what_the_lens_reads_and_its_figure_is_inert() -> None:
