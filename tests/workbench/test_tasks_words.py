@@ -26,6 +26,7 @@ from workbench.tasks import (
     repeated_noun_list,
     repetition,
     score_model,
+    self_reinforcement,
 )
 
 NUMBERS = (
@@ -248,6 +249,32 @@ def test_copies_are_copies_of_the_one_before(zoo: HookedModel, unit: str) -> Non
         third_at, second_at = (task.sources[row][task.labels[row] == label] for label in (2, 1))
         assert torch.equal(third_at, task.positions[row][task.labels[row] == 1] + 1)
         assert torch.equal(second_at, task.positions[row][task.labels[row] == 0] + 1)
+
+
+def test_the_self_reinforcement_curve_is_that_of_the_tokens_probabilities(zoo: HookedModel) -> None:
+    task = repetition(zoo, 3, batch=3, seed=2)
+    curve = self_reinforcement(score_model(zoo, task)).set_index("copy")
+    probability: dict[int, list[torch.Tensor]] = {1: [], 2: [], 3: []}
+    best: dict[int, list[torch.Tensor]] = {1: [], 2: [], 3: []}
+    for row in range(3):
+        ids = torch.tensor([zoo.tokenizer.encode(read(task, zoo.tokenizer, row))])
+        logits = zoo(ids).detach()[0]
+        size = len(zoo.tokenizer.encode(answers(task, zoo.tokenizer, row)[0].answer))
+        after = logits[:-1].softmax(-1).gather(-1, ids[0, 1:, None])[:, 0]
+        likeliest = logits[:-1].argmax(-1) == ids[0, 1:]
+        for copy in (1, 2, 3):  # The last tokens of the text are the copies, one after the other.
+            place = slice(len(after) - (4 - copy) * size, len(after) - (3 - copy) * size)
+            probability[copy].append(after[place])
+            best[copy].append(likeliest[place].double())
+    for copy in (1, 2, 3):
+        means = [float(each.mean()) for each in probability[copy]]
+        assert curve.loc[copy, "probability"] == pytest.approx(sum(means) / 3, abs=1e-4)
+        assert curve.loc[copy, "winner"] == pytest.approx(sum(float(each.mean()) for each in best[copy]) / 3, abs=1e-6)
+    more = [float((now > first).double().mean()) for now, first in zip(probability[3], probability[1], strict=True)]
+    assert curve.loc[3, "increased"] == pytest.approx(sum(more) / 3, abs=0.02) and sum(more) / 3 > 0.8
+    assert curve["increased"].isna().tolist() == [True, False, False]
+    with pytest.raises(InputError, match="self_reinforcement needs scores of 'repetition'"):
+        self_reinforcement(score_model(zoo, laundry_list(zoo, batch=2)))
 
 
 def test_a_counterfact_in_context_is_the_answer_and_the_fact_the_wrong_one(zoo: HookedModel) -> None:

@@ -15,7 +15,7 @@ from workbench.tasks.knowledge import knowledge_conflict, quirky_answers
 from workbench.tasks.knowledge_base import reversal, two_hop
 from workbench.tasks.languages import InContextLanguages, in_context_languages
 from workbench.tasks.large_machine import ManyStates, many_states
-from workbench.tasks.metrics import TaskScores, score_logits, score_model, score_predictions
+from workbench.tasks.metrics import TaskScores, score_logits, score_model, score_predictions, scores_table
 from workbench.tasks.modular import calendar, modular_addition
 from workbench.tasks.next_legal import bounded_dyck, star_free
 from workbench.tasks.ngrams import in_context_ngrams, ngram_predictions
@@ -38,7 +38,7 @@ from workbench.tasks.registry import (
 )
 from workbench.tasks.regular import even_pairs, modular_arithmetic, modular_sum
 from workbench.tasks.repeated import RepeatedTokens, repeated_random_tokens
-from workbench.tasks.repetition import repetition
+from workbench.tasks.repetition import repetition, self_reinforcement
 from workbench.tasks.sets import SetDisjointness, set_disjointness
 from workbench.tasks.switching import SwitchingSources, switching_sources
 from workbench.tasks.text import TextTask, prompt_task, text_task
@@ -119,6 +119,8 @@ __all__ = [
     "score_logits",
     "score_model",
     "score_predictions",
+    "scores_table",
+    "self_reinforcement",
     "set_disjointness",
     "sort",
     "sparse_parity",

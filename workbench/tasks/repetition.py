@@ -9,8 +9,14 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import pandas as pd
+import torch
+
+from workbench.errors import InputError
 from workbench.tasks.alphabet import check_sizes
 from workbench.tasks.filler import sentences
+from workbench.tasks.intervals import bootstrap_mean
+from workbench.tasks.metrics import TaskScores
 from workbench.tasks.passages import PassageWriter
 from workbench.tasks.registry import register_task
 from workbench.tasks.text import TextTask, text_task
@@ -32,7 +38,7 @@ def repetition(
     """A word, a sentence or a paragraph, several times over.
 
     Scored is every token, labelled with the copy it belongs to: ``"copy_1"``, ``"copy_2"``, ... `sources` are the same
-    tokens one copy earlier.
+    tokens one copy earlier; the curve over the copies is `self_reinforcement`.
 
     Args:
         vocabulary: a hooked model with a tokenizer, or a tokenizer.
@@ -59,6 +65,40 @@ def repetition(
         passages.append(writer.passage())
     labels = [f"copy_{copy}" for copy in range(1, repeats + 1)]
     return text_task("repetition", vocabulary, passages, labels=labels, bos=bos)
+
+
+def self_reinforcement(scores: TaskScores, *, level: float = 0.95, seed: int = 0) -> pd.DataFrame:
+    """The self-reinforcement curve of scores of `repetition` (Xu et al. 2022, section 2.2).
+
+    Args:
+        scores: of the task.
+        level: coverage of the intervals.
+        seed: of the resampling.
+
+    Returns:
+        One row a copy: copy (1 is the first), probability (mean over its tokens, with low and high over sequences),
+        increased (share of tokens that are likelier than in the first copy; NaN for that itself) and winner (share of
+        tokens that are the likeliest of all).
+
+    Raises:
+        InputError: scores of another task.
+    """
+    task = scores.task
+    if task.name != "repetition":
+        raise InputError(f"self_reinforcement needs scores of 'repetition', and these are of {task.name!r}.")
+    rows = []
+    for copy in range(len(task.label_names)):
+        chosen, original = task.labels == copy, task.labels == 0
+        probability, increased, winner = [], [], []
+        for row in range(task.batch):
+            now, first = (-scores.loss[row][which[row]].double() for which in (chosen, original))
+            probability.append(now.exp().mean())
+            increased.append((now > first).double().mean())
+            winner.append(scores.correct[row][chosen[row]].double().mean())
+        mean, low, high = bootstrap_mean(torch.stack(probability), level=level, seed=seed)
+        likelier = float(torch.stack(increased).mean()) if copy else float("nan")
+        rows.append((copy + 1, mean, low, high, likelier, float(torch.stack(winner).mean())))
+    return pd.DataFrame(rows, columns=["copy", "probability", "low", "high", "increased", "winner"])
 
 
 def _unit(unit: str, rng: random.Random) -> str:
