@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     # What a type checker sees; PUBLIC is what runs. A test holds the two equal.
     from workbench import app as app
     from workbench import errors as errors
+    from workbench import interventions as interventions
     from workbench import kernels as kernels
     from workbench import probes as probes
     from workbench import saes as saes
@@ -41,6 +42,7 @@ PUBLIC = {
     "app": "workbench.app",
     "at_steps": "workbench.steps",
     "errors": "workbench.errors",
+    "interventions": "workbench.interventions",
     "kernels": "workbench.kernels",
     "load": "workbench.loading",
     "probes": "workbench.probes",

@@ -86,7 +86,7 @@ def _mean(
         )
         for name in names:
             taken = (at if len(at) == 1 else at[rows]).expand(len(tokens[rows]), -1)
-            taken = torch.searchsorted(steps, taken) if name in states else taken
+            taken = torch.searchsorted(steps, taken.contiguous()) if name in states else taken
             axis = 1 if name in states else time_axis(model.points[name])
             if axis != 1:
                 raise InputError(f"{name} has no activation a position to be averaged.")

@@ -129,6 +129,21 @@ def test_a_range_reaches_into_what_is_generated() -> None:
     assert changed[:3] == [False, False, True]
 
 
+@torch.no_grad()
+def test_the_last_position_of_the_prompt_stays_that_one_while_tokens_are_generated() -> None:
+    lm, edited = model("gla"), []
+    vector = torch.full((128,), 1e4)
+    hooks = Steer(vector, POST, positions=-1).hooks(lm)
+    for shown in seen_in_generation(lm, hooks):
+        edited.append((shown.mean(-1) > 1e3).any(0).tolist())
+    assert edited == [[False] * 6 + [True], [False], [False], [False], [False]]
+    # The same hooks read another text from its own beginning, and go on from a state at the end of what is read.
+    state = lm.prefill(tokens())
+    with lm.hooks([*hooks, (POST, lambda tensor, hook: edited.append((tensor.mean(-1) > 1e3).any(0).tolist()))]):
+        lm.generate(tokens(time=3), max_new_tokens=2, state=state)
+    assert edited[5:] == [[False, False, True], [False]]
+
+
 def seen_in_generation(lm: HookedModel, hooks: list) -> list[torch.Tensor]:  # type: ignore[type-arg]
     kept: list[torch.Tensor] = []
     with lm.hooks([*hooks, (POST, lambda tensor, hook: kept.append(tensor.clone()))]):

@@ -99,7 +99,7 @@ class Patch(Intervention):
             _, cache = model.run_with_cache(
                 tokens, wanted, mask, return_type=None, steps=None if steps is None else steps.tolist()
             )
-        of_states = taken if steps is None else torch.searchsorted(steps, taken)
+        of_states = taken if steps is None else torch.searchsorted(steps, taken.contiguous())
         return {
             name: _Donor(cache[source], of_states if model.points[source].per_step else taken, time)
             for name, source in names.items()

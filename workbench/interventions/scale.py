@@ -93,4 +93,5 @@ def orthonormal(columns: Float[Tensor, ...]) -> Float[Tensor, "width rank"]:
     rank = int(torch.linalg.matrix_rank(matrix))
     if rank < matrix.shape[1]:
         raise InputError(f"The {matrix.shape[1]} columns of the subspace span only {rank} dimensions.")
-    return torch.linalg.qr(matrix).Q
+    basis: Tensor = torch.linalg.qr(matrix).Q
+    return basis

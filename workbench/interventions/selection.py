@@ -85,9 +85,9 @@ class Selection:
             shape = [1] * tensor.dim()
             shape[0], shape[axis] = chosen.shape
             where = where & chosen.reshape(shape)
-        for numbers, axis in ((self.heads, head_axis(hook)), (self.units, tensor.dim() - 1)):
-            if numbers is not None and axis is not None:
-                where = where & _along(_chosen(numbers, tensor.shape[axis], hook), tensor.dim(), axis)
+        for numbers, along in ((self.heads, head_axis(hook)), (self.units, tensor.dim() - 1)):
+            if numbers is not None and along is not None:
+                where = where & _along(_chosen(numbers, tensor.shape[along], hook), tensor.dim(), along)
         return where
 
 
@@ -121,7 +121,7 @@ def selections(
     found: dict[str, Selection] = {}
     for item in [at] if isinstance(at, str | Site) else list(at):
         site = _as_site(item)
-        names = model.points.select(item) if site is None else site.hook_names(model)
+        names = model.points.select(str(item)) if site is None else site.hook_names(model)
         own = range(site.start, site.stop) if site is not None and site.part == "heads" else None
         if own is not None and heads is not None:
             raise InputError(f"{site} names its heads; heads= is for hook names.")
