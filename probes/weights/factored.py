@@ -81,7 +81,8 @@ class FactoredMatrix:
     def norm(self) -> Float[Tensor, "*batch"]:
         """The Frobenius norm."""
         left, right = self.reduced()
-        return torch.linalg.matrix_norm(left @ right)
+        norm: Tensor = torch.linalg.matrix_norm(left @ right)
+        return norm
 
     def reduced(self) -> tuple[Float[Tensor, "*#batch small inner"], Float[Tensor, "*#batch inner small_too"]]:
         """Small factors with the singular values of the large ones: the triangles of two QR decompositions."""
@@ -103,7 +104,8 @@ class FactoredMatrix:
     def singular_values(self) -> Float[Tensor, "*batch rank"]:
         """Largest first."""
         left, right = self.reduced()
-        return torch.linalg.svdvals(left @ right)
+        values: Tensor = torch.linalg.svdvals(left @ right)
+        return values
 
     def eigenvalues(self) -> Complex[Tensor, "*batch inner"]:
         """Those that can differ from zero, in no particular order: the eigenvalues of ``B A``.
@@ -113,7 +115,9 @@ class FactoredMatrix:
         """
         if self.shape[-1] != self.shape[-2]:
             raise InputError(f"A matrix of {self.shape[-2]} x {self.shape[-1]} has no eigenvalues.")
-        return torch.linalg.eigvals((self.B @ self.A).float())
+        product = self.B @ self.A
+        values: Tensor = torch.linalg.eigvals(product.to(torch.promote_types(product.dtype, torch.float32)))
+        return values
 
     def copying_score(self) -> Float[Tensor, "*batch"]:
         """``sum(eigenvalues) / sum(|eigenvalues|)``: 1 where a circuit adds to what it reads (Elhage et al. 2021)."""

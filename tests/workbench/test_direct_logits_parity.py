@@ -95,7 +95,7 @@ ATTRIBUTIONS: dict[str, Any] = {
 @pytest.mark.parametrize("shape", SHAPES)
 @torch.no_grad()
 def test_attributions_are_transformer_lens_with_its_norms_folded(name: str, shape: str) -> None:
-    """TransformerLens leaves the final norm's weight out of the direction unless it is folded; ours is in either way."""
+    """Theirs leaves the final norm's weight out of the direction unless it is folded; ours has it in either way."""
     theirs = hooked_transformer(**SHAPES[shape])
     _, cache = wb.load(theirs).run_with_cache(tokens())
     right, wrong = ATTRIBUTIONS[name]
