@@ -167,4 +167,5 @@ class StateMap:
     def _split(self, states: States) -> tuple[Tensor, ...]:
         if states.shape[1] != self.dim:
             raise InputError(f"A state has {self.dim} numbers here, not {states.shape[1]}.")
-        return states.split([math.prod(shape) for _, shape in self.parts], dim=1)
+        parts: tuple[Tensor, ...] = torch.split(states, [math.prod(shape) for _, shape in self.parts], dim=1)
+        return parts

@@ -84,7 +84,8 @@ def silence_units(
             logits = model(many, attention_mask=seen)
         each = next_token_loss(logits, many, seen, per_token=True).double()
         count = each.new_full((len(many),), each.shape[1]) if seen is None else (seen[:, 1:] * seen[:, :-1]).sum(1)
-        return (each.sum(1) / count).unflatten(0, (copies, len(tokens))).T.cpu()
+        shaped: Tensor = (each.sum(1) / count).unflatten(0, (copies, len(tokens))).T.cpu()
+        return shaped
 
     whole = losses([])
     together = max(1, rows_at_once // len(tokens))

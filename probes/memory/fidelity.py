@@ -132,7 +132,8 @@ def ridge_classes(
         gram = flat @ flat.T
         weights = flat.T @ torch.linalg.solve(gram + amount * torch.eye(samples).to(gram), wanted - centre)
     predicted: Tensor = (other @ weights + centre).unflatten(1, (-1, classes)).argmax(-1)
-    return predicted.unflatten(0, held_out.shape[:2])
+    shaped: Tensor = predicted.unflatten(0, held_out.shape[:2])
+    return shaped
 
 
 def _random_tokens(model: HookedModel, symbols: int, batch: int, length: int, seed: int) -> Int[Tensor, "batch length"]:

@@ -146,8 +146,8 @@ def _lags(lags: Sequence[int] | None, time: int) -> list[int]:
 def _table(lags: list[int], values: Float[Tensor, "batch lags"], level: float) -> pd.DataFrame:
     mean, low, high = bootstrap_means(values, level=level)
     first = mean[0] if mean[0] > 0 else torch.tensor(float("nan"))
-    columns = {"lag": lags, "value": mean, "low": low, "high": high, "relative": mean / first}
-    return pd.DataFrame({name: [*map(float, column)] if name != "lag" else lags for name, column in columns.items()})
+    numbers = {"value": mean, "low": low, "high": high, "relative": mean / first}
+    return pd.DataFrame({"lag": lags, **{name: column.tolist() for name, column in numbers.items()}})
 
 
 def _vectors(

@@ -57,7 +57,8 @@ class LinearSystem:
         """Eigenvalues of `L`: what one step does to each of its own directions."""
         if self.probe is None:
             return torch.complex(self.decay, torch.zeros_like(self.decay))
-        return torch.linalg.eigvals(self.transition)
+        values: Tensor = torch.linalg.eigvals(self.transition)
+        return values
 
     @property
     def gain(self) -> Float[Tensor, "batch steps heads"]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from itertools import islice
 
-import pandas as pd
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -190,7 +189,7 @@ def verbatim() -> Outcome:
     The shape: the order helps attention beyond doubt, and the same list costs an LSTM more than it does attention.
     """
     numbers: dict[str, float] = {}
-    limits: dict[str, pd.DataFrame] = {}
+    limits: dict[tuple[str, str], tuple[float, float]] = {}
     said = []
     for name in ("attention", "gated_delta", "lstm"):
         model = workbench.load(f"zoo:{name}", check=False)
@@ -200,8 +199,9 @@ def verbatim() -> Outcome:
             numbers |= {f"{name}, gap {gap}, {kind}": float(rows[kind]) for kind in ("same", "permuted", "new")}
         near = {kind: numbers[f"{name}, gap 0, {kind}"] for kind in ("same", "permuted", "new")}
         said.append(f"{name} {near['same']:.2f}, {near['permuted']:.2f}, {near['new']:.2f}")
-        limits[name] = table[table["gap"] == 0].set_index("second")
-    ordered = limits["attention"].loc["same", "high"] < limits["attention"].loc["permuted", "low"]
-    agrees = bool(ordered and limits["lstm"].loc["same", "low"] > limits["attention"].loc["same", "high"])
+        for row in table[table["gap"] == 0].to_dict("records"):
+            limits[name, row["second"]] = (row["low"], row["high"])
+    ordered = limits["attention", "same"][1] < limits["attention", "permuted"][0]
+    agrees = ordered and limits["lstm", "same"][0] > limits["attention", "same"][1]
     found = f"Surprisal of the second list over the first, same, permuted and new: {'; '.join(said)}."
     return Outcome(found, agrees, numbers)
