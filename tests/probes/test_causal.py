@@ -1,6 +1,7 @@
 import functools
 from collections import Counter
 
+import pandas as pd
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -9,7 +10,7 @@ from workbench.errors import InputError
 from workbench.interventions import Ablate
 from workbench.model import HookedModel
 from workbench.probes import ablate_top_k, find_heads
-from workbench.probes.causal import random_sets
+from workbench.probes.causal import heads_of_other_kinds, random_sets
 from workbench.sites import Site
 from workbench.tasks import repeated_random_tokens
 
@@ -94,6 +95,38 @@ def test_heads_of_other_kinds_can_be_kept_out_of_the_random_sets(monkeypatch: py
     with pytest.warns(UserWarning, match="Only 1 random set of 1"):
         ablate_top_k(model, table, 1, block=8, batch=2, draws=12, exclude=kept[1:])
     assert set(ablated) == {table.site[0], kept[0]}
+
+
+def test_heads_that_are_clearly_of_another_kind_are_collected() -> None:
+    def table(kind: str, *scores: float) -> pd.DataFrame:
+        rows = {"site": [f"L0H{head}" for head in range(len(scores))], "score": scores, "low": scores}
+        return pd.DataFrame({**rows, "null": 0.2, "kind": kind})
+
+    # Above the null, a tenth and half of the best: heads 0 and 2 of the one kind, head 1 of the other.
+    tables = [table("previous_token", 0.9, 0.4, 0.5, 0.1), table("induction", 0.0, 0.3, 0.19, 0.0)]
+    assert heads_of_other_kinds(tables, "duplicate_token") == ["L0H0", "L0H2", "L0H1"]
+    assert heads_of_other_kinds(tables, "previous_token") == ["L0H1"]
+    assert heads_of_other_kinds([pd.concat(tables)], "induction") == ["L0H0", "L0H2"]
+
+
+def test_a_group_that_holds_an_excluded_head_is_excluded() -> None:
+    model = llama()
+    table = find_heads(model, "induction", block=8, batch=2, seeds=(0,), layers=0, group=2)
+    other = next(site for site in ("L0H0:2", "L0H2:4") if site != table.site[0])
+    with pytest.raises(InputError, match="Only 0 other heads"):
+        ablate_top_k(model, table, 1, block=8, batch=2, draws=1, exclude=[other.split(":")[0]])
+
+
+def test_a_check_is_of_one_kind_and_takes_the_options_of_its_task() -> None:
+    model = llama()
+    table = find_heads(model, "induction", block=8, batch=1, seeds=(0,))
+    other = find_heads(model, "previous_token", block=8, batch=1, seeds=(0,))
+    with pytest.raises(InputError, match="the table has induction, previous_token"):
+        ablate_top_k(model, pd.concat([table, other]), 1, block=8)
+    with pytest.raises(InputError, match="no option 'length'; there is: block"):
+        ablate_top_k(model, table, 1, length=8)
+    plain = ablate_top_k(model, table[["site", "score"]], 1, block=8, batch=2, draws=1)
+    pd.testing.assert_frame_equal(plain, ablate_top_k(model, table, 1, block=8, batch=2, draws=1))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,25 @@
 """The rows, a file an area; importing one registers its rows."""
 
-from workbench.probes.replications.rows import attention, dynamics, heads, memory, repetition
+from workbench.probes.replications.rows import (
+    attention,
+    changing,
+    channels_and_weights,
+    dynamics,
+    finders,
+    heads,
+    memory,
+    repetition,
+    weights,
+)
 
-__all__ = ["attention", "dynamics", "heads", "memory", "repetition"]
+__all__ = [
+    "attention",
+    "changing",
+    "channels_and_weights",
+    "dynamics",
+    "finders",
+    "heads",
+    "memory",
+    "repetition",
+    "weights",
+]
