@@ -57,7 +57,8 @@ class Quantiser:
         middles = (self.numbers[1:] + self.numbers[:-1]) / 2
         # Both tails, so that the mass far above the mean is not lost to 1 - 1.
         away = (middles - means[..., None].double()) / deviations[..., None].double()
-        below, above = torch.special.ndtr(away), torch.special.ndtr(-away)
+        # By its logarithm: torch's own ndtr is 0 from six deviations below the mean on.
+        below, above = torch.special.log_ndtr(away).exp(), torch.special.log_ndtr(-away).exp()
         ends = torch.zeros_like(below[..., :1])
         low, high = torch.cat([ends, below], dim=-1), torch.cat([below, ends + 1], dim=-1)
         high_tail, low_tail = torch.cat([above, ends], dim=-1), torch.cat([ends + 1, above], dim=-1)
