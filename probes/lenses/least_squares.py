@@ -95,4 +95,5 @@ def _least_norm(
     # Sums of products have half the digits of the features: below that a direction is rounding.
     real = values > values.max().clamp(min=0) * len(values) * torch.finfo(xx.dtype).eps
     inverse = torch.where(real, 1 / values.where(real, torch.ones_like(values)), 0)
-    return vectors @ (inverse[:, None] * (vectors.T @ xy))
+    solved: Tensor = vectors @ (inverse[:, None] * (vectors.T @ xy))
+    return solved
