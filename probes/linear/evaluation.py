@@ -212,5 +212,7 @@ def _main_draws(
     """Accuracy or R² in every draw, so that a difference of two is taken draw by draw."""
     if classifies:
         numbers = np.unique(labels, return_inverse=True)[1][rows]
-        return draws.sums((predictions.argmax(axis=1) == numbers).astype(np.float64)) / draws.sums(np.ones(len(rows)))
+        right = (predictions.argmax(axis=1) == numbers).astype(np.float64)
+        share: Float[np.ndarray, " draws"] = draws.sums(right) / draws.sums(np.ones(len(rows)))
+        return share
     return r2_draws(labels[rows].reshape(len(rows), -1), predictions, draws)

@@ -49,7 +49,8 @@ class ContrastProbe:
         """Probability that the first answer is the true one: the mean of ``p(first)`` and ``1 - p(second)``."""
         one = _sigmoid(self.probe.scores(first)[:, 0] - self.offset)
         other = _sigmoid(self.probe.scores(second)[:, 0] + self.offset)
-        return (one + 1 - other) / 2
+        chance: Float[np.ndarray, " pairs"] = (one + 1 - other) / 2
+        return chance
 
     def accuracy(
         self, first: Pairs, second: Pairs, labels: Any, *, groups: Any = None, level: float = 0.95, seed: int = 0
@@ -155,4 +156,5 @@ def _search(
 
 
 def _sigmoid(x: Float[np.ndarray, " pairs"]) -> Float[np.ndarray, " pairs"]:
-    return np.exp(-np.logaddexp(0, -x))
+    found: Float[np.ndarray, " pairs"] = np.exp(-np.logaddexp(0, -x))
+    return found

@@ -47,7 +47,8 @@ class Probe:
         norms = np.linalg.norm(self.weight, axis=1, keepdims=True)
         if not norms.all():
             raise InputError(f"{self!r} has no direction: an output's weights are all 0.")
-        return self.weight / norms
+        unit: Float[np.ndarray, "outputs features"] = self.weight / norms
+        return unit
 
     @property
     def direction(self) -> Float[np.ndarray, " features"]:
@@ -58,7 +59,8 @@ class Probe:
         """
         if len(self.weight) != 1:
             raise InputError(f"{self!r} has {len(self.weight)} directions; choose one of .directions.")
-        return self.directions[0]
+        only: Float[np.ndarray, " features"] = self.directions[0]
+        return only
 
     def scores(self, values: Float[np.ndarray, "rows features"]) -> Float[np.ndarray, "rows outputs"]:
         """``weight x + bias``: predicted numbers, or logits of classes.
@@ -68,7 +70,8 @@ class Probe:
         """
         if values.ndim != 2 or values.shape[1] != self.weight.shape[1]:
             raise InputError(f"{self!r} reads rows of {self.weight.shape[1]} features, not {[*values.shape]}.")
-        return values.astype(np.float64) @ self.weight.T + self.bias
+        found: Float[np.ndarray, "rows outputs"] = values.astype(np.float64) @ self.weight.T + self.bias
+        return found
 
     def probabilities(self, values: Float[np.ndarray, "rows features"]) -> Float[np.ndarray, "rows classes"]:
         """Probability of each class. Raises InputError for a regression."""
@@ -79,7 +82,8 @@ class Probe:
             logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
         logits -= logits.max(axis=1, keepdims=True)
         odds: Float[np.ndarray, "rows classes"] = np.exp(logits)
-        return odds / odds.sum(axis=1, keepdims=True)
+        odds /= odds.sum(axis=1, keepdims=True)
+        return odds
 
     def predict(self, values: Float[np.ndarray, "rows features"]) -> Shaped[np.ndarray, rows * outputs]:
         """The likeliest class of each row, or the predicted number (a row of them for several outputs)."""

@@ -98,7 +98,8 @@ def _products(
     """Sum of the products of deviations from each draw's means."""
     # Centred first, so that the differences below lose no digits to a large mean.
     a, b = a - a.mean(), b - b.mean()
-    return draws.sums(a * b) - draws.sums(a) * draws.sums(b) / _rows(draws)
+    found: Float[np.ndarray, " draws"] = draws.sums(a * b) - draws.sums(a) * draws.sums(b) / _rows(draws)
+    return found
 
 
 def classification_scores(

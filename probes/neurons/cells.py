@@ -132,7 +132,7 @@ def _correlations(
     xy: Float[np.ndarray, "windows units"],
     moments: Moments,
     draws: GroupDraws | None,
-) -> Float[np.ndarray, "draws units"]:
+) -> Float[np.ndarray, "some units"]:
     """Correlation of each unit with the labels, in the data alone without `draws`; NaN where one is constant."""
     weights = np.ones((1, len(x))) if draws is None else draws.weights
     n, y, yy = (column[: len(weights), None] for column in moments)
@@ -141,5 +141,5 @@ def _correlations(
     # What is constant, or is so in the windows of a draw, has a variance of rounding errors.
     vx, vy = (np.where(v > 1e-12 * np.maximum(squares, 1e-300), v, np.nan) for v, squares in ((vx, sxx), (vy, yy)))
     with np.errstate(divide="ignore", invalid="ignore"):
-        found: Float[np.ndarray, "draws units"] = (sxy - sx * y / n) / np.sqrt(vx * vy)
+        found: Float[np.ndarray, "some units"] = (sxy - sx * y / n) / np.sqrt(vx * vy)
     return found

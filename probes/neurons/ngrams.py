@@ -46,7 +46,7 @@ class NgramCounts:
         """The n-gram at which each unit fired most often (the first of the corpus for a dead unit)."""
         return self.grams[self.fired.argmax(0)]
 
-    def covering(self, cover: float) -> tuple[Int[np.ndarray, " units"], Float[np.ndarray, " units"]]:
+    def covering(self, cover: float) -> tuple[Int[np.ndarray, " units"], Int[np.ndarray, " units"]]:
         """How many n-grams it takes to cover that share of a unit's firings; and for one that fires at random.
 
         Both are 0 for a dead unit. A unit that fires at random, as often, needs the commonest n-grams first.

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import Float, Num
+from jaxtyping import Shaped
 
 from workbench.errors import InputError, nearest
 from workbench.probes.neurons.corpus import Corpus
@@ -116,7 +116,7 @@ def get_predicate(predicate: str | Predicate) -> Predicate:
     return PREDICATES[predicate]
 
 
-def token_labels(corpus: Corpus, predicate: str | Predicate) -> Num[np.ndarray, "windows counted"]:
+def token_labels(corpus: Corpus, predicate: str | Predicate) -> Shaped[np.ndarray, "windows counted"]:
     """The predicate at the last character of every counted token.
 
     Texts are judged as a whole, so a window may begin inside a quotation.
@@ -127,7 +127,7 @@ def token_labels(corpus: Corpus, predicate: str | Predicate) -> Num[np.ndarray, 
     if corpus.spans is None or corpus.text_of is None:
         raise InputError("This corpus has no text, only tokens; a predicate is about characters (read_corpus).")
     function = get_predicate(predicate)
-    judged: dict[int, Float[np.ndarray, " characters"]] = {}
+    judged: dict[int, Shaped[np.ndarray, " characters"]] = {}
     for number in np.unique(corpus.text_of):
         text = corpus.texts[number]
         values = np.asarray(function(text))
@@ -139,5 +139,5 @@ def token_labels(corpus: Corpus, predicate: str | Predicate) -> Num[np.ndarray, 
         judged[int(number)] = values
     ends = corpus.spans[:, corpus.first :, 1] - 1
     rows = [judged[int(number)][row.clip(min=0)] for number, row in zip(corpus.text_of, ends, strict=True)]
-    labels: Num[np.ndarray, "windows counted"] = np.stack(rows)
+    labels: Shaped[np.ndarray, "windows counted"] = np.stack(rows)
     return labels
