@@ -10,7 +10,7 @@ from workbench.errors import InputError
 from workbench.interventions import Patch
 from workbench.model import HookedModel
 
-NAMES = ("attention", "mamba", "gla", "gru")
+NAMES = ("attention", "mamba", "gru")
 
 
 @functools.cache

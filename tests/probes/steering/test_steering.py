@@ -75,8 +75,8 @@ def test_effects_are_linear_in_the_strength_where_the_model_is() -> None:
     tokens = torch.arange(12).reshape(3, 4)
     alphas = [-2.0, 0.5, 3.0]
     table = steering_sweep(lm, tokens, vector, alphas, pick(-1, 3, 4), at="blocks.0.hook_resid_post")
-    weights = lm.wrapped.lm_head.weight  # type: ignore[union-attr]
-    slope = float(vector @ (weights[3] - weights[4]))  # type: ignore[index,operator]
+    weights = lm.wrapped.lm_head.weight.detach()  # type: ignore[operator,union-attr]
+    slope = float(vector @ (weights[3] - weights[4]))
     assert table["effect"].tolist() == pytest.approx([alpha * slope for alpha in alphas])
     with torch.no_grad(), Steer(vector, "blocks.0.hook_resid_post", 3.0).applied(lm):
         assert table["value"][2] == pytest.approx(float(pick(-1, 3, 4)(lm(tokens)).mean()))
