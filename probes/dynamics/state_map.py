@@ -53,16 +53,20 @@ class StateMap:
         self._own_state = set(adapter.opened) == {"state"}
         self.dtype = model.cfg.dtype if self._own_state else torch.float64
         self.width = self.inputs(torch.zeros(1, 1, dtype=torch.long)).shape[-1]
-        # A short convolution fills its register in a few steps, after which no shape changes.
         kept: dict[str, Tensor] = {}
-        memory = DictMemory(kept)
         one = torch.zeros(1, 1, self.width, dtype=self.dtype, device=model.cfg.device)
         with torch.no_grad():
+            # A short convolution fills its register in a few steps, after which no shape changes.
             for _ in range(16):
-                self._advance(memory, one)
-        self.parts: tuple[tuple[str, tuple[int, ...]], ...] = tuple(
-            (name, tuple(value.shape[1:])) for name, value in sorted(kept.items())
-        )
+                self._advance(kept, one)
+            later = dict(kept)
+            self._advance(later, one)
+            # What counts tokens is no state that could come to rest; it stands still while the map is looked at.
+            self._clocks = {name: value for name, value in kept.items() if _counts(value, later[name])}
+            self.parts: tuple[tuple[str, tuple[int, ...]], ...] = tuple(
+                (name, tuple(value.shape[1:])) for name, value in sorted(kept.items()) if name not in self._clocks
+            )
+            self._reads_clock = self._differs(kept, {**kept, **{name: later[name] for name in self._clocks}})
 
     def __repr__(self) -> str:
         made = ", ".join(f"{name} {[*shape]}" for name, shape in self.parts)
@@ -74,19 +78,30 @@ class StateMap:
         return sum(math.prod(shape) for _, shape in self.parts)
 
     def rest(self, batch: int = 1) -> States:
-        """The state before any token: zeros."""
+        """States of zeros: what a mixer starts from, but for running maxima (mLSTM, sLSTM, RWKV-4)."""
         return torch.zeros(batch, self.dim, dtype=self.dtype, device=self._model.cfg.device)
 
     def step(self, states: States, inputs: Float[Tensor, "batch width"]) -> States:
         """The state after one more token, of which the mixer reads `inputs`; differentiable in both."""
-        held: dict[str, Tensor] = {}
+        batch = len(states)
+        held = {name: value.expand(batch, *value.shape[1:]) for name, value in self._clocks.items()}
         for (name, shape), flat in zip(self.parts, self._split(states), strict=True):
-            held[name] = flat.reshape(len(states), *shape)
-        self._advance(DictMemory(held), inputs[:, None].to(self.dtype))
-        return torch.cat([held[name].flatten(1) for name, _ in self.parts], dim=1)
+            held[name] = flat.reshape(batch, *shape)
+        self._advance(held, inputs[:, None].to(self.dtype))
+        return self._joined(held)
 
     def under(self, input: Float[Tensor, " width"]) -> Step:
-        """The map of states while the mixer reads the same input over and over."""
+        """The map of states while the mixer reads the same input over and over.
+
+        Raises:
+            InputError: an input of another width, or a mixer that reads the token's position, whose step is no map of
+                the state alone.
+        """
+        if self._reads_clock:
+            raise InputError(
+                f"{self._adapter.place.capitalize()} ({self._adapter.family}) reads the position of each token, so a "
+                "step under a constant input is no map of the state alone."
+            )
         if input.shape != (self.width,):
             raise InputError(f"The mixer reads {self.width} numbers a token; the input has {[*input.shape]}.")
         constant = input.detach().to(self.dtype)
@@ -138,10 +153,11 @@ class StateMap:
     def trajectory(self, input: ModelInput) -> Float[Tensor, "batch time dim"]:
         """The state vector after each token of a text."""
         read = self.inputs(input).to(self.dtype)
-        states, along = self.rest(len(read)), []
+        held: dict[str, Tensor] = {}
+        along = []
         for step in range(read.shape[1]):
-            states = self.step(states, read[:, step])
-            along.append(states)
+            self._advance(held, read[:, step : step + 1])
+            along.append(self._joined(held))
         return torch.stack(along, dim=1)
 
     def part(self, name: str) -> slice:
@@ -154,18 +170,46 @@ class StateMap:
             start = stop
         raise InputError(f"The state has no part {name!r}; it has {', '.join(known for known, _ in self.parts)}.")
 
-    def _advance(self, memory: DictMemory, inputs: Float[Tensor, "batch 1 width"]) -> None:
-        inlet = self._adapter.read_in(inputs, None, memory)
+    def _advance(self, held: dict[str, Tensor], inputs: Float[Tensor, "batch 1 width"]) -> None:
+        """One token further; `held` is what the mixer remembers, a form's state in the form's own layout."""
+        inlet = self._adapter.read_in(inputs, None, DictMemory(held))
         if self._own_state:
-            stored = memory.get("state")
-            # The memory holds the layout of the family's caches, the kernels take the form's.
-            start = None if stored is None else self._adapter.from_cache(stored).to(inlet.form.v.dtype)
-            _, final = kernels.forward(inlet.form, start)
+            start = held.get("state")
+            _, final = kernels.forward(inlet.form, None if start is None else start.to(inlet.form.v.dtype))
             assert final is not None  # the form is recurrent
-            memory.set("state", self._adapter.to_cache(final))
+            held["state"] = final
+
+    def _joined(self, held: dict[str, Tensor]) -> States:
+        """The parts end to end; a register that is not full yet has zeros where nothing came."""
+        whole = []
+        for name, shape in self.parts:
+            value = held[name]
+            if value.shape[1:] != shape:
+                empty = value.new_zeros(len(value), shape[0] - value.shape[1], *shape[1:])
+                value = torch.cat([empty, value], dim=1)
+            whole.append(value.flatten(1))
+        return torch.cat(whole, dim=1)
+
+    def _differs(self, one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+        """Whether a step from two memories ends in different states."""
+        generator = torch.Generator().manual_seed(0)
+        read = torch.randn(1, 1, self.width, generator=generator, dtype=torch.float64).to(
+            next(iter(one.values())).device
+        )
+        ends = []
+        for start in (one, other):
+            held = dict(start)
+            self._advance(held, read.to(self.dtype))
+            ends.append(self._joined(held))
+        return not torch.equal(*ends)
 
     def _split(self, states: States) -> tuple[Tensor, ...]:
         if states.shape[1] != self.dim:
             raise InputError(f"A state has {self.dim} numbers here, not {states.shape[1]}.")
         parts: tuple[Tensor, ...] = torch.split(states, [math.prod(shape) for _, shape in self.parts], dim=1)
         return parts
+
+
+def _counts(now: Tensor, later: Tensor) -> bool:
+    """Whether a part of a memory counts tokens: a whole number, or one more after a step."""
+    return not now.is_floating_point() or bool(torch.equal(later - now, torch.ones_like(now)))

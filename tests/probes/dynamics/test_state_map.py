@@ -22,15 +22,24 @@ def test_the_trajectory_of_a_cell_passes_through_the_states_of_the_model(mixer: 
     assert recurrence.dim == (12 if mixer == "lstm" else 6)
 
 
-@pytest.mark.parametrize("mixer", ["gated_delta", "mamba"])
+@pytest.mark.parametrize("mixer", ["gated_delta", "mamba", "mamba2", "rg_lru", "mlstm", "rwkv4", "retnet"])
 def test_linear_recurrences_have_a_map_too_convolution_and_all(mixer: str) -> None:
     model = tiny(mixer)
-    tokens = torch.randint(40, (1, 9))
+    tokens = torch.randint(40, (2, 9))
     recurrence = StateMap(model, 1)
     along = recurrence.trajectory(tokens)
     states = model.recurrent_states(tokens, 1).flatten(2)
     torch.testing.assert_close(along[..., recurrence.part("state")], states)
-    assert "conv" in " ".join(name for name, _ in recurrence.parts)
+    if mixer != "retnet":
+        # A step from a state of the trajectory leads to the next one, registers and normalisers included.
+        torch.testing.assert_close(recurrence.step(along[:, 6], recurrence.inputs(tokens)[:, 7]), along[:, 7])
+
+
+def test_a_mixer_that_reads_positions_has_no_map_of_the_state_alone() -> None:
+    with pytest.raises(InputError, match="reads the position of each token"):
+        StateMap(tiny("retnet"), 0).under_token(3)
+    assert "seen" not in [name for name, _ in StateMap(tiny("rg_lru"), 0).parts]
+    StateMap(tiny("rg_lru"), 0).under_token(3)
 
 
 def test_a_cell_is_mapped_in_double_precision_whatever_the_model_is() -> None:
