@@ -97,7 +97,7 @@ class Alphabet:
             InputError: it is longer than the model's context.
         """
         self.known.check_length(task.time + (self.first is not None), task.name)
-        changes: dict[str, Tensor] = {}
+        changes: dict[str, Any] = {}
         for each in fields(task):
             value = getattr(task, each.name)
             if isinstance(value, Tensor):
