@@ -38,14 +38,15 @@ def kinds_table(tables: dict[str, pd.DataFrame]) -> Table:
     from rich.table import Table
 
     shown = Table()
-    for column in ("kind", "above null", "best", "score", "95 % interval", "95 % null", "then"):
-        shown.add_column(column, justify="left" if column in ("kind", "best", "then") else "right")
+    for column in ("kind", "above null", "best", "score", "95 % interval", "then"):
+        left = column in ("kind", "best", "then")
+        shown.add_column(column, justify="left" if left else "right", no_wrap=column != "then")
     for kind, table in tables.items():
-        rows = records(table.head(4))
+        rows = records(table.head(3))
         above = int((table["low"] > table["null"]).sum())
-        site, score, interval, null, _ = head_cells(rows[0])
-        then = ", ".join(f"{row['site']} {row['score']:.2f}" for row in rows[1:])
-        shown.add_row(kind, f"{above} of {len(table)}", site, score, interval, null, then)
+        site, score, interval, _, _ = head_cells(rows[0])
+        then = ", ".join(str(row["site"]) for row in rows[1:])
+        shown.add_row(kind, f"{above} / {len(table)}", site, score, interval, then)
     return shown
 
 
