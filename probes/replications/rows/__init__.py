@@ -9,6 +9,7 @@ from workbench.probes.replications.rows import (
     heads,
     lenses,
     memory,
+    probes,
     repetition,
     weights,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "heads",
     "lenses",
     "memory",
+    "probes",
     "repetition",
     "weights",
 ]
