@@ -89,8 +89,9 @@ def test_early_exit_leaves_where_the_margin_is_passed_first() -> None:
     streams = residual_streams(model, tokens)
     probabilities = torch.stack([LogitLens(model).logits(streams[d], d).softmax(-1) for d in range(4)]).detach()
     top = probabilities.sort(-1, descending=True)
-    gaps = (top.values[:3, ..., 0] - top.values[:3, ..., 1]).flatten()
-    margins = torch.quantile(gaps, torch.tensor([0.2, 0.5, 0.95])).tolist()
+    # Between the gaps of the tokens that are read: equal tokens have equal gaps, which rounding would tell apart.
+    gaps = (top.values[0, ..., 0] - top.values[0, ..., 1]).unique()
+    margins = [float(gaps[place : place + 2].mean()) for place in (3, len(gaps) // 2, len(gaps) - 3)]
     table = early_exit(LogitLens(model), tokens, margins)
     for number, margin in enumerate(margins):
         depths, right = [], []
@@ -104,7 +105,7 @@ def test_early_exit_leaves_where_the_margin_is_passed_first() -> None:
         assert table["depth"][number] == pytest.approx(np.mean(depths))
         assert table["agreement"][number] == pytest.approx(np.mean(right))
         assert table["saved"][number] == pytest.approx(1 - np.mean(depths) / 3)
-    assert table["depth"][0] < table["depth"][1] < table["depth"][2] < 3
+    assert table["depth"][0] < table["depth"][1] < table["depth"][2]
 
 
 def test_a_trajectory_holds_what_the_lens_reads_and_its_figure_is_inert() -> None:
