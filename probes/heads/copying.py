@@ -210,7 +210,8 @@ def _positive(
     """``sum(lambda) / sum(|lambda|)`` of ``values @ columns``, whose eigenvalues are those of ``columns @ values``."""
     inner = torch.einsum("rcn,nrd->rcd", columns, values).double().cpu()
     eigenvalues = torch.linalg.eigvals(inner)
-    return eigenvalues.real.sum(-1) / eigenvalues.abs().sum(-1).clamp(min=1e-300)
+    share: Tensor = eigenvalues.real.sum(-1) / eigenvalues.abs().sum(-1).clamp(min=1e-300)
+    return share
 
 
 add_kind(

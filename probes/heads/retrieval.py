@@ -232,7 +232,8 @@ def largest_weight(
     """The source that each row of the table reads most at the listed destinations of a single sequence."""
     entries = attention.rows(query)[0]
     weight = entries.abs() if attention.default_normalise == "mass" else entries.square()
-    return weight.unflatten(0, (rows, -1)).sum(1).argmax(-1)
+    top: Tensor = weight.unflatten(0, (rows, -1)).sum(1).argmax(-1)
+    return top
 
 
 def _shifts(draws: int) -> list[int]:

@@ -70,14 +70,14 @@ def ablate(
             f"ask workbench heads {model} --kind {kind} --causal {top}."
         )
     if sites is None:
-        asked = {
+        wanted = {
             "seeds": range(seed, seed + seeds),
             "scope": scope.value,
             "block": block,
             "group": group,
             "progress": output.progress,
         }
-        table = scored(opened, kind, asked, output, skip=False)
+        table = scored(opened, kind, wanted, output, skip=False)
         assert table is not None  # nothing is skipped
         what = f"the {top} best {kind} heads"
     else:
