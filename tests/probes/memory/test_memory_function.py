@@ -32,8 +32,8 @@ def test_random_vectors_estimate_the_norm_without_bias() -> None:
     model = tiny("gated_delta")
     tokens = torch.randint(40, (1, 10))
     exact = memory_function(model, tokens, probes=None)["value"]
-    many = memory_function(model, tokens, probes=400, seed=3)["value"]
-    assert many.tolist() == pytest.approx(exact.tolist(), rel=0.1)
+    many = memory_function(model, tokens, probes=200, seed=3)["value"]
+    assert many.tolist() == pytest.approx(exact.tolist(), rel=0.15)
     assert memory_function(model, tokens, seed=1)["value"].tolist() != memory_function(model, tokens)["value"].tolist()
 
 

@@ -30,7 +30,7 @@ def test_a_recurrent_state_has_the_size_of_the_state_in_the_cache(mixer: str) ->
     assert cache_bytes(model, torch.zeros(1, 9, dtype=torch.long)) == everything
 
 
-def test_grouped_keys_and_values_of_gpt_neox_and_llama_are_counted_once_a_group() -> None:
+def test_grouped_keys_and_values_are_counted_once_a_group() -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     import workbench as wb
