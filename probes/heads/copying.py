@@ -18,7 +18,6 @@ from workbench.attention import ImplicitAttention
 from workbench.direct_logits.anatomy import Anatomy, Writer
 from workbench.direct_logits.norms import LinearNorm
 from workbench.errors import InputError
-from workbench.families.base import MixerAdapter
 from workbench.kernels.blocking import blocks
 from workbench.model import HookedModel
 from workbench.probes.heads.kinds import HeadKind, add_kind
@@ -26,7 +25,7 @@ from workbench.probes.heads.options import Looking, as_seeds, check_block, shown
 from workbench.probes.heads.paths import direct_paths, token_directions, writing
 from workbench.probes.heads.reading import last_copies
 from workbench.probes.heads.shares import Shares
-from workbench.probes.heads.table import head_table
+from workbench.probes.heads.tally import Tally
 from workbench.tasks import RepeatedTokens, Vocabulary, repeated_random_tokens
 
 
@@ -64,9 +63,7 @@ def copying_heads(
     """
     check_block(block, null_draws)
     found, looking = writing(model, Looking.at(model, layers, mixer, group, null_level, level))
-    scores: dict[MixerAdapter, list[Tensor]] = {adapter: [] for adapter in looking.wanted}
-    rivals: dict[MixerAdapter, list[Tensor]] = {adapter: [] for adapter in looking.wanted}
-    normalised: dict[MixerAdapter, str] = {}
+    tally = Tally(looking)
     tasks = [repeated_random_tokens(model, block, batch=batch, seed=seed, bos=bos) for seed in as_seeds(seeds)]
     shifts = range(min(null_draws, block - 1) + 1)
     for task in shown(tasks, progress, "looking for copying heads"):
@@ -75,23 +72,9 @@ def copying_heads(
             adapter = model.mixer(layer, attention.mixer)
             if adapter not in looking.wanted:
                 continue
-            normalised[adapter] = attention.default_normalise
             own = raised.over_what_is_read(attention, found.heads[adapter], looking.rows_of(adapter), shifts)
-            scores[adapter].append(own[0])
-            rivals[adapter].append(own[1:].mean(1))
-    rows = [
-        row
-        for adapter in looking.wanted
-        for row in looking.rows(
-            adapter,
-            torch.cat(scores[adapter]),
-            torch.stack(rivals[adapter]).mean(0),
-            kind="copying",
-            normalise=normalised[adapter],
-            scope="mixer",
-        )
-    ]
-    return head_table(rows)
+            tally.add(adapter, own[0], own[1:].mean(1), attention.default_normalise)
+    return tally.table("copying", "mixer")
 
 
 class _Raised:
@@ -168,8 +151,7 @@ def copying_circuits(
     found, looking = writing(model, Looking.at(model, layers, mixer, group, null_level, level))
     known = Vocabulary.of(model)
     ids = known.plain()
-    scores: dict[MixerAdapter, list[Tensor]] = {adapter: [] for adapter in looking.wanted}
-    rivals: dict[MixerAdapter, list[Tensor]] = {adapter: [] for adapter in looking.wanted}
+    tally = Tally(looking)
     for seed in shown(as_seeds(seeds), progress, "looking for copying circuits"):
         generator = torch.Generator().manual_seed(seed)
         chosen = ids[torch.randperm(len(ids), generator=generator)[:tokens]].to(known.device)
@@ -178,21 +160,9 @@ def copying_circuits(
         directions = directions - directions.mean(0)
         for path in direct_paths(model, embedded(model, chosen), found, looking):
             columns = (path.out @ directions.T).to(path.values)
-            scores[path.adapter].append(_positive(path.values, columns)[None])
-            rivals[path.adapter].append(torch.stack([_positive(path.values, columns[..., p]) for p in mixed_up]))
-    rows = [
-        row
-        for adapter in looking.wanted
-        for row in looking.rows(
-            adapter,
-            torch.cat(scores[adapter]),
-            torch.stack(rivals[adapter]).mean(0),
-            kind="copying_circuit",
-            normalise="eigenvalues",
-            scope="mixer",
-        )
-    ]
-    return head_table(rows)
+            rivals = torch.stack([_positive(path.values, columns[..., p]) for p in mixed_up])
+            tally.add(path.adapter, _positive(path.values, columns)[None], rivals, "eigenvalues")
+    return tally.table("copying_circuit", "mixer")
 
 
 @torch.no_grad()

@@ -13,14 +13,13 @@ from torch import Tensor
 
 from workbench.attention.implicit import Scope
 from workbench.errors import InputError
-from workbench.families.base import MixerAdapter
 from workbench.model import HookedModel
 from workbench.probes.heads.kinds import CausalTask, HeadKind, add_kind
 from workbench.probes.heads.null import rival_shifts
 from workbench.probes.heads.options import Looking, as_seeds, check_block, shown
 from workbench.probes.heads.pairs import DefiningPairs, joined
 from workbench.probes.heads.shares import Shares
-from workbench.probes.heads.table import head_table
+from workbench.probes.heads.tally import Tally
 from workbench.tasks import RepeatedTokens, Task, repeated_random_tokens
 
 # Shares that are held at once; 4M of them are 16 MB, and as much again for the entries they come from.
@@ -81,9 +80,7 @@ class Reading:
             if value not in choices:
                 raise InputError(f"{option} is {value!r}; there is: {', '.join(filter(None, choices))}.")
         looking = Looking.at(model, layers, mixer, group, null_level, level)
-        scores: dict[MixerAdapter, list[Tensor]] = {adapter: [] for adapter in looking.wanted}
-        rivals: dict[MixerAdapter, list[Tensor]] = {adapter: [] for adapter in looking.wanted}
-        normalised: dict[MixerAdapter, str] = {}
+        tally = Tally(looking)
         seen: Scope = "core" if scope == "core" else "mixer"
         tasks = [self.text(model, block, batch=batch, seed=seed, bos=bos) for seed in seeds]
         for task in shown(tasks, progress, f"looking for {self.kind} heads"):
@@ -93,24 +90,10 @@ class Reading:
                 runs = model.implicit_attentions(task.tokens, looking.layers, seen, mixer=mixer)
                 for layer, attention in runs:
                     adapter = model.mixer(layer, attention.mixer)
-                    normalised[adapter] = normalise or attention.default_normalise
-                    shares = Shares(attention, looking.rows_of(adapter), normalised[adapter])
-                    found = averages(shares, several)
-                    scores[adapter].append(found[0])
-                    rivals[adapter].append(found[1:].mean(1))
-        rows = [
-            row
-            for adapter in looking.wanted
-            for row in looking.rows(
-                adapter,
-                torch.cat(scores[adapter]),
-                torch.stack(rivals[adapter]).mean(0),
-                kind=self.kind,
-                normalise=normalised[adapter],
-                scope=scope,
-            )
-        ]
-        return head_table(rows)
+                    share_of = normalise or attention.default_normalise
+                    found = averages(Shares(attention, looking.rows_of(adapter), share_of), several)
+                    tally.add(adapter, found[0], found[1:].mean(1), share_of)
+        return tally.table(self.kind, scope)
 
 
 def averages(shares: Shares, several: Sequence[DefiningPairs]) -> Float[Tensor, "lists batch rows"]:

@@ -24,7 +24,7 @@ from workbench.probes.heads.kinds import CausalTask, HeadKind, add_kind
 from workbench.probes.heads.null import check_draws
 from workbench.probes.heads.options import Looking, as_seeds, shown
 from workbench.probes.heads.segments import hidden_segment
-from workbench.probes.heads.table import head_table
+from workbench.probes.heads.tally import Tally
 from workbench.tasks import NOT_SCORED, Task
 from workbench.tasks.passkey import needle, passkey
 
@@ -125,29 +125,16 @@ def retrieval_heads(
         for length, depth, seed in grid
     ]
     written = [(task, row) for task in tasks for row in range(task.batch)]
-    scores: dict[MixerAdapter, list[Tensor]] = {adapter: [] for adapter in looking.wanted}
-    rivals: dict[MixerAdapter, list[Tensor]] = {adapter: [] for adapter in looking.wanted}
+    tally = Tally(looking)
     recalls = []
     shifts = _shifts(null_draws)
     for task, row in shown(written, progress, "looking for retrieval heads"):
         copied, tops = _written(model, task, row, looking, seen)
         recalls.append(float(copied.equal.any(0).double().mean()))
         for adapter, top in tops.items():
-            scores[adapter].append(copied.share(top, 0)[None])
-            rivals[adapter].append(torch.stack([copied.share(top, shift) for shift in shifts]))
-    rows = [
-        one
-        for adapter in looking.wanted
-        for one in looking.rows(
-            adapter,
-            torch.cat(scores[adapter]),
-            torch.stack(rivals[adapter]).mean(0),
-            kind="retrieval",
-            normalise="largest weight",
-            scope=scope,
-        )
-    ]
-    table = head_table(rows)
+            rivals = torch.stack([copied.share(top, shift) for shift in shifts])
+            tally.add(adapter, copied.share(top, 0)[None], rivals, "largest weight")
+    table = tally.table("retrieval", scope)
     table.attrs["recall"] = sum(recalls) / len(recalls)
     if table.attrs["recall"] < LITTLE:
         warnings.warn(

@@ -14,7 +14,8 @@ from workbench.probes.lenses.training import TunedLensOptions, TunedLensTraining
 from workbench.probes.lenses.trajectory import Trajectory, trajectory
 from workbench.probes.lenses.tuned import TunedLens
 from workbench.probes.lenses.unembedding import Unembedding
-from workbench.probes.lenses.windows import split_windows, text_windows
+from workbench.probes.lenses.windows import split_windows
+from workbench.windows import text_windows
 
 __all__ = [
     "AffineMap",

@@ -1,45 +1,11 @@
-"""Text as rows of tokens of one length, to train and evaluate lenses on."""
+"""Rows of text to train a lens on, and rows to test it on."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from workbench.errors import InputError
-
-if TYPE_CHECKING:
-    from workbench.model import HookedModel
-
-
-def text_windows(model: HookedModel, texts: str | Sequence[str], length: int = 128) -> Int[Tensor, "windows length"]:
-    """Texts cut into rows of `length` tokens, in order; the rest of a text that fills no row is left out.
-
-    Where the tokenizer has a beginning-of-text token, it is not put in front of rows: most begin in mid-text.
-
-    Raises:
-        InputError: no tokenizer, a length that the model does not have, or too little text for one row.
-    """
-    limit = model.cfg.n_ctx
-    if length < 2 or (limit is not None and length > limit):
-        raise InputError(
-            f"length is {length}; rows have at least 2 tokens"
-            + (f", and {model.cfg.model_name} takes at most {limit}." if limit is not None else ".")
-        )
-    rows = []
-    for text in [texts] if isinstance(texts, str) else texts:
-        if not text:
-            continue
-        tokens = model.tokens.encode(text, prepend_bos=False)[0][0]
-        whole = len(tokens) // length
-        rows.append(tokens[: whole * length].reshape(whole, length))
-    windows = torch.cat(rows) if rows else torch.empty(0, length, dtype=torch.long)
-    if not len(windows):
-        raise InputError(f"The text is shorter than one row of {length} tokens.")
-    return windows
 
 
 def split_windows(
