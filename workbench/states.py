@@ -77,7 +77,7 @@ class ModelState:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of everything that is needed to go on: caches and what modules hold, not the tokens and their logits."""
+        """Bytes of what is needed to go on: caches and what modules hold, not the tokens and their logits."""
         kept = [leaf for _, leaf in _leaves(self.cache) if isinstance(leaf, Tensor)]
         return sum(tensor.numel() * tensor.element_size() for tensor in (*kept, *self.held.values()))
 

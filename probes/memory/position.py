@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from workbench.errors import InputError
@@ -21,38 +21,6 @@ from workbench.model import HookedModel
 from workbench.steps import at_steps
 from workbench.tasks import bootstrap_means
 from workbench.wrapping import ModelInput
-
-
-def text_windows(
-    model: HookedModel, texts: str | Iterable[str], length: int, count: int, *, bos: bool = False
-) -> Int[Tensor, "count length"]:
-    """Windows of real text that do not overlap, cut from documents in order, the same number of tokens each.
-
-    A document gives as many windows as fit into it, and none reaches into the next document.
-
-    Args:
-        texts: one document or several.
-        length: tokens a window.
-        count: windows.
-        bos: begin each with the beginning-of-text token.
-
-    Raises:
-        InputError: no tokenizer, no such token, a number below 1, or documents too short for so many windows.
-    """
-    if length < 2 or count < 1:
-        raise InputError(f"Windows need at least 2 tokens and there must be at least 1; got {length} and {count}.")
-    tokenizer = model.tokens.needed()
-    first = [] if not bos else [tokenizer.bos_token_id]
-    if first == [None]:
-        raise InputError(f"The tokenizer of {model.cfg.model_name} has no beginning-of-text token to begin with.")
-    body, windows = length - len(first), list[list[int]]()
-    for text in [texts] if isinstance(texts, str) else texts:
-        ids = tokenizer.encode(text, add_special_tokens=False)
-        for start in range(0, len(ids) - body + 1, body):
-            windows.append([*first, *ids[start : start + body]])
-            if len(windows) == count:
-                return torch.tensor(windows)
-    raise InputError(f"The texts hold {len(windows)} windows of {length} tokens, and {count} are needed.")
 
 
 @torch.no_grad()

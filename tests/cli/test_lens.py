@@ -52,4 +52,6 @@ def test_wrong_lenses_and_texts_end_with_one_sentence(refused, gpt2, text, tmp_p
     assert "no tuned lens in" in refused("lens", "show", gpt2, "the cat", "--lens", tmp_path)
     assert "cannot be read" in refused("lens", "eval", gpt2, "--text", tmp_path / "missing.txt")
     text.write_text("the cat")
-    assert "The text holds 0 rows of" in refused("lens", "train", gpt2, "--text", text, "--out", tmp_path / "lens", *SMALL)
+    assert "The text holds 0 rows of" in refused(
+        "lens", "train", gpt2, "--text", text, "--out", tmp_path / "lens", *SMALL
+    )

@@ -147,15 +147,28 @@ class ResidualStacks(StreamReadings):
             made = head_results(self, self._anatomy(), adapter, pos_slice, group)
             results.append(made.movedim(-2, 0))
             labels.extend(site_labels(adapter, group))
+        stack = self._completed(results, labels, layer, pos_slice, incl_remainder, apply_ln)
+        return (stack, labels) if return_labels else stack
+
+    def _completed(
+        self,
+        results: list[Tensor],
+        labels: Labels,
+        layer: int,
+        pos_slice: SliceInput,
+        incl_remainder: bool,
+        apply_ln: bool,
+    ) -> Stack:
+        """Components as one stack, with the rest of the stream that `layer` reads where that is asked for."""
         if incl_remainder:
             stream = sliced(self["resid_post", layer - 1] if layer else self["resid_pre", 0], pos_slice, -2)
             explained = sum((part.sum(0) for part in results), torch.zeros_like(stream))
-            results.append((stream - explained)[None])
+            results = [*results, (stream - explained)[None]]
             labels.append("remainder")
         stack = torch.cat(results) if results else self._stacked([], pos_slice)
         if apply_ln:
             stack = self.apply_ln_to_stack(stack, layer, False, pos_slice, has_batch_dim=self.has_batch_dim)
-        return (stack, labels) if return_labels else stack
+        return stack
 
     def compute_head_results(self) -> None:
         """Keep every head's contribution as ``cache["result", layer]``, [batch, time, head, d_model].
@@ -213,14 +226,7 @@ class ResidualStacks(StreamReadings):
             results.append(made.movedim(-2, 0))
             units = sliced(torch.arange(self["post", number].shape[-1]), neuron_slice, 0).reshape(-1).tolist()
             labels.extend(f"L{number}N{unit}" for unit in units)
-        if incl_remainder:
-            stream = sliced(self["resid_post", layer - 1] if layer else self["resid_pre", 0], pos_slice, -2)
-            explained = sum((part.sum(0) for part in results), torch.zeros_like(stream))
-            results.append((stream - explained)[None])
-            labels.append("remainder")
-        stack = torch.cat(results) if results else self._stacked([], pos_slice)
-        if apply_ln:
-            stack = self.apply_ln_to_stack(stack, layer, False, pos_slice, has_batch_dim=self.has_batch_dim)
+        stack = self._completed(results, labels, layer, pos_slice, incl_remainder, apply_ln)
         return (stack, labels) if return_labels else stack
 
     def get_full_resid_decomposition(

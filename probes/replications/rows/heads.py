@@ -22,11 +22,8 @@ def induction_heads() -> Outcome:
     for name in ("attention", "mamba2", "gated_delta", "rwkv7"):
         model = workbench.load(f"zoo:{name}")
         table = find_heads(model, "induction")
-        check = ablate_top_k(model, table, 2, draws=10).set_index("condition")
-        intact, without, others = (
-            float(check.loc[row, "accuracy_second"])
-            for row in ("baseline", "top", "random")  # type: ignore[arg-type]
-        )
+        check = ablate_top_k(model, table, 2, draws=10)
+        intact, without, others = (float(value) for value in check["accuracy_second"])  # baseline, top, random
         score, above = float(table["score"].iloc[0]), int((table["low"] > table["null"]).sum())
         numbers |= {
             f"{name}: best score": score,

@@ -35,7 +35,8 @@ def _sampled(model: HookedModel, rows: int, seed: int) -> Tensor:
 )
 def tuned_lens() -> Outcome:
     """KL of both lenses at every depth, on text the model sampled; half of it is held out."""
-    numbers, parts, agrees = {}, [], True
+    numbers: dict[str, float] = {}
+    parts, agrees = [], True
     for name in MEMBERS:
         model = workbench.load(f"zoo:{name}")
         options = lenses.TunedLensOptions(steps=40, rows=16)
@@ -62,7 +63,8 @@ def tuned_lens() -> Outcome:
 )
 def jump_to_conclusions() -> Outcome:
     """Precision at 1 of shortcuts and logit lens at every depth, and what an early exit would save."""
-    numbers, parts, agrees = {}, [], True
+    numbers: dict[str, float] = {}
+    parts, agrees = [], True
     for name in MEMBERS:
         model = workbench.load(f"zoo:{name}")
         lens = lenses.fit_shortcuts(model, _sampled(model, 128, 0))

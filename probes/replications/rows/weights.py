@@ -65,7 +65,7 @@ def memories() -> Outcome:
     shares, chances = [], []
     for layer in range(model.cfg.n_layers):
         table = trigger_examples(model, layer, range(352), text.split(8))
-        shares.append(float(value_agreement(table).loc[0, "agreement"]))
+        shares.append(float(value_agreement(table)["agreement"].iloc[0]))
         spoken = torch.tensor(table.drop_duplicates("unit")["value_token"].to_numpy())
         chances.append(float((following == spoken[:, None]).float().mean()))
     told = ", ".join(f"{share:.2%}" for share in shares)

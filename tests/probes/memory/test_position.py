@@ -3,10 +3,9 @@
 import pytest
 import torch
 
-import workbench as wb
 from tests.probes.memory.models import linear_rnn, tiny
 from workbench.errors import InputError
-from workbench.probes.memory import loss_by_position, state_norms, text_windows
+from workbench.probes.memory import loss_by_position, state_norms
 
 
 @pytest.mark.parametrize("mixer", ["attention", "mamba"])
@@ -50,17 +49,6 @@ def test_norms_are_those_of_recorded_states_and_streams() -> None:
 
 def test_a_model_without_states_still_shows_its_stream() -> None:
     assert set(state_norms(tiny("attention"), torch.randint(40, (1, 5)), [4])["what"]) == {"resid_post"}
-
-
-def test_windows_are_cut_from_documents_without_overlap() -> None:
-    model = wb.load("zoo:mamba", check=False)
-    text = "The state of the union is what it is, and nobody remembers what it was. " * 6
-    ids = model.tokenizer.encode(text, add_special_tokens=False)
-    windows = text_windows(model, [text, text], 20, 3)
-    assert windows.tolist()[:2] == [ids[:20], ids[20:40]]
-    assert text_windows(model, text, 21, 1, bos=True).tolist() == [[0, *ids[:20]]]
-    with pytest.raises(InputError, match="windows of 20 tokens, and 999 are needed"):
-        text_windows(model, text, 20, 999)
 
 
 def test_bad_positions_are_refused() -> None:
