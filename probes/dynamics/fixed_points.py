@@ -181,7 +181,11 @@ def _newton(step: Step, point: Float[Tensor, " dim"], iterations: int, tolerance
             break
         with torch.no_grad():
             missing = point - step(point[None])[0]
-        direction = torch.linalg.lstsq(state_jacobian(step, point) - identity, missing[:, None]).solution[:, 0]
+        # The Jacobian less the identity is singular where a gate keeps its channel. The default driver's rank is then
+        # wrong now and then, with what lay in memory before (pytorch#92537); CUDA has none for such a matrix.
+        slope = (state_jacobian(step, point) - identity).cpu()
+        solved = torch.linalg.lstsq(slope, missing[:, None].cpu())
+        direction = solved.solution[:, 0].to(point.device)
         if not bool(direction.isfinite().all()):
             break
         # Twelve halvings end at 1/4096 of a step.

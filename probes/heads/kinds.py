@@ -93,8 +93,9 @@ def get_kind(name: str) -> HeadKind:
     numbered = re.fullmatch(r"(\d+)-(\w+)", name)
     if numbered is not None and numbered[2] in _FAMILIES:
         return _FAMILIES[numbered[2]](int(numbered[1]))
-    close = ", ".join(nearest(name, _KINDS) or kinds())
-    raise InputError(f"No kind of head is called {name!r}; there is: {close}.")
+    close = nearest(name, _KINDS)
+    known = f"nearest: {', '.join(close)}" if close else f"there is: {', '.join(kinds())}"
+    raise InputError(f"No kind of head is called {name!r}; {known}.")
 
 
 def check_options(function: Callable[..., Any], options: Mapping[str, Any], what: str) -> None:

@@ -92,6 +92,18 @@ def joined(several: Sequence[DefiningPairs]) -> tuple[DefiningPairs, Int[Tensor,
     return one, torch.repeat_interleave(torch.arange(len(several), device=one.query.device), lengths)
 
 
+def in_order(pairs: DefiningPairs, origin: Int[Tensor, " pairs"]) -> tuple[DefiningPairs, Int[Tensor, " pairs"]]:
+    """The same places by destination, then source: neighbours share what a convolution before the mixer reads.
+
+    Places that differ from sequence to sequence stay as they are.
+    """
+    if pairs.query.ndim == 2 or not pairs.query.numel():
+        return pairs, origin
+    order = torch.argsort(pairs.query * (pairs.key.max() + 1) + pairs.key, stable=True)
+    weight = None if pairs.weight is None else pairs.weight[order]
+    return DefiningPairs(pairs.query[order], pairs.key[order], weight), origin[order]
+
+
 def _rows(x: Tensor) -> list[Tensor]:
     return [*x] if x.ndim == 2 else [x]
 

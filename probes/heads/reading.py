@@ -17,7 +17,7 @@ from workbench.model import HookedModel
 from workbench.probes.heads.kinds import CausalTask, HeadKind, add_kind
 from workbench.probes.heads.null import rival_shifts
 from workbench.probes.heads.options import Looking, as_seeds, check_block, shown
-from workbench.probes.heads.pairs import DefiningPairs, joined
+from workbench.probes.heads.pairs import DefiningPairs, in_order, joined
 from workbench.probes.heads.shares import Shares
 from workbench.probes.heads.tally import Tally
 from workbench.tasks import RepeatedTokens, Task, repeated_random_tokens
@@ -102,7 +102,7 @@ def averages(shares: Shares, several: Sequence[DefiningPairs]) -> Float[Tensor, 
     In float64 on the CPU. However many pairs there are, only `_ELEMENTS_AT_ONCE` entries of the matrix are held.
     """
     batch, units, _, _ = shares.attention.shape
-    every, origin = joined(several)
+    every, origin = in_order(*joined(several))
     weight = every.weights
     total = torch.zeros(batch, shares.rows, len(several), dtype=torch.float64)
     step = max(1, _ELEMENTS_AT_ONCE // max(1, batch * units))

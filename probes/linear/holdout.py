@@ -9,7 +9,8 @@ from jaxtyping import Bool, Int, Shaped
 
 from workbench.errors import InputError
 
-Fold = tuple[Int[np.ndarray, " train"], Int[np.ndarray, " test"]]
+# The parts need not be equally large, so no name ties their sizes together.
+Fold = tuple[Int[np.ndarray, " _"], Int[np.ndarray, " _"]]
 
 
 def grouped_folds(groups: Shaped[np.ndarray, " rows"], folds: int = 5, seed: int = 0) -> list[Fold]:

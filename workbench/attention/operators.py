@@ -8,7 +8,7 @@ for a whole mixer (convolution, activation slope, skip and gate differ from chan
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -270,11 +270,13 @@ class MixerOperator(Operator):
         total = self.form.outputs.new_zeros(self.batch, len(chosen), key.shape[-1])
         gate = None if self._gate is None else _gather(self._gate[:, chosen], query)
         skip = None if self._skip is None else _gather(self._skip[:, chosen], query)
-        for j in range(1 if self._lags is None else self._lags.shape[1]):
+        lags = 1 if self._lags is None else self._lags.shape[1]
+        core = self._core_entries(query, key, heads, lags)
+        for j in range(lags):
             late = key + j
             inside = late <= query + (self.source - self.time)
             late = late.clamp(max=self.source - 1)
-            entry = self.core.pairs(query, late, heads)[:, position]
+            entry = core(late, j)[:, position]
             if gate is not None:
                 entry = entry * gate
             if skip is not None:
@@ -285,6 +287,20 @@ class MixerOperator(Operator):
                 entry = entry * self._lags[chosen, j, None]
             total = total + entry * _spread(inside)
         return total
+
+    def _core_entries(
+        self, query: Int[Tensor, "*pairs"], key: Int[Tensor, "*pairs"], heads: Sequence[int] | None, lags: int
+    ) -> Callable[[Tensor, int], Float[Tensor, "batch heads pairs"]]:
+        """Entries of the core at the places that each lag reaches, given the sources there and the lag.
+
+        Places that are neighbours reach the same entries, up to as many times as there are lags: each is computed once.
+        """
+        if lags == 1 or query.ndim > 1:
+            return lambda late, j: self.core.pairs(query, late, heads)
+        late = (key + torch.arange(lags, device=key.device)[:, None]).clamp(max=self.source - 1)
+        places, which = torch.unique(query * self.source + late, return_inverse=True)
+        entries = self.core.pairs(places // self.source, places % self.source, heads)
+        return lambda late, j: entries[..., which[j]]
 
     def columns(
         self, key: Int[Tensor, " columns"], units: Sequence[int] | None

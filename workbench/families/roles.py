@@ -125,7 +125,9 @@ def _no_factors(columns: Tensor, delta: Tensor, dtype: torch.dtype) -> list[floa
 def _fitted_factors(columns: Tensor, delta: Tensor, dtype: torch.dtype) -> list[float] | None:
     """Fitted to some of the numbers, held to all of them."""
     some = slice(None, None, max(1, len(delta) // 256))
-    factors = torch.linalg.lstsq(columns[some].double().cpu(), delta[some].double().cpu()[:, None]).solution[:, 0]
+    system, target = columns[some].double().cpu(), delta[some].double().cpu()[:, None]
+    # Columns may be dependent, and the default driver's rank is then wrong now and then (pytorch#92537).
+    factors = torch.linalg.lstsq(system, target, driver="gelsd").solution[:, 0]
     fitted = columns @ factors.to(columns)
     if float(factors.abs().min()) < 1e-3 or not close(fitted, delta, dtype):
         return None

@@ -14,7 +14,7 @@ def stationary(transition: Float[Tensor, "states states"]) -> Float[Tensor, " st
     system = torch.cat([kept, torch.ones(1, states, dtype=torch.float64)])
     target = torch.zeros(states + 1, 1, dtype=torch.float64)
     target[-1] = 1
-    found: Tensor = torch.linalg.lstsq(system, target).solution[:, 0].clamp(min=0)
+    found: Tensor = torch.linalg.lstsq(system, target, driver="gelsd").solution[:, 0].clamp(min=0)
     return found / found.sum()
 
 
