@@ -184,7 +184,7 @@ def _newton(step: Step, point: Float[Tensor, " dim"], iterations: int, tolerance
         # The Jacobian less the identity is singular where a gate keeps its channel. The default driver's rank is then
         # wrong now and then, with what lay in memory before (pytorch#92537); CUDA has none for such a matrix.
         slope = (state_jacobian(step, point) - identity).cpu()
-        solved = torch.linalg.lstsq(slope, missing[:, None].cpu())
+        solved = torch.linalg.lstsq(slope, missing[:, None].cpu(), driver="gelsd")
         direction = solved.solution[:, 0].to(point.device)
         if not bool(direction.isfinite().all()):
             break

@@ -41,7 +41,7 @@ def test_one_seed_and_one_layer_may_be_plain_numbers() -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"kind": "inducton"}, "'inducton'; there is: induction"),
+        ({"kind": "inducton"}, "'inducton'; nearest: induction"),
         ({"seeds": ()}, "seeds is empty"),
         ({"block": 1}, "at least 2 are needed"),
         ({"layers": [0, 3]}, "no layer 3; the model has layers 0..2"),

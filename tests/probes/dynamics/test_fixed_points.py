@@ -138,3 +138,14 @@ def test_single_precision_and_empty_searches_are_refused() -> None:
         find_fixed_points(bistable, torch.full((1, 1), math.nan, dtype=F64))
     with pytest.raises(InputError, match="0 < tolerance <= slow"):
         find_fixed_points(bistable, torch.zeros(1, 1, dtype=F64), tolerance=1.0, slow=0.5)
+
+
+def test_a_map_that_keeps_some_directions_as_they_are_loses_no_start() -> None:
+    generator = torch.Generator().manual_seed(0)
+    moved = torch.randn(300, 200, dtype=F64, generator=generator) / 300**0.5
+    change = torch.cat([moved, torch.zeros(300, 100, dtype=F64)], dim=1)  # the last 100 coordinates move nothing
+    goal = change @ torch.randn(300, dtype=F64, generator=generator)
+    step = linear(torch.eye(300, dtype=F64) + change, goal)
+    found = find_fixed_points(step, torch.randn(8, 300, dtype=F64, generator=generator), iterations=0, newton=1)
+    assert found.lost == 0 and len(found.points) == 8
+    torch.testing.assert_close(step(found.points), found.points, rtol=1e-7, atol=1e-7)
