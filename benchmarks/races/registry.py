@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from benchmarks.race import Race
-from benchmarks.races import cores, finders, gpu, hooked, lengths, mamba, processes, scores, state_edits, streamed
+from benchmarks.races import (
+    cores,
+    finders,
+    gpu,
+    hooked,
+    lengths,
+    lenses,
+    mamba,
+    processes,
+    scores,
+    state_edits,
+    streamed,
+)
 
 
 def all_races() -> tuple[Race, ...]:
@@ -15,6 +27,7 @@ def all_races() -> tuple[Race, ...]:
         *state_edits.races(),
         *scores.races(),
         *finders.races(),
+        *lenses.races(),
         *lengths.races(),
         *streamed.races(),
         *processes.races(),
