@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -44,8 +44,8 @@ class ProbeResult:
     baseline: float
     control: Interval | None
     selectivity: Interval | None
-    rows: Int[np.ndarray, " tested"]
-    predictions: Float[np.ndarray, "tested outputs"]
+    rows: Int[np.ndarray, " tested"] = field(repr=False)
+    predictions: Float[np.ndarray, "tested outputs"] = field(repr=False)
     groups: int
 
     @property

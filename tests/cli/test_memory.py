@@ -41,6 +41,13 @@ def test_a_recurrent_model_has_half_lives_and_state_norms(run, text):
     assert all(row["half_life"] > 0 and row["norm_last"] > 0 for row in layers)
 
 
+def test_no_number_is_cut_short_in_a_terminal_of_80_columns(run, text):
+    # The norms of this model's states have five digits.
+    result = run("memory", "zoo:mamba2", "--text", text, "--length", 24, "--rows", 2)
+    assert result.exit_code == 0, result.output
+    assert "half" in result.stdout and "…" not in result.stdout
+
+
 def test_missing_short_and_empty_texts_are_refused_in_one_sentence(refused, gpt2, text, tmp_path):
     assert "cannot be read as text" in refused("memory", gpt2, "--text", tmp_path / "nothing.txt")
     (tmp_path / "empty.txt").write_text(" ")

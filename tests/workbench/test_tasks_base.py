@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from workbench.errors import InputError
-from workbench.tasks import NOT_SCORED, SHARED, Task
+from workbench.tasks import NOT_SCORED, SHARED, Task, make_task
 
 
 def padded(**changes: Any) -> Task:
@@ -93,3 +93,11 @@ def test_outcomes_are_shared_and_probabilities_are_not() -> None:
     part = task.sequences(slice(0, 1))
     assert part.outcomes is not None and part.outcomes.tolist() == [1, 2, 3]
     assert part.probabilities is not None and part.probabilities.shape == (1, 2, 3)
+
+
+@pytest.mark.parametrize("name", ["copying", "repeated_random_tokens"])
+def test_a_task_shows_itself_in_one_line(name: str) -> None:
+    task = make_task(name, 500, batch=3)
+    shown = repr(task)
+    assert shown.startswith(f"{type(task).__name__}({name}: 3 sequences of {task.time} tokens, ")
+    assert f"{task.labels.numel()} scored: {', '.join(task.label_names)}" in shown and len(shown) < 200

@@ -14,6 +14,7 @@ from workbench.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.console import JustifyMethod
     from rich.table import Table
 
     from workbench.model import HookedModel
@@ -56,7 +57,9 @@ def memory(
     fit = _fitted(function)
 
     output.console.print(f"{opened.cfg.model_name}: {rows} windows of {length} tokens", highlight=False, markup=False)
-    output.console.print(_table(layers, LAYER_COLUMNS))
+    alone = not layers["mixer"].any()
+    shown = tuple(column for column in LAYER_COLUMNS if not (alone and column == "mixer"))
+    output.console.print(_table(layers, shown))
     output.console.print(_table(loss, LOSS_COLUMNS))
     total = int(layers["bytes"].sum())
     sentence = f"{total} bytes of state after {length} tokens. {_sentence(fit)}"
@@ -145,13 +148,17 @@ def _table(table: pd.DataFrame, columns: tuple[str, ...]) -> Table:
 
     shown = Table()
     for column in columns:
-        shown.add_column(column.replace("_", " "), justify="left" if column == "family" else "right")
+        # A number that does not fit goes on in the next line; cut short it would lose its exponent.
+        justify: JustifyMethod = "left" if column == "family" else "right"
+        shown.add_column(column.replace("_", " "), justify=justify, overflow="fold")
     for row in records(table):
         shown.add_row(*(_cell(row[column]) for column in columns))
     return shown
 
 
 def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return "" if value != value else f"{value:.4g}"
-    return str(value)
+    if not isinstance(value, float):
+        return str(value)
+    if value != value:
+        return ""
+    return f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.4g}"

@@ -100,6 +100,12 @@ class Task:
         if bool(scored_padding.any()):
             raise InputError(f"Task {self.name!r} scores a prediction on padding.")
 
+    def __repr__(self) -> str:
+        scored = int((self.labels != NOT_SCORED).sum())
+        kinds = ", ".join(self.label_names)
+        size = f"{self.batch} sequences of {self.time} tokens"
+        return f"{type(self).__name__}({self.name}: {size}, {scored} scored: {kinds})"
+
     @property
     def batch(self) -> int:
         """Number of sequences."""

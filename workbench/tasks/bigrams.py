@@ -22,7 +22,7 @@ from workbench.tasks.registry import register_task
 from workbench.tasks.sampling import categorical, dirichlet
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class InContextBigrams(Task):
     """Sequences with their chain and their triggers.
 

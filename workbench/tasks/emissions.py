@@ -25,7 +25,7 @@ from workbench.tasks.sampling import categorical, dirichlet
 SHAPES = ("full", "cyclic", "chain")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class HiddenMarkov(Task):
     """Emissions with the process behind them.
 

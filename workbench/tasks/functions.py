@@ -29,7 +29,7 @@ _MOST_HYPOTHESES = 20_000
 _NUMBERS_AT_ONCE = 1 << 22
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class InContextFunctions(Task):
     """Examples of a function, with the functions it might be.
 
@@ -42,7 +42,7 @@ class InContextFunctions(Task):
     hypothesis: Int[Tensor, " batch"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class LinearRegression(InContextFunctions):
     """Examples of a linear function.
 

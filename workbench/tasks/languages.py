@@ -23,7 +23,7 @@ from workbench.tasks.registry import register_task
 from workbench.tasks.sampling import dirichlet, distinct
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class InContextLanguages(Task):
     """Strings with the automaton that wrote them.
 

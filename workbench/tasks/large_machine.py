@@ -21,7 +21,7 @@ from workbench.tasks.registry import register_task
 from workbench.tasks.sampling import distinct
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class ManyStates(Task):
     """Text with the machine that wrote it.
 

@@ -20,7 +20,7 @@ from workbench.tasks.registry import register_task
 from workbench.tasks.vocabulary import Vocabulary
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class RepeatedTokens(Task):
     """Copies of a block, one after the other.
 

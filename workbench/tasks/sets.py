@@ -22,7 +22,7 @@ from workbench.tasks.sampling import balanced
 from workbench.tasks.sampling import distinct as draw_distinct
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class SetDisjointness(Task):
     """Two sets and whether they meet.
 

@@ -25,7 +25,7 @@ from workbench.tasks.vocabulary import Vocabulary
 _CONTEXT = 40
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class TextTask(Task):
     """A task made of words.
 
