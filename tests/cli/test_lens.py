@@ -48,6 +48,12 @@ def test_a_lens_is_trained_resumed_evaluated_and_shown(run, gpt2, text, tmp_path
     assert "<script>alert" not in (tmp_path / "show.html").read_text()
 
 
+def test_one_row_of_text_has_no_interval_and_shows_none(run, gpt2, text):
+    alone, two = (run("lens", "eval", gpt2, "--text", text, "--length", 16, "--rows", rows) for rows in (1, 2))
+    assert alone.exit_code == 0, alone.output
+    assert "nan" not in alone.stdout and "–" not in alone.stdout and "–" in two.stdout
+
+
 def test_wrong_lenses_and_texts_end_with_one_sentence(refused, gpt2, text, tmp_path):
     assert "no tuned lens in" in refused("lens", "show", gpt2, "the cat", "--lens", tmp_path)
     assert "cannot be read" in refused("lens", "eval", gpt2, "--text", tmp_path / "missing.txt")

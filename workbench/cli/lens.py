@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -226,7 +227,7 @@ def _print(output: Output, model: HookedModel, table: pd.DataFrame, what: str) -
             cell
             for name in names
             for cell in (
-                f"{by[name]['kl']:.3f} ({by[name]['kl_low']:.3f}–{by[name]['kl_high']:.3f})",
+                _divergence(by[name]),
                 f"{by[name][byte]:.3f}",
                 f"{by[name]['precision@1']:.1%}",
             )
@@ -235,6 +236,12 @@ def _print(output: Output, model: HookedModel, table: pd.DataFrame, what: str) -
     output.console.print(f"{model.cfg.model_name}: lenses on {what}", highlight=False, markup=False)
     output.console.print(shown)
     output.console.print("KL to the model in nats, with its 95 % interval; the last depth is the model itself.")
+
+
+def _divergence(row: dict[str, Any]) -> str:
+    """A single row of text has no interval."""
+    interval = "" if math.isnan(row["kl_low"]) else f" ({row['kl_low']:.3f}–{row['kl_high']:.3f})"
+    return f"{row['kl']:.3f}{interval}"
 
 
 def _last_words(shown: Any) -> Table:

@@ -161,4 +161,6 @@ def _cell(value: Any) -> str:
         return str(value)
     if value != value:
         return ""
-    return f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.4g}"
+    if abs(value) >= 1e6:
+        return f"{value:.1e}"
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
