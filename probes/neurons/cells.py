@@ -51,9 +51,7 @@ def cells_that_follow(
     labels = token_labels(corpus, predicate).astype(np.float64)
     count = len(labels)
     if count < 2:
-        raise InputError(
-            "The text makes one window and an interval needs two; take a longer text or shorter windows."
-        )
+        raise InputError("The text makes one window and an interval needs two; take a longer text or shorter windows.")
     if not np.ptp(labels):
         raise InputError(f"The predicate is {labels.flat[0]:g} at every token of this text; nothing can follow it.")
     labels -= labels.mean()
