@@ -39,8 +39,8 @@ def replicate(
     if listed or not (names or every):
         for row in rows:
             state = f"cannot run here: {row.missing}" if row.run is None else row.published
-            output.console.print(f"[bold]{row.name}[/bold]  {row.paper}", highlight=False)
-            output.console.print(f"    {state}", highlight=False, markup=False)
+            output.console.print(f"{row.name}  {row.paper}", highlight=False, markup=False, soft_wrap=True)
+            output.console.print(f"    {state}", style="dim", highlight=False, markup=False, soft_wrap=True)
         if not listed:
             raise InputError("Name the rows to run, or ask for --all of them.")
         return
