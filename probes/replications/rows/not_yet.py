@@ -34,7 +34,7 @@ cannot_run(
     paper="Discovering Knowledge-Critical Subnetworks (Bayazit et al. 2023); WISE (Wang et al. 2024)",
     published="a sparse mask of weights removes chosen facts and little else; edits are reliable, general and local",
     ask="workbench.interventions.WeightDelta",
-    missing="learned masks of weights, and a model that knows facts; added and negated deltas are the row task-arithmetic",
+    missing="learned masks of weights, and a model that knows facts; for deltas of weights see task-arithmetic",
 )
 cannot_run(
     "expert-contributions",
@@ -58,7 +58,7 @@ for name, paper, published in (
     (
         "geometry-of-concepts",
         "The Geometry of Concepts (Li et al. 2024)",
-        "parallelograms once distractor directions are gone, lobes of co-occurring features, a power law of eigenvalues",
+        "parallelograms without distractor directions, lobes of co-occurring features, a power law of eigenvalues",
     ),
     (
         "explained-features",
