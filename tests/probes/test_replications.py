@@ -12,6 +12,7 @@ from workbench.probes import replications
 from workbench.probes.replications import Outcome, Replication, Result, registry
 
 REPOSITORY = Path(__file__).parents[2]
+replications.replications()  # registers the real rows before a test puts others in their place
 
 
 def row(name: str, run: registry.Run | None = None, missing: str = "") -> Replication:

@@ -37,9 +37,8 @@ def test_the_loss_is_that_of_the_paper_and_what_is_consistent_has_nearly_none() 
     one = 1 / (1 + np.exp(-(probe.probe.scores(first)[:, 0] - probe.offset)))
     two = 1 / (1 + np.exp(-(probe.probe.scores(second)[:, 0] + probe.offset)))
     assert probe.loss == pytest.approx(((one + two - 1) ** 2 + np.minimum(one, two) ** 2).mean(), rel=1e-6)
-    assert probe.loss < 0.05
     unrelated = contrast_probe(noise(300, 3), noise(300, 3, seed=1), steps=200)
-    assert unrelated.loss > 0.1
+    assert unrelated.loss > 0.1 and probe.loss < 0.5 * unrelated.loss
 
 
 def test_the_sign_is_nobodys_and_the_accuracy_takes_the_better_one() -> None:
