@@ -7,7 +7,7 @@ the text between.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
@@ -74,9 +74,9 @@ def verbatim_memory(
     return pd.DataFrame(rows)
 
 
-def _shown(conditions: list[tuple[str, int, int]], progress: bool) -> Sequence[tuple[str, int, int]]:
+def _shown(conditions: list[tuple[str, int, int]], progress: bool) -> Iterable[tuple[str, int, int]]:
     if not progress:
         return conditions
     from rich.progress import track
 
-    return track(conditions, description="reading lists twice", transient=True)  # type: ignore[return-value]
+    return track(conditions, description="reading lists twice", transient=True)

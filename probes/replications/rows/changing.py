@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 import workbench
@@ -123,7 +125,7 @@ def steering_rnns() -> Outcome:
     return Outcome(found, agrees, numbers)
 
 
-def _formality(model: HookedModel):  # type: ignore[no-untyped-def]
+def _formality(model: HookedModel) -> Callable[[torch.Tensor], torch.Tensor]:
     """Log-odds, at the last token, of the tokens that formal prompts make likelier over those that plain ones do."""
     with torch.no_grad():
         formal, plain = (model(list(texts[:4]))[:, -1].log_softmax(-1).mean(0) for texts in (FORMAL, PLAIN))
