@@ -6,7 +6,7 @@ are held out, control tasks say how much of a score is memory, and every score h
 
 from workbench.probes.linear.activations import Activations, collect_activations
 from workbench.probes.linear.control import control_labels
-from workbench.probes.linear.data import ProbeData, labelled_texts, labelled_tokens
+from workbench.probes.linear.data import ProbeData, labelled_states, labelled_texts, labelled_tokens
 from workbench.probes.linear.evaluation import ProbeResult, evaluate_probe
 from workbench.probes.linear.fitting import fit_probe
 from workbench.probes.linear.holdout import check_no_leak, grouped_folds, held_out
@@ -37,6 +37,7 @@ __all__ = [
     "fit_probe",
     "grouped_folds",
     "held_out",
+    "labelled_states",
     "labelled_texts",
     "labelled_tokens",
     "load_probe",

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from workbench.errors import InputError
 from workbench.model import HookedModel
+from workbench.tasks import Task
 
 
 @dataclass(frozen=True, eq=False)
 class ProbeData:
-    """Labelled places in token sequences; `labelled_texts` and `labelled_tokens` make one.
+    """Labelled places in token sequences; `labelled_texts`, `labelled_tokens` and `labelled_states` make one.
 
     Attributes:
         sequences: token ids, one tensor a sequence, without padding.
@@ -138,6 +139,32 @@ def labelled_tokens(
     of_rows = None if groups is None else [groups[n] for n in numbers]
     types_of_rows = None if kinds is None else [kinds[n][t] for n, t in places]
     return _data(sequences, numbers, columns, found, of_rows, types_of_rows)
+
+
+def labelled_states(task: Task) -> ProbeData:
+    """The hidden states of the process that made a task's text, as classes to be read after each token.
+
+    Tokens without a state (-1), such as padding and what comes before the process starts, are no places. Each sequence
+    is held out whole, with its exact repetitions; control labels go by token::
+
+        task = wb.tasks.flip_flop(model, batch=64)
+        sweep = probe_sweep(model, labelled_states(task), "resid_post")
+
+    Raises:
+        InputError: the task's generator keeps no states, or none at any token.
+    """
+    if task.states is None:
+        raise InputError(f"Task {task.name!r} keeps no hidden states; label its tokens with labelled_tokens instead.")
+    states = task.states.cpu()
+    there = torch.ones_like(states, dtype=torch.bool) if task.mask is None else task.mask.cpu().bool()
+    # Padding is on the left, and a probe's sequences have none: what is left keeps its order.
+    rows = [(row[kept], named[kept]) for row, named, kept in zip(task.tokens.cpu(), states, there, strict=True)]
+    at = [(n, t) for n, (_, named) in enumerate(rows) for t in (named >= 0).nonzero().flatten().tolist()]
+    if not at:
+        raise InputError(f"Task {task.name!r} has no hidden state at any token.")
+    numbers, columns = np.array(at).T
+    labels = np.array([int(rows[n][1][t]) for n, t in at])
+    return _data(tuple(row for row, _ in rows), numbers, columns, labels, None, None)
 
 
 def label_array(labels: Any) -> Shaped[np.ndarray, rows * outputs]:
