@@ -15,8 +15,8 @@ from workbench.errors import InputError
 from workbench.interventions import Ablate, Reference
 from workbench.model import HookedModel
 from workbench.probes.heads.kinds import CausalTask, check_options, get_kind
-from workbench.probes.heads.options import shown
 from workbench.probes.heads.table import clear_heads, sites_of, top_heads
+from workbench.progress import tracked
 from workbench.sites import Site
 from workbench.tasks import Interval, Task, TaskScores, score_model
 
@@ -99,7 +99,7 @@ def ablate_top_k(
 
     baseline = score_model(model, task)
     at_top = ablated(top)
-    at_random = [ablated(chosen) for chosen in shown(sets, progress, "ablating random heads")]
+    at_random = [ablated(chosen) for chosen in tracked(sets, progress, "ablating random heads")]
 
     columns = _columns_of(task, check)
     rows = [

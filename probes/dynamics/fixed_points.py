@@ -17,6 +17,7 @@ from torch import Tensor
 from workbench.errors import InputError
 from workbench.probes.dynamics.spectra import LARGEST, eigenvalues, frequency, state_jacobian, time_constant
 from workbench.probes.dynamics.state_map import States, Step
+from workbench.progress import tracked
 
 NEUTRAL = 1e-6  # how far a magnitude may be from 1 and still count as 1
 
@@ -152,14 +153,9 @@ def _speeds(step: Step, points: States) -> Float[Tensor, " batch"]:
 def _descend(step: Step, starts: States, iterations: int, learning_rate: float, progress: bool) -> States:
     points = starts.detach().clone().requires_grad_()
     optimiser = torch.optim.Adam([points], lr=learning_rate)
-    counted = range(iterations)
-    if progress:
-        from rich.progress import track
-
-        shown = track(counted, description="searching for fixed points", transient=True)
     best, fastest = starts.detach().clone(), _speeds(step, starts)
     with torch.enable_grad():
-        for iteration in shown if progress else counted:
+        for iteration in tracked(range(iterations), progress, "searching for fixed points"):
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate * (1 - iteration / iterations)
             optimiser.zero_grad()

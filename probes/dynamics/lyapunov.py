@@ -18,6 +18,7 @@ from torch import Tensor
 from workbench.errors import InputError
 from workbench.probes.dynamics.spectra import state_jacobian
 from workbench.probes.dynamics.state_map import Step
+from workbench.progress import tracked
 
 
 @dataclass(frozen=True)
@@ -88,12 +89,7 @@ def lyapunov_exponents(
     generator = torch.Generator().manual_seed(seed)
     basis = torch.linalg.qr(torch.randn(dim, count, generator=generator, dtype=torch.float64))[0].to(start)
     state, stretches = start.detach(), []
-    counted = range(settle + steps)
-    if progress:
-        from rich.progress import track
-
-        shown = track(counted, description="following neighbouring states", transient=True)
-    for index in shown if progress else counted:
+    for index in tracked(range(settle + steps), progress, "following neighbouring states"):
         now = step if callable(step) else step[index]
         basis, upper = torch.linalg.qr(state_jacobian(now, state) @ basis)
         with torch.no_grad():

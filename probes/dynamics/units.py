@@ -13,6 +13,7 @@ from workbench.errors import InputError
 from workbench.hooks import HookPoint
 from workbench.loss import next_token_loss
 from workbench.model import HookedModel
+from workbench.progress import tracked
 from workbench.tasks import bootstrap_means
 from workbench.tokens import check_choice
 from workbench.wrapping import Mask, ModelInput
@@ -90,14 +91,7 @@ def silence_units(
     whole = losses([])
     together = max(1, rows_at_once // len(tokens))
     chunks = [wanted[start : start + together] for start in range(0, len(wanted), together)]
-    if progress:
-        from rich.progress import track
-
-        changes = torch.cat(
-            [losses(chunk) for chunk in track(chunks, description="silencing units", transient=True)], 1
-        )
-    else:
-        changes = torch.cat([losses(chunk) for chunk in chunks], 1)
+    changes = torch.cat([losses(chunk) for chunk in tracked(chunks, progress, "silencing units")], 1)
     changes = changes - whole
     mean, low, high = bootstrap_means(changes, level=level)
     table = pd.DataFrame(

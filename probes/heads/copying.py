@@ -21,11 +21,12 @@ from workbench.errors import InputError
 from workbench.kernels.blocking import blocks
 from workbench.model import HookedModel
 from workbench.probes.heads.kinds import HeadKind, add_kind
-from workbench.probes.heads.options import Looking, as_seeds, check_block, shown
+from workbench.probes.heads.options import Looking, as_seeds, check_block
 from workbench.probes.heads.paths import direct_paths, token_directions, writing
 from workbench.probes.heads.reading import last_copies
 from workbench.probes.heads.shares import Shares
 from workbench.probes.heads.tally import Tally
+from workbench.progress import tracked
 from workbench.tasks import RepeatedTokens, Vocabulary, repeated_random_tokens
 
 
@@ -66,7 +67,7 @@ def copying_heads(
     tally = Tally(looking)
     tasks = [repeated_random_tokens(model, block, batch=batch, seed=seed, bos=bos) for seed in as_seeds(seeds)]
     shifts = range(min(null_draws, block - 1) + 1)
-    for task in shown(tasks, progress, "looking for copying heads"):
+    for task in tracked(tasks, progress, "looking for copying heads"):
         raised = _Raised(model, found, task)
         for layer, attention in model.implicit_attentions(task.tokens, looking.layers, "mixer", mixer=None):
             adapter = model.mixer(layer, attention.mixer)
@@ -152,7 +153,7 @@ def copying_circuits(
     known = Vocabulary.of(model)
     ids = known.plain()
     tally = Tally(looking)
-    for seed in shown(as_seeds(seeds), progress, "looking for copying circuits"):
+    for seed in tracked(as_seeds(seeds), progress, "looking for copying circuits"):
         generator = torch.Generator().manual_seed(seed)
         chosen = ids[torch.randperm(len(ids), generator=generator)[:tokens]].to(known.device)
         mixed_up = [torch.randperm(len(chosen), generator=generator) for _ in range(null_draws)]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from jaxtyping import Float
 from torch import Tensor
@@ -15,8 +14,6 @@ from workbench.model import HookedModel
 from workbench.probes.heads.null import check_draws, null_quantile, p_value
 from workbench.sites import Site
 from workbench.tasks import bootstrap_means
-
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -115,12 +112,3 @@ def check_block(block: int, null_draws: int) -> None:
     if block < 2:
         raise InputError(f"block is {block}; a block of one token repeats itself at once, so at least 2 are needed.")
     check_draws(null_draws)
-
-
-def shown(items: Sequence[Item], show: bool, what: str) -> Iterable[Item]:
-    """The items, with a progress bar if one is wanted."""
-    if not show:
-        return items
-    from rich.progress import track
-
-    return track(items, description=what, transient=True)

@@ -16,10 +16,11 @@ from workbench.errors import InputError
 from workbench.model import HookedModel
 from workbench.probes.heads.kinds import CausalTask, HeadKind, add_kind
 from workbench.probes.heads.null import rival_shifts
-from workbench.probes.heads.options import Looking, as_seeds, check_block, shown
+from workbench.probes.heads.options import Looking, as_seeds, check_block
 from workbench.probes.heads.pairs import DefiningPairs, in_order, joined
 from workbench.probes.heads.shares import Shares
 from workbench.probes.heads.tally import Tally
+from workbench.progress import tracked
 from workbench.tasks import RepeatedTokens, Task, repeated_random_tokens
 
 # Shares that are held at once; 4M of them are 16 MB, and as much again for the entries they come from.
@@ -83,7 +84,7 @@ class Reading:
         tally = Tally(looking)
         seen: Scope = "core" if scope == "core" else "mixer"
         tasks = [self.text(model, block, batch=batch, seed=seed, bos=bos) for seed in seeds]
-        for task in shown(tasks, progress, f"looking for {self.kind} heads"):
+        for task in tracked(tasks, progress, f"looking for {self.kind} heads"):
             pairs = self.pairs(task)
             several = [pairs, *self.rivals(task, pairs, null_draws)]
             with torch.no_grad():

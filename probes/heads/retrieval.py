@@ -22,9 +22,10 @@ from workbench.forms import MixerForm
 from workbench.model import HookedModel
 from workbench.probes.heads.kinds import CausalTask, HeadKind, add_kind
 from workbench.probes.heads.null import check_draws
-from workbench.probes.heads.options import Looking, as_seeds, shown
+from workbench.probes.heads.options import Looking, as_seeds
 from workbench.probes.heads.segments import hidden_segment
 from workbench.probes.heads.tally import Tally
+from workbench.progress import tracked
 from workbench.tasks import NOT_SCORED, Task
 from workbench.tasks.passkey import needle, passkey
 
@@ -128,7 +129,7 @@ def retrieval_heads(
     tally = Tally(looking)
     recalls = []
     shifts = _shifts(null_draws)
-    for task, row in shown(written, progress, "looking for retrieval heads"):
+    for task, row in tracked(written, progress, "looking for retrieval heads"):
         copied, tops = _written(model, task, row, looking, seen)
         recalls.append(float(copied.equal.any(0).double().mean()))
         for adapter, top in tops.items():

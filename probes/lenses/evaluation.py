@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from workbench.errors import InputError
 from workbench.probes.lenses.residuals import residual_streams, sequences_at_once
+from workbench.progress import tracked
 from workbench.tasks import bootstrap_means
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def evaluate_lenses(
         raise InputError("A sequence has fewer than two tokens; without a next token there is nothing to evaluate on.")
     found: list[Float[Tensor, "sequences lenses depths measures"]] = []
     parts = list(range(0, len(rows), sequences_at_once(model, rows.shape[1])))
-    for start in _progress(parts, progress):
+    for start in tracked(parts, progress, "reading with the lenses"):
         some = slice(start, start + sequences_at_once(model, rows.shape[1]))
         streams = residual_streams(model, rows[some], None if mask is None else mask[some])
         for row, kept, stream in zip(rows[some], real[some], streams.unbind(1), strict=True):
@@ -150,11 +151,3 @@ def _bytes_per_token(model: object, rows: Tensor, real: Tensor) -> Float[Tensor,
         assert isinstance(text, str)
         lengths.append(max(1, len(text.encode("utf-8", "surrogatepass"))) / len(predicted))
     return torch.tensor(lengths, dtype=torch.float64)
-
-
-def _progress(parts: list[int], show: bool) -> Iterable[int]:
-    if not show:
-        return parts
-    from rich.progress import track
-
-    return track(parts, description="reading with the lenses", transient=True)

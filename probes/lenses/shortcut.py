@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from jaxtyping import Float, Int
@@ -13,6 +13,7 @@ from workbench.probes.lenses.least_squares import AffineMap, LeastSquares
 from workbench.probes.lenses.lens import Lens
 from workbench.probes.lenses.residuals import residual_streams, sequences_at_once
 from workbench.probes.lenses.unembedding import Unembedding
+from workbench.progress import tracked
 
 if TYPE_CHECKING:
     from workbench.model import HookedModel
@@ -98,7 +99,7 @@ def fit_shortcuts(
     size = sequences_at_once(model, tokens.shape[1])
     passes = [(group, start) for group in groups for start in range(0, len(tokens), size)]
     sums: dict[tuple[int, int], LeastSquares] = {}
-    for number, (group, start) in enumerate(_progress(passes, progress)):
+    for number, (group, start) in enumerate(tracked(passes, progress, "fitting shortcuts")):
         if start == 0:
             sums = {pair: LeastSquares(width, width, model.cfg.device) for pair in group}
         streams = residual_streams(model, tokens[start : start + size]).flatten(1, 2)
@@ -115,13 +116,3 @@ def _depths(lens: ShortcutLens, depths: Iterable[int]) -> list[int]:
     if len(set(listed)) < len(listed):
         raise InputError(f"A depth is given twice: {listed}.")
     return listed
-
-
-def _progress(
-    passes: Sequence[tuple[list[tuple[int, int]], int]], show: bool
-) -> Iterable[tuple[list[tuple[int, int]], int]]:
-    if not show:
-        return passes
-    from rich.progress import track
-
-    return track(passes, description="fitting shortcuts", transient=True)

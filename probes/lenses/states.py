@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from workbench.errors import InputError
 from workbench.probes.lenses.least_squares import AffineMap, LeastSquares
 from workbench.probes.lenses.residuals import residual_streams
 from workbench.probes.lenses.unembedding import Unembedding
+from workbench.progress import tracked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -124,7 +125,7 @@ def fit_state_lens(
     layer = model.layer_index(layer)
     sums: LeastSquares | None = None
     chosen = None if head is None else model.head_index(layer, head, mixer)
-    for row in _progress(tokens, progress):
+    for row in tracked(tokens, progress, "fitting a lens on states"):
         state, stream = _pair(model, row[None], layer, mixer, at)
         features = _features(state[0], chosen)
         if features.shape[-1] > MOST_FEATURES:
@@ -150,12 +151,3 @@ def _pair(
 
 def _features(state: Float[Tensor, "*steps heads key value"], head: int | None) -> Float[Tensor, "*steps features"]:
     return state.flatten(-3) if head is None else state[..., head, :, :].flatten(-2)
-
-
-def _progress(tokens: Int[Tensor, "sequences time"], show: bool) -> Iterable[Tensor]:
-    rows = list(tokens)
-    if not show:
-        return rows
-    from rich.progress import track
-
-    return track(rows, description="fitting a lens on states", transient=True)

@@ -259,9 +259,10 @@ def _steps(done: int, steps: int, show: bool) -> Iterator[Callable[[float], None
     if not show:
         yield lambda loss: None
         return
+    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, transient=True) as bar:
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("tuning the lens", total=steps, completed=done)
         yield lambda loss: bar.update(task, advance=1, description=f"tuning the lens, KL {loss:.3f}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from workbench.hooks import HookPoint
 from workbench.model import HookedModel
 from workbench.probes.linear.data import ProbeData
 from workbench.probes.linear.places import places
+from workbench.progress import tracked
 from workbench.steps import at_steps
 
 MOST_BYTES = 4 * 2**30
@@ -87,7 +88,8 @@ def collect_activations(
         kept[name].values[rows] = values.flatten(1).float().cpu().numpy()
 
     stop = _stop_at(model, names)
-    for tokens, mask, rows, row_of, column in _shown(list(_batches(data, batch, model.pad_id)), progress):
+    batches = list(_batches(data, batch, model.pad_id))
+    for tokens, mask, rows, row_of, column in tracked(batches, progress, "reading activations"):
         device = model.cfg.device
         listeners: list[tuple[str, Callable[[Tensor, HookPoint], Tensor | None]]] = []
         for name in names:
@@ -158,11 +160,3 @@ def _stop_at(model: HookedModel, names: list[str]) -> int | None:
         return None
     after = 1 + max(model.points[name].layer() for name in names)
     return after if after < model.cfg.n_layers else None
-
-
-def _shown(batches: list[Batch], show: bool) -> Iterable[Batch]:
-    if not show:
-        return batches
-    from rich.progress import track
-
-    return track(batches, description="reading activations", transient=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
@@ -15,6 +14,7 @@ from workbench.probes.linear.data import ProbeData
 from workbench.probes.linear.evaluation import ProbeResult, evaluate_probe
 from workbench.probes.linear.places import Place, places
 from workbench.probes.linear.probe import Probe
+from workbench.progress import tracked
 
 Where = tuple[Place, int | None]
 
@@ -108,7 +108,7 @@ def probe_sweep(
         heads: Iterable[int | None] = range(whole.shape[0]) if per_head else [None]
         parts.extend(((place, head), whole if head is None else whole.head(head)) for head in heads)
     results: dict[Where, ProbeResult] = {}
-    for where, part in _shown(parts, progress):
+    for where, part in tracked(parts, progress, "fitting probes"):
         results[where] = evaluate_probe(
             part.values,
             data.labels,
@@ -123,11 +123,3 @@ def probe_sweep(
             seed=seed,
         )
     return ProbeSweep(model.cfg.model_name, kind, results, {where: part.values.shape[1] for where, part in parts})
-
-
-def _shown(parts: list[tuple[Where, Activations]], show: bool) -> Iterable[tuple[Where, Any]]:
-    if not show:
-        return parts
-    from rich.progress import track
-
-    return track(parts, description="fitting probes", transient=True)

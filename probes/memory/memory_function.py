@@ -8,7 +8,7 @@ local, about the text that was read. The linear counterpart, gates and patterns 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor
 from workbench.errors import InputError
 from workbench.hooks import HookPoint
 from workbench.model import HookedModel
+from workbench.progress import tracked
 from workbench.tasks import bootstrap_means
 from workbench.wrapping import Mask, ModelInput, whole_number
 
@@ -84,7 +85,7 @@ def memory_function(
         last = kept["y"][:, -1]
         squares = torch.zeros(len(tokens), len(wanted), dtype=torch.float64)
         vectors = _vectors(last, probes, generator)
-        for number, vector in enumerate(_shown(vectors, progress)):
+        for number, vector in enumerate(tracked(vectors, progress, "pulling random vectors back")):
             (pulled,) = torch.autograd.grad(last, kept["x"], vector, retain_graph=number < len(vectors) - 1)
             squares += pulled.flip(1)[:, wanted].double().square().sum(-1).cpu()
     if probes is not None:
@@ -157,11 +158,3 @@ def _vectors(
     if probes is None:
         return [*torch.eye(last.shape[1]).to(last)[:, None].expand(-1, len(last), -1)]
     return [torch.randn(last.shape, generator=generator, dtype=torch.float64).to(last) for _ in range(probes)]
-
-
-def _shown(vectors: Sequence[Tensor], progress: bool) -> Iterable[Tensor]:
-    if not progress:
-        return vectors
-    from rich.progress import track
-
-    return track(vectors, description="pulling random vectors back", transient=True)

@@ -7,7 +7,7 @@ rises and a few channels of the state explode past the training length).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 import torch
@@ -18,6 +18,7 @@ from workbench.errors import InputError
 from workbench.hooks import HookFunction, HookPoint, NamesFilter
 from workbench.loss import next_token_loss
 from workbench.model import HookedModel
+from workbench.progress import tracked
 from workbench.steps import at_steps
 from workbench.tasks import bootstrap_means
 from workbench.wrapping import ModelInput
@@ -55,7 +56,7 @@ def loss_by_position(
         raise InputError(f"width and batch_size are at least 1; got {width} and {batch_size}.")
     parts = [
         next_token_loss(model(part), part, per_token=True).double().cpu()
-        for part in _shown(tokens.split(batch_size), progress, "reading long texts")
+        for part in tracked(tokens.split(batch_size), progress, "reading long texts")
     ]
     losses = torch.cat(parts)
     starts = list(range(0, tokens.shape[1], width))
@@ -157,11 +158,3 @@ def _sizes(tensor: Float[Tensor, "batch heads rest"], level: float) -> dict[str,
         "outlier_head": int(heads.mode().values),
         "top_share": float((top / total).mean()),
     }
-
-
-def _shown(parts: Sequence[Tensor], progress: bool, what: str) -> Iterable[Tensor]:
-    if not progress:
-        return parts
-    from rich.progress import track
-
-    return track(parts, description=what, transient=True)

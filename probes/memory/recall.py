@@ -18,6 +18,7 @@ import torch
 from workbench.errors import InputError
 from workbench.model import HookedModel
 from workbench.probes.memory.state_size import state_bytes
+from workbench.progress import tracked
 from workbench.tasks import Task, TaskScores, bootstrap_mean, make_task, score_model
 from workbench.tasks.base import NOT_SCORED
 
@@ -60,7 +61,7 @@ def recall_by_bytes(
     if not jobs:
         raise InputError("There is nothing to run: no model, or an option without values.")
     rows = []
-    for model, combination in _shown(jobs, progress):
+    for model, combination in tracked(jobs, progress, "asking what was read"):
         made = make_task(task, model, **options, **combination)
         scores = score_model(model, made, batch_size=batch_size)
         size = state_bytes(model, made.time)
@@ -156,13 +157,3 @@ def _places_by_source(task: Task) -> torch.Tensor:
         known = listed >= 0
         places[row, known] = torch.searchsorted(ranked, listed[known]) + 1
     return places
-
-
-def _shown(
-    jobs: list[tuple[HookedModel, dict[str, Any]]], progress: bool
-) -> Iterable[tuple[HookedModel, dict[str, Any]]]:
-    if not progress:
-        return jobs
-    from rich.progress import track
-
-    return track(jobs, description="asking what was read", transient=True)

@@ -7,12 +7,13 @@ the text between.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 
 from workbench.errors import InputError
 from workbench.model import HookedModel
+from workbench.progress import tracked
 from workbench.tasks import score_model
 from workbench.tasks.noun_lists import SECOND, repeat_surprisal, repeated_noun_list
 
@@ -55,7 +56,7 @@ def verbatim_memory(
     if not conditions:
         raise InputError("items, gaps and second each name at least one value.")
     rows = []
-    for kind, size, gap in _shown(conditions, progress):
+    for kind, size, gap in tracked(conditions, progress, "reading lists twice"):
         task = repeated_noun_list(model, size, second=kind, gap=gap, filler=filler, batch=batch, seed=seed)
         scores = score_model(model, task, batch_size=batch_size)
         share = repeat_surprisal(scores, level=level)
@@ -72,11 +73,3 @@ def verbatim_memory(
             }
         )
     return pd.DataFrame(rows)
-
-
-def _shown(conditions: list[tuple[str, int, int]], progress: bool) -> Iterable[tuple[str, int, int]]:
-    if not progress:
-        return conditions
-    from rich.progress import track
-
-    return track(conditions, description="reading lists twice", transient=True)

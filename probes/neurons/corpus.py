@@ -13,6 +13,7 @@ from torch import Tensor
 
 from workbench.errors import InputError
 from workbench.model import HookedModel
+from workbench.progress import tracked
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,8 +110,4 @@ def windows(corpus: Corpus, batch: int, show: bool, what: str) -> Iterable[slice
     if batch < 1:
         raise InputError(f"batch is {batch}; at least one window a forward pass is needed.")
     parts = [slice(start, start + batch) for start in range(0, len(corpus.tokens), batch)]
-    if not show:
-        return parts
-    from rich.progress import track
-
-    return track(parts, description=what, transient=True)
+    return tracked(parts, show, what)

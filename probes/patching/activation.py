@@ -7,9 +7,10 @@ import torch
 
 from workbench.interventions import Patch
 from workbench.model import HookedModel
-from workbench.probes.patching.comparison import Comparison, effect_table, tracked
+from workbench.probes.patching.comparison import Comparison, effect_table
 from workbench.probes.patching.metric import Metric
 from workbench.probes.patching.places import At, Sweep, chosen_at, places
+from workbench.progress import tracked
 from workbench.tasks import Task
 from workbench.wrapping import ModelInput
 

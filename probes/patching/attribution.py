@@ -13,9 +13,10 @@ from torch import Tensor
 from workbench.errors import InputError
 from workbench.hooks import HookFunction, HookPoint
 from workbench.model import HookedModel
-from workbench.probes.patching.comparison import Comparison, effect_table, tracked
+from workbench.probes.patching.comparison import Comparison, effect_table
 from workbench.probes.patching.metric import Metric
 from workbench.probes.patching.places import At, Place, Sweep, axes, chosen_at, places
+from workbench.progress import tracked
 from workbench.tasks import Task
 from workbench.wrapping import ModelInput
 

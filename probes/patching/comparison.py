@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import pandas as pd
 import torch
@@ -19,6 +19,7 @@ from workbench.tasks import Task, bootstrap_means
 from workbench.wrapping import ModelInput
 
 Item = TypeVar("Item")
+Hooks: TypeAlias = Iterable[tuple[NamesFilter, HookFunction]]
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,14 @@ class Comparison:
         return cls(model, tokens, mask, other, other_mask, metric_of(run, metric))
 
     @torch.no_grad()
-    def value(self, hooks: Iterable[tuple[NamesFilter, HookFunction]] = ()) -> Float[Tensor, " batch"]:
+    def logits(self, hooks: Hooks = ()) -> Float[Tensor, "batch time vocabulary"]:
+        """The logits of the edited run."""
+        found: Tensor = self.model.run_with_hooks(self.tokens, fwd_hooks=list(hooks), attention_mask=self.mask)
+        return found
+
+    def value(self, hooks: Hooks = ()) -> Float[Tensor, " batch"]:
         """The metric of the edited run."""
-        return self.checked(self.model.run_with_hooks(self.tokens, fwd_hooks=list(hooks), attention_mask=self.mask))
+        return self.checked(self.logits(hooks))
 
     @torch.no_grad()
     def source_value(self) -> Float[Tensor, " batch"]:
@@ -102,15 +108,6 @@ def effect_table(
     if whole is not None:
         table["share"] = table["effect"] / (float(whole.double().mean()) or float("nan"))
     return table
-
-
-def tracked(items: Sequence[Item], progress: bool, what: str) -> Iterable[Item]:
-    """The items, under a progress bar where one is wanted."""
-    if not progress:
-        return items
-    from rich.progress import track
-
-    return track(items, description=what, transient=True)
 
 
 def _prepared(model: HookedModel, run: Task | ModelInput) -> tuple[Tensor, Tensor | None]:

@@ -15,9 +15,10 @@ from workbench.errors import InputError
 from workbench.hooks import HookFunction, HookPoint
 from workbench.interventions import Ablate, Reference
 from workbench.model import HookedModel
-from workbench.probes.patching.comparison import Comparison, tracked
+from workbench.probes.patching.comparison import Comparison
 from workbench.probes.patching.metric import Metric
 from workbench.probes.patching.receivers import sites_one_by_one
+from workbench.progress import tracked
 from workbench.sites import Site, SiteLike
 from workbench.tasks import Task, bootstrap_means
 from workbench.wrapping import ModelInput

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import TypeAlias
 
 import pandas as pd
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from workbench.errors import InputError
 from workbench.hooks import HookFunction, HookPoint
 from workbench.model import HookedModel
-from workbench.probes.patching.comparison import Comparison, effect_table, tracked
+from workbench.probes.patching.comparison import Comparison, effect_table
 from workbench.probes.patching.metric import Metric
+from workbench.probes.patching.places import Sweep, swept
 from workbench.probes.patching.receivers import LOGITS, Receiver, sites_one_by_one, written_by
+from workbench.progress import tracked
 from workbench.sites import SiteLike
 from workbench.tasks import Task
 from workbench.wrapping import ModelInput
 
 Hooks: TypeAlias = list[tuple[str, HookFunction]]
+Logits: TypeAlias = Float[Tensor, "batch time vocabulary"]
 
 
 def path_patching(
@@ -31,6 +36,8 @@ def path_patching(
     senders: SiteLike | Sequence[SiteLike],
     receivers: str | Sequence[str] = LOGITS,
     freeze_mlps: bool = True,
+    sender_positions: Sweep = "all",
+    receiver_positions: Sweep = "all",
     level: float = 0.95,
     progress: bool = False,
 ) -> pd.DataFrame:
@@ -48,13 +55,18 @@ def path_patching(
             ``".log_decay"``, ``".write"``, ...: any that `workbench.probes.patching.operands` lists); a head with all
             its operands (``"L5H1"``); or an MLP (``"L5.mlp"``).
         freeze_mlps: False lets MLPs between sender and receiver answer, as in the first paper.
+        sender_positions: where the sender writes what it wrote in `source`: ``"all"`` at once, ``"each"`` in turn, or
+            so the listed ones.
+        receiver_positions: in the same words, where the receiver reads what comes of it; of the logits, which rows
+            count. With ``"each"`` of both the work grows with the square of the length.
 
     Returns:
-        One row a sender and receiver: ``sender``, ``receiver``, ``effect``, ``low``, ``high``, and ``share`` of the
-        effect of exchanging the runs.
+        One row a sender, receiver and pair of positions: ``sender``, ``receiver``, ``sender_position`` and
+        ``receiver_position`` (-1 for all at once), ``effect``, ``low``, ``high``, and ``share`` of the effect of
+        exchanging the runs.
 
     Raises:
-        InputError: a sender or receiver that the model lacks, or runs of different lengths.
+        InputError: a sender, a receiver or a position that the model or the run lacks, or runs of different lengths.
     """
     pair = Comparison.of(model, run, source, metric)
     if pair.source.shape[1] != pair.tokens.shape[1]:
@@ -67,28 +79,39 @@ def path_patching(
     receiving = [Receiver.parse(model, spelled) for spelled in listed]
     if not sending or not receiving:
         raise InputError("Path patching needs at least one sender and one receiver.")
+    time = pair.tokens.shape[1]
+    arriving = swept(receiver_positions, time)
+    jobs = list(product(sending, swept(sender_positions, time)))
     held = component_hooks(model, freeze_mlps)
-    outputs = {name: name for site in sending for name in site.hook_names(model)}
+    outputs = list(dict.fromkeys(name for site in sending for name in site.hook_names(model)))
     names = list(dict.fromkeys([*held, *outputs]))
     with torch.no_grad():
         _, mine = model.run_with_cache(pair.tokens, names, pair.mask, return_type=None)
-        _, theirs = model.run_with_cache(pair.source, list(outputs), pair.source_mask, return_type=None)
-    before = pair.value()
+        _, theirs = model.run_with_cache(pair.source, outputs, pair.source_mask, return_type=None)
+    plain = pair.logits()
+    before = pair.checked(plain)
     labels: list[dict[str, object]] = []
     effects: list[Tensor] = []
-    for site in tracked(sending, progress, "patching paths"):
+    for site, at in tracked(jobs, progress, "patching paths"):
         hooks: Hooks = [(name, _constant(mine[name])) for name in held]
-        hooks += [part.exchange(model, theirs[part.name]) for part in written_by(model, site)]
+        hooks += [part.exchange(model, theirs[part.name], at) for part in written_by(model, site)]
         kept: dict[str, Tensor] = {}
         read = {name: _keeper(kept) for one in receiving for name in one.names}
-        direct = pair.value([*hooks, *read.items()])
-        for receiver in receiving:
+        direct = pair.logits([*hooks, *read.items()])
+        for receiver, there in product(receiving, arriving):
             if receiver.at_logits:
-                effect = direct - before
+                after = pair.checked(direct if there is None else _with_row(plain, direct, there))
             else:
-                effect = pair.value([one.exchange(model, kept[one.name]) for one in receiver.reads]) - before
-            labels.append({"sender": str(site), "receiver": receiver.spelled})
-            effects.append(effect)
+                after = pair.value([one.exchange(model, kept[one.name], there) for one in receiver.reads])
+            labels.append(
+                {
+                    "sender": str(site),
+                    "receiver": receiver.spelled,
+                    "sender_position": -1 if at is None else at,
+                    "receiver_position": -1 if there is None else there,
+                }
+            )
+            effects.append(after - before)
     return effect_table(labels, effects, level, pair.source_value() - before)
 
 
@@ -99,6 +122,12 @@ def component_hooks(model: HookedModel, mlps: bool = True) -> list[str]:
         outs = (f"blocks.{layer}.hook_mlp_out" for layer in range(model.cfg.n_layers))
         names += [name for name in outs if name in model.points]
     return names
+
+
+def _with_row(logits: Logits, other: Logits, position: int) -> Logits:
+    mixed = logits.clone()
+    mixed[:, position] = other[:, position]
+    return mixed
 
 
 def _constant(value: Tensor) -> HookFunction:

@@ -11,7 +11,7 @@ from torch import Tensor
 from workbench.errors import InputError, nearest
 from workbench.families.base import MixerAdapter
 from workbench.hooks import HookFunction, HookPoint
-from workbench.interventions.selection import head_axis
+from workbench.interventions.selection import head_axis, time_axis
 from workbench.model import HookedModel
 from workbench.sites import Site, SiteLike, as_sites
 
@@ -34,18 +34,24 @@ class Part:
     heads: tuple[int, ...] | None = None
     n_heads: int = 1
 
-    def exchange(self, model: HookedModel, values: Tensor) -> tuple[str, HookFunction]:
-        """A hook that puts recorded values there."""
-        axis = head_axis(model.points[self.name])
+    def exchange(self, model: HookedModel, values: Tensor, position: int | None = None) -> tuple[str, HookFunction]:
+        """A hook that puts recorded values there, at one position or at all of them."""
+        axis, time = head_axis(model.points[self.name]), time_axis(model.points[self.name])
 
         def put(tensor: Tensor, hook: HookPoint) -> Tensor:
-            if self.heads is None or axis is None:
-                return values.expand_as(tensor).clone()
-            own = sorted({head * tensor.shape[axis] // self.n_heads for head in self.heads})
-            index = torch.tensor(own, device=tensor.device)
-            return tensor.index_copy(axis, index, values.expand_as(tensor).index_select(axis, index))
+            made = values.expand_as(tensor)
+            if self.heads is not None and axis is not None:
+                own = sorted({head * tensor.shape[axis] // self.n_heads for head in self.heads})
+                made = _with(tensor, axis, own, made)
+            return made.clone() if position is None else _with(tensor, time, [position], made)
 
         return self.name, put
+
+
+def _with(tensor: Tensor, axis: int, entries: list[int], values: Tensor) -> Tensor:
+    """The tensor with some entries of an axis taken from `values`, of the same shape."""
+    index = torch.tensor(entries, device=tensor.device)
+    return tensor.index_copy(axis, index, values.index_select(axis, index))
 
 
 def sites_one_by_one(sites: SiteLike | Sequence[SiteLike]) -> list[Site]:

@@ -13,8 +13,9 @@ from workbench.errors import InputError
 from workbench.figures.maps import plain_layout
 from workbench.interventions import Positions, Steer, SteeringVector
 from workbench.model import HookedModel
-from workbench.probes.patching.comparison import Comparison, tracked
+from workbench.probes.patching.comparison import Comparison
 from workbench.probes.patching.metric import Metric
+from workbench.progress import tracked
 from workbench.sites import SiteLike
 from workbench.tasks import Task, bootstrap_means
 from workbench.wrapping import ModelInput

@@ -19,6 +19,7 @@ from workbench.hooks import HookPoint
 from workbench.model import HookedModel
 from workbench.probes.weights.model import ModelWeights
 from workbench.probes.weights.vocabulary import project
+from workbench.progress import tracked
 from workbench.tasks import bootstrap_means
 
 CONTEXT = 12  # tokens before the trigger that a row of the table shows
@@ -62,7 +63,7 @@ def trigger_examples(
     name = f"blocks.{layer}.mlp.hook_post"
     kept: dict[int, Tensor] = {}
     seen = 0
-    for tokens in _with_bar(batches, progress):
+    for tokens in tracked(batches, progress, "reading the corpus"):
         found: list[Tensor] = []
 
         def keep(post: Tensor, hook: HookPoint, found: list[Tensor] = found) -> None:
@@ -166,11 +167,3 @@ class _Best:
 
 def _text(model: HookedModel, tokens: list[int]) -> str:
     return " ".join(map(str, tokens)) if model.tokenizer is None else str(model.to_string(tokens))
-
-
-def _with_bar(batches: Iterable[Tensor], progress: bool) -> Iterable[Tensor]:
-    if not progress:
-        return batches
-    from rich.progress import track
-
-    return track(batches, description="reading the corpus", transient=True)

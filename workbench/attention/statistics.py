@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from workbench.attention.summaries import AttentionStatistics, MixerStatistics, 
 from workbench.errors import InputError
 from workbench.kernels.streaming import Streamed
 from workbench.kernels.streaming.result import planned, powers_of_two
+from workbench.progress import tracked
 
 if TYPE_CHECKING:
     from workbench.model import HookedModel
@@ -50,7 +50,7 @@ def attention_statistics(
     wanted = model.mixers_of(layers, mixer)
     found: list[MixerStatistics] = []
     runs = model.implicit_attentions(tokens, layers, scope, attention_mask=mask, mixer=mixer)  # type: ignore[arg-type]
-    for layer, attention in _shown(runs, len(wanted), progress):
+    for layer, attention in tracked(runs, progress, "reading the layers", len(wanted)):
         adapter = model.mixer(layer, attention.mixer)
         whole = _reduced(attention, pads, reductions, top, edges)
         found.append(
@@ -101,21 +101,3 @@ def _kept(found: Streamed) -> Streamed:
     computed = not bool(found.mass.isnan().all())
     mass = found.mass if computed else found.mass.new_full((), torch.nan).expand_as(found.mass)
     return replace(found, missed=missed, mass=mass)
-
-
-def _shown(
-    runs: Iterator[tuple[int, ImplicitAttention]], total: int, progress: bool
-) -> Iterator[tuple[int, ImplicitAttention]]:
-    """The same, with a progress bar once it has taken a while."""
-    if not progress:
-        yield from runs
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    began = time.monotonic()
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("reading the layers", total=total, visible=False)
-        for done, run in enumerate(runs):
-            yield run
-            bar.update(task, completed=done + 1, visible=time.monotonic() - began > PATIENCE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice, product
 from typing import Any
 
@@ -11,6 +11,7 @@ import pandas as pd
 from workbench.errors import InputError
 from workbench.hooks import HookFunction, NamesFilter
 from workbench.model import HookedModel
+from workbench.progress import tracked
 from workbench.tasks.base import Task
 from workbench.tasks.metrics import score_model, scores_table
 from workbench.tasks.registry import make_task
@@ -51,7 +52,7 @@ def evaluate(
     return scores_table(
         [
             score_model(model, task, fwd_hooks=fwd_hooks, batch_size=batch_size)
-            for task in _shown(tasks, name, progress)
+            for task in tracked(tasks, progress, name)
         ],
         level=level,
     )
@@ -93,7 +94,7 @@ def sweep(
         raise InputError(f"{both[0]} is swept over and given a value of its own; leave one of the two out.")
     points = [dict(zip(over, values, strict=True)) for values in product(*over.values())]
     tasks = [_made(model, name, seeds, {**options, **point}) for point in points]
-    shown = _shown([task for made in tasks for task in made], name, progress)
+    shown = tracked([task for made in tasks for task in made], progress, name)
     parts = []
     for point, made in zip(points, tasks, strict=True):
         scores = [
@@ -114,11 +115,3 @@ def _made(model: HookedModel, name: str, seeds: Sequence[int] | None, options: M
     if not len(seeds) or "seed" in options:
         raise InputError("seeds are one or several numbers, and take the place of seed.")
     return [make_task(name, model, seed=seed, **options) for seed in seeds]
-
-
-def _shown(tasks: list[Task], name: str, progress: bool) -> Iterator[Task]:
-    """The tasks one by one, with a bar on the terminal."""
-    from rich.console import Console
-    from rich.progress import track
-
-    return iter(track(tasks, description=name, console=Console(stderr=True), disable=not progress, transient=True))
