@@ -39,7 +39,7 @@ def test_a_heads_path_to_a_key_is_what_the_published_algorithm_gives() -> None:
     task, source = repeats(lm)
     metric = pick(-1, 3, 4)
     table = path_patching(lm, task.tokens, source, metric, senders=["L0H1"], receivers=["L1H2.k", "L1.mlp", "logits"])
-    expected = {"L1H2.k": by_hand(task.tokens, source, 1, 2), "logits": by_hand(task.tokens, source, 1, None)}
+    expected = {"L1H2.k": by_hand(task.tokens, source, 2), "logits": by_hand(task.tokens, source, None)}
     plain = metric(small_gpt2()(task.tokens).logits)
     for receiver, logits in expected.items():
         effect = float(table.set_index("receiver")["effect"][receiver])
@@ -47,8 +47,60 @@ def test_a_heads_path_to_a_key_is_what_the_published_algorithm_gives() -> None:
         assert abs(effect) > 1e-3
 
 
-def by_hand(tokens: Tensor, source: Tensor, sender: int, receiver: int | None) -> Tensor:
-    """Logits of GPT-2 when layer 0's head reaches layer 1's keys (or the final norm) by the residual stream alone."""
+@torch.no_grad()
+def test_a_path_between_two_positions_is_what_the_published_algorithm_gives() -> None:
+    stock = small_gpt2()
+    lm = HookedModel(stock)
+    task, source = repeats(lm)
+
+    def metric(logits: Tensor) -> Tensor:  # of several rows, so that it matters which of them are exchanged
+        return logits[:, -1, 3] - 2 * logits[:, 4, 5] + logits[:, 1, 1]
+
+    table = path_patching(
+        lm,
+        task.tokens,
+        source,
+        metric,
+        senders="L0H1",
+        receivers=["L1H2.k", "logits"],
+        sender_positions=[1, 4],
+        receiver_positions=[4, -9],
+    )
+    assert table["sender_position"].unique().tolist() == [1, 4]
+    effects = table.set_index(["receiver", "sender_position", "receiver_position"])["effect"]
+    plain = metric(stock(task.tokens).logits)
+    for (receiver, at, there), effect in effects.items():
+        logits = by_hand(task.tokens, source, None if receiver == "logits" else 2, at, there)
+        assert effect == pytest.approx(float((metric(logits) - plain).mean()), abs=1e-9)
+        # The residual stream leads from a position to itself alone.
+        assert (abs(effect) > 1e-4) == (at == there)
+
+
+def test_a_short_convolution_carries_a_path_to_the_next_positions() -> None:
+    lm = zoo("mamba2")
+    task, source = repeats(lm)
+    table = path_patching(
+        lm,
+        task,
+        source,
+        answer_metric(task, label="second"),
+        senders="L0.mixer",
+        receivers="L1H0.v",
+        sender_positions=[1],
+        receiver_positions="each",
+    )
+    reached = table.loc[table["effect"].abs() > 1e-6, "receiver_position"].tolist()
+    assert reached == [1, 2, 3, 4]  # the convolution has four taps
+
+
+def by_hand(
+    tokens: Tensor, source: Tensor, receiver: int | None, at: int | None = None, there: int | None = None
+) -> Tensor:
+    """Logits of GPT-2 when layer 0's head 1 reaches layer 1's keys (or the final norm) by the residual stream alone.
+
+    What it writes is exchanged at position `at` and what comes of it is read at `there`, or everywhere.
+    """
+    sender = 1
     model = small_gpt2()
     first, second = model.transformer.h
 
@@ -62,6 +114,9 @@ def by_hand(tokens: Tensor, source: Tensor, sender: int, receiver: int | None) -
     width = 4
     rows = slice(sender * width, (sender + 1) * width)
     moved = (heads_of(source) - heads_of(tokens))[..., rows] @ first.attn.c_proj.weight[rows]
+    if at is not None:
+        moved = moved * (torch.arange(tokens.shape[1]) == at)[:, None]
+    read = slice(None) if there is None else [there]
     hidden = model(tokens, output_hidden_states=True).hidden_states
     if receiver is None:
         seen = []
@@ -69,13 +124,15 @@ def by_hand(tokens: Tensor, source: Tensor, sender: int, receiver: int | None) -
         model(tokens)
         handle.remove()
         last = seen[0][0] if isinstance(seen[0], tuple) else seen[0]
-        return model.lm_head(model.transformer.ln_f(last + moved))
+        logits = model(tokens).logits
+        logits[:, read] = model.lm_head(model.transformer.ln_f(last + moved))[:, read]
+        return logits
     keys = second.attn.c_attn(second.ln_1(hidden[1] + moved))
     columns = slice(16 + receiver * width, 16 + (receiver + 1) * width)
 
     def exchange(module: object, args: object, output: Tensor) -> Tensor:
         output = output.clone()
-        output[..., columns] = keys[..., columns]
+        output[:, read, columns] = keys[:, read, columns]
         return output
 
     handle = second.attn.c_attn.register_forward_hook(exchange)
@@ -128,6 +185,8 @@ def test_the_one_layer_induction_head_reaches_the_logits_directly() -> None:
         ({"receivers": "L1"}, "is no receiver"),
         ({"receivers": "L9H2"}, "layer 9"),
         ({"senders": []}, "at least one sender"),
+        ({"sender_positions": [10]}, "from 0 to 9"),
+        ({"receiver_positions": "last"}, "positions is 'last'"),
         ({"source": torch.ones(3, 9, dtype=torch.long)}, "position by position"),
     ],
 )
