@@ -7,11 +7,8 @@ from functools import partial
 from typing import Any
 
 from benchmarks import models, transformer_lens_models
-from benchmarks.race import Contestant, Race
-
-OURS, LENS = "workbench", "TransformerLens HookedTransformer"
-
-Call = Callable[[], Any]
+from benchmarks.race import Race
+from benchmarks.races.beside_lens import Call, beside_lens
 
 
 def races() -> tuple[Race, ...]:
@@ -26,29 +23,23 @@ def race(label: str, stock: Callable[..., Any], hooked: Callable[[Any], Any], ti
     def tokens() -> Any:
         return models.tokens(time, vocabulary)
 
-    return Race(
-        name="logit-lens",
-        title=f"Logit lens: KL of every depth to the model, {label}",
-        shapes=f"batch 1, T = {time}",
-        contestants=(
-            Contestant(
-                OURS,
-                "`evaluate_lenses(LogitLens(model), tokens)`: with surprisal, precision at 1, 5, 10, bits and accuracy",
-                partial(_ours, stock, tokens),
-            ),
-            Contestant(
-                LENS,
-                "`run_with_cache` of the residual streams, `cache.accumulated_resid()`, then `ln_final`, `unembed` and "
-                "the divergence, all depths at once; nothing else",
-                partial(_lens, stock, hooked, tokens),
-            ),
+    return beside_lens(
+        "logit-lens",
+        f"Logit lens: KL of every depth to the model, {label}",
+        f"batch 1, T = {time}",
+        ours=(
+            "`evaluate_lenses(LogitLens(model), tokens)`: with surprisal, precision at 1, 5, 10, bits and accuracy",
+            partial(_ours, stock, tokens),
         ),
-        budget=30.0,
-        warm_up=1,
+        theirs=(
+            "`run_with_cache` of the residual streams, `cache.accumulated_resid()`, then `ln_final`, `unembed` and the "
+            "divergence, all depths at once; nothing else",
+            partial(_lens, stock, hooked, tokens),
+        ),
+        peer="TransformerLens HookedTransformer",
         oracle=partial(_in_float64, stock, tokens),
         error_against="the same out of the stock model's hidden states in float64",
         notes="Under `torch.no_grad()`. No tool has a tuned lens for other models than softmax decoders to race with.",
-        memory=True,
     )
 
 

@@ -19,6 +19,7 @@ SMALL = (
     state_edits.race(state_edits.MAMBA2, 21, width=64),
     scores.race(46, 30, width=32),
     finders.race("a small GPT-2", models.gpt2, transformer_lens_models.hooked_gpt2, block=11),
+    finders.streamed(22, layers=2, width=24, checked=True),
     lenses.race("a small GPT-2", models.gpt2, transformer_lens_models.hooked_gpt2, time=11, vocabulary=100),
     lengths.mamba(41, channels=3, state=4),
     lengths.gated_delta(41, heads=2, width=8),
