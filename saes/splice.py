@@ -1,0 +1,77 @@
+"""An autoencoder in the forward pass: its reconstruction in the place of what it read, features changed or not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench.errors import InputError
+from workbench.hooks import HookFunction
+from workbench.interventions import Intervention
+from workbench.model import HookedModel
+from workbench.saes.autoencoder import SparseAutoencoder
+from workbench.saes.site import VectorSite
+from workbench.wrapping import ModelInput
+
+FeatureChange = Callable[[Float[Tensor, "*batch d_sae"]], Float[Tensor, "*batch d_sae"]]
+
+
+class Splice(Intervention):
+    """Put an autoencoder's reconstruction where it reads, or only the change that a change of its features makes.
+
+    Args:
+        sae: an autoencoder; of a transcoder the place that it predicts is rewritten.
+        change: features to features; None leaves them as they are.
+        keep_error: add what the autoencoder does not explain (Marks et al. 2024, arXiv:2403.19647, section 2), so that
+            with no change nothing changes, to rounding. Without, what it does not explain is lost, and the loss that
+            the model then has says how much that matters.
+        site: where, when the file does not say, or another place than it was trained at.
+
+    Raises:
+        InputError: a `site` for a transcoder, which has two.
+    """
+
+    def __init__(
+        self,
+        sae: SparseAutoencoder,
+        change: FeatureChange | None = None,
+        *,
+        keep_error: bool = False,
+        site: VectorSite | None = None,
+    ) -> None:
+        if site is not None and sae.cfg.transcodes:
+            raise InputError("A transcoder reads one place and writes another; its file has to say which.")
+        self.sae, self.change, self.keep_error, self.at = sae, change, keep_error, site
+
+    def hooks(
+        self, model: HookedModel, tokens: ModelInput | None = None, attention_mask: Tensor | None = None
+    ) -> list[tuple[str, HookFunction]]:
+        """See `Intervention.hooks`; a state is edited faster where `tokens` tell how many there are."""
+        time = None if tokens is None else model.prepared(tokens, attention_mask)[0].shape[1]
+        if not self.sae.cfg.transcodes:
+            site = self.sae.site(model) if self.at is None else self.at
+            return [site.editor(model, lambda vectors: self._rewritten(vectors, vectors), time)]
+        source, target = self.sae.site(model), self.sae.site_out(model)
+        read: list[Tensor] = []
+
+        def note(vectors: Tensor) -> Tensor:
+            read[:] = [vectors]
+            return vectors
+
+        return [
+            source.editor(model, note, time),
+            target.editor(model, lambda vectors: self._rewritten(read[0], vectors), time),
+        ]
+
+    def _rewritten(self, vectors: Tensor, there: Tensor) -> Tensor:
+        """What stands in the place of `there` when the autoencoder read `vectors`."""
+        features = self.sae.encode(vectors)
+        changed = features if self.change is None else self.change(features)
+        if not self.keep_error:
+            return self.sae.decode(changed, vectors).to(there.dtype)
+        if self.change is None:
+            return there
+        # The difference of two reconstructions, so that what neither explains stays to the last bit.
+        return there + (self.sae.decode(changed, vectors) - self.sae.decode(features, vectors)).to(there.dtype)
