@@ -22,12 +22,15 @@ from workbench.cli import (
     memory,
     probe,
     replicate,
+    sae,
     task,
     weights,
 )
 from workbench.errors import WorkbenchError
 
 BAD_INPUT = 2
+# What the parser raises for arguments that it cannot read: typer exports only its children.
+UsageError: Any = typer.BadParameter.__bases__[0]
 
 
 class OneSentenceErrors(TyperGroup):
@@ -41,6 +44,13 @@ class OneSentenceErrors(TyperGroup):
                 return super().invoke(ctx)
         except WorkbenchError as error:
             print(f"Error: {error}", file=sys.stderr)
+            raise typer.Exit(BAD_INPUT) from error
+        except UsageError as error:
+            # A group without a command prints its help by such an error.
+            if error.ctx is None or type(error).__name__ == "NoArgsIsHelpError":
+                raise
+            said = error.format_message().replace("Value error, ", "").rstrip(".")
+            print(f"Error: {said}; see {error.ctx.command_path} --help.", file=sys.stderr)
             raise typer.Exit(BAD_INPUT) from error
 
 
@@ -90,6 +100,7 @@ app.command("replicate")(replicate.replicate)
 app.add_typer(lens.lens, name="lens")
 app.add_typer(task.task, name="task")
 app.add_typer(probe.probe, name="probe")
+app.add_typer(sae.sae, name="sae")
 
 
 def main() -> None:
