@@ -52,7 +52,7 @@ exactness: $(READY) ## every family's error in every situation: docs/exactness.m
 	$(BIN)/python -m tests.families.exactness $(ARGS)
 
 replications: $(READY) ## published results asked again here: docs/replications.md
-	$(BIN)/workbench replicate --all $(ARGS)
+	$(BIN)/workbench replicate --all --out docs $(ARGS)
 
 inputs: $(READY) ## fetch the real model that some tests use, where it can be had
 	$(BIN)/python -m tests.real_inputs

@@ -59,7 +59,7 @@ def test_json_on_standard_output_is_nothing_but_json(run, gpt2):
 
 def test_ablate_reports_both_copies_for_all_three_conditions(run, gpt2, tmp_path):
     files = ["--json", tmp_path / "a.json", "--out", tmp_path / "a.html"]
-    options = ["--top", 2, "--block", 10, "--batch", 4, "--draws", 3, "--seeds", 1, "--method", "zero"]
+    options = ["--best", 2, "--block", 10, "--batch", 4, "--draws", 3, "--seeds", 1, "--method", "zero"]
     result = run("ablate", gpt2, *options, *files)
     assert result.exit_code == 0, result.output
     rows = {row["condition"]: row for row in json.loads((tmp_path / "a.json").read_text())["ablation"]}
@@ -98,7 +98,7 @@ def test_ablate_takes_whole_mlps_and_says_that_the_controls_lie_in_other_layers(
 
 def test_attention_shows_every_head_of_a_small_softmax_layer(run, gpt2, tmp_path):
     text = "the cat sat on the mat"
-    result = run("attention", gpt2, "--text", text, "--layer", -1, "--json", tmp_path / "a.json")
+    result = run("attention", gpt2, text, "--layer", -1, "--json", tmp_path / "a.json")
     assert result.exit_code == 0, result.output
     found = json.loads((tmp_path / "a.json").read_text())
     model = wb.load(gpt2)
@@ -113,7 +113,7 @@ def test_attention_shows_every_head_of_a_small_softmax_layer(run, gpt2, tmp_path
 
 
 def test_attention_of_one_head(run, gpt2, tmp_path):
-    result = run("attention", gpt2, "--text", "the cat", "--layer", 0, "--head", 2, "--json", tmp_path / "a.json")
+    result = run("attention", gpt2, "the cat", "--layer", 0, "--head", 2, "--json", tmp_path / "a.json")
     assert result.exit_code == 0, result.output
     assert [m["label"] for m in json.loads((tmp_path / "a.json").read_text())["matrices"]] == ["head 2"]
 
@@ -122,7 +122,7 @@ def test_a_hostile_text_comes_out_inert(run, gpt2, tmp_path):
     text = "the " + "".join(HOSTILE_TOKENS) + "\"'`"
     files = [tmp_path / "hostile.html", tmp_path / "tame.html"]
     for file, shown in zip(files, (text, "the cat"), strict=True):
-        assert run("attention", gpt2, "--text", shown, "--layer", 0, "--out", file).exit_code == 0
+        assert run("attention", gpt2, shown, "--layer", 0, "--out", file).exit_code == 0
     page = Dom(files[0].read_text())
     assert len(page.named("script")) == len(Dom(files[1].read_text()).named("script")) == 3
     assert {attributes["src"][:22] for attributes in page.named("img")} == {"data:image/png;base64,"}
@@ -140,7 +140,7 @@ def test_channels_of_mamba_are_summed_up_and_the_strongest_shown(tmp_path, run, 
     model.save_pretrained(spoken)
     text = "the cat sat. the cat"
     files = ["--json", tmp_path / "a.json", "--out", tmp_path / "a.html"]
-    result = run("attention", spoken, "--text", text, "--layer", 1, "--top", 3, *files)
+    result = run("attention", spoken, text, "--layer", 1, "--strongest", 3, *files)
     assert result.exit_code == 0, result.output
     found = json.loads((tmp_path / "a.json").read_text())
     whole = wb.load(spoken).implicit_attention(text, 1, scope="mixer")
@@ -167,7 +167,7 @@ def test_a_long_text_is_reduced_to_pixels_that_say_so(run, mamba, tmp_path):
 def test_attention_without_a_layer_gives_statistics_of_every_head(run, gpt2, tmp_path):
     text = "the cat sat on the mat. the cat"
     files = ["--json", tmp_path / "a.json", "--out", tmp_path / "a.html"]
-    result = run("attention", gpt2, "--text", text, "--statistics", "entropy, energy,histogram", *files)
+    result = run("attention", gpt2, text, "--statistics", "entropy, energy,histogram", *files)
     assert result.exit_code == 0, result.output
     written = json.loads((tmp_path / "a.json").read_text())
     model = wb.load(gpt2)
@@ -185,7 +185,7 @@ def test_attention_without_a_layer_gives_statistics_of_every_head(run, gpt2, tmp
 
 
 def test_bad_requests_for_statistics_are_one_sentence(refused, gpt2):
-    text = ["--text", "the cat"]
+    text = ["the cat"]
     assert "no statistic 'entropie'; there is mass" in refused("attention", gpt2, *text, "--statistics", "entropie")
     assert "--layer" in refused("attention", gpt2, *text, "--head", 1)
     assert "limit is 1" in refused("attention", gpt2, *text, "--max-tokens", 1)

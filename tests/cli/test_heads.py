@@ -23,7 +23,18 @@ def test_all_kinds_come_in_one_table_and_those_that_a_model_cannot_be_asked_for_
 
 
 def test_retrieval_takes_its_own_options_and_its_check_is_its_own_task(run, gpt2, tmp_path):
-    asked = ["--haystack", "segment", "--length", 30, "--seeds", 2, "--causal", 1, "--json", tmp_path / "heads.json"]
+    asked = [
+        "--haystack",
+        "segment",
+        "--haystack-length",
+        30,
+        "--seeds",
+        2,
+        "--causal",
+        1,
+        "--json",
+        tmp_path / "heads.json",
+    ]
     result = run("heads", gpt2, "--kind", "retrieval", *asked)
     assert result.exit_code == 0, result.output
     found = json.loads((tmp_path / "heads.json").read_text())
@@ -36,7 +47,7 @@ def test_retrieval_takes_its_own_options_and_its_check_is_its_own_task(run, gpt2
 
 
 def test_a_kind_with_a_task_of_its_own_is_sent_to_the_command_that_knows_it(refused, gpt2):
-    sentence = refused("ablate", gpt2, "--kind", "retrieval", "--top", 2)
+    sentence = refused("ablate", gpt2, "--kind", "retrieval", "--best", 2)
     assert f"workbench heads {gpt2} --kind retrieval --causal 2" in sentence
     assert "No kind of head is called 'inducton'" in refused("heads", gpt2, "--kind", "inducton")
     assert "task 'needle' needs" in refused("heads", gpt2, "--kind", "retrieval")

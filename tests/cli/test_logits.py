@@ -37,7 +37,7 @@ def test_the_likeliest_token_is_explained_by_default_and_a_bad_one_refused(run: 
 
 def test_weights_of_a_head_and_of_a_layer(run: Any, refused: Any, mamba: Path, gpt2: Path, tmp_path: Path) -> None:
     files = ["--json", tmp_path / "w.json", "--out", tmp_path / "w.html"]
-    result = run("weights", gpt2, "--layer", 1, "--head", 2, "--count", 2, "--top", 4, *files)
+    result = run("weights", gpt2, "--layer", 1, "--head", 2, "--vectors", 2, "--tokens", 4, *files)
     assert result.exit_code == 0, result.output
     expected = singular_vectors(wb.load(gpt2), 1, 2, count=2, k=4)
     found = json.loads((tmp_path / "w.json").read_text())["rows"]

@@ -47,10 +47,10 @@ def test_fit_says_how_well_and_writes_page_json_and_probe(run, labelled, tmp_pat
 
 
 def test_fit_takes_numbers_and_sparse_probes(run, labelled, tmp_path) -> None:
-    result = run("probe", "fit", "zoo:lstm", labelled, "--label-column", "number", "--kind", "ridge", "--layers", "1")
+    result = run("probe", "fit", "zoo:lstm", labelled, "--label-column", "number", "--probe", "ridge", "--layers", "1")
     assert result.exit_code == 0 and "r2" in result.stdout
     numbers = tmp_path / "sparse.json"
-    arguments = ("--label-column", "kind", "--kind", "sparse", "--layers", "1", "--json", numbers)
+    arguments = ("--label-column", "kind", "--probe", "sparse", "--layers", "1", "--json", numbers)
     assert run("probe", "fit", "zoo:lstm", labelled, *arguments).exit_code == 0
     rows = json.loads(numbers.read_text())["probes"]
     assert [row["k"] for row in rows] == [1, 2, 4, 8, 16, 32, 64, 128]
@@ -75,9 +75,9 @@ def test_what_makes_no_sense_is_one_sentence(refused, labelled, speech, tmp_path
     kinds = ("--label-column", "kind")
     assert "Layer 0 is given twice" in refused("probe", "fit", "zoo:lstm", labelled, *kinds, "--layers", "0,0")
     assert "'all' or numbers" in refused("probe", "fit", "zoo:lstm", labelled, *kinds, "--layers", "first")
-    sparse = ("--kind", "sparse", "--select", "best", "--layers", "0")
+    sparse = ("--probe", "sparse", "--select", "best", "--layers", "0")
     assert "selection is 'best'" in refused("probe", "fit", "zoo:lstm", labelled, *kinds, *sparse)
-    assert "predicts numbers" in refused("probe", "fit", "zoo:lstm", labelled, *kinds, "--kind", "ridge")
+    assert "predicts numbers" in refused("probe", "fit", "zoo:lstm", labelled, *kinds, "--probe", "ridge")
     assert "outside text" in refused("probe", "fit", "zoo:lstm", labelled, *kinds, "--position", "99")
     groups = ("--group-column", "kind")
     assert "2 groups cannot be held out" in refused("probe", "fit", "zoo:lstm", labelled, *kinds, *groups)

@@ -62,7 +62,7 @@ def test_attention_shows_the_mixer_that_is_asked_for(run, falcon, gpt2, tmp_path
 
     AutoTokenizer.from_pretrained(gpt2).save_pretrained(falcon)
     text = "the cat sat on the mat"
-    result = run("attention", falcon, "--text", text, "--layer", 1, "--mixer", 1, "--json", tmp_path / "a.json")
+    result = run("attention", falcon, text, "--layer", 1, "--mixer", 1, "--json", tmp_path / "a.json")
     assert result.exit_code == 0, result.output
     assert "Mixer 1 of layer 1 of" in result.stdout and "A softmax layer" in result.stdout
     found = json.loads((tmp_path / "a.json").read_text())

@@ -48,7 +48,7 @@ def test_show_marks_what_is_scored_and_where_the_answer_stands(run: Run, tmp_pat
 
 
 def test_show_of_bare_ids_writes_numbers(run: Run, mamba: Path) -> None:
-    result = run("task", "show", "repeated_random_tokens", "--model", mamba, "--set", "block=4", "--sequences", 1)
+    result = run("task", "show", mamba, "repeated_random_tokens", "--set", "block=4", "--sequences", 1)
     assert result.exit_code == 0, result.output
     task = make_task("repeated_random_tokens", wb.load(mamba, check=False), block=4, seed=0)
     assert " ".join(map(str, task.tokens[0].tolist())) in result.stdout
@@ -101,7 +101,8 @@ def test_settings_take_the_types_of_their_options(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["show", "passky"], "No task is called 'passky'; there is: passkey"),
+        (["show", "passky"], "No task is called 'passky'; nearest: passkey"),
+        (["show", "zoo:gla", "passkey", "copying"], "One task is shown at a time"),
         (["show", "passkey", "--set", "lenght=3"], "has no option 'lenght'; there is: length"),
         (["show", "passkey", "--set", "length"], "write KEY=VALUE"),
         (["show", "passkey", "--set", "length=long"], "length is int"),
@@ -131,7 +132,7 @@ def test_hostile_texts_stay_text(run: Run, gpt2: Path, tmp_path: Path, monkeypat
     # Set and taken away again by pytest: the registry is everybody's.
     monkeypatch.setitem(_TASKS, "hostile", hostile)
     monkeypatch.setitem(_MEASURES, "hostile", "[/nothing]")
-    for arguments in (["list"], ["show", "hostile", "--model", gpt2]):
+    for arguments in (["list"], ["show", gpt2, "hostile"]):
         result = run("task", *arguments)
         assert result.exit_code == 0, result.output
         assert "[/nothing]" in result.stdout

@@ -37,18 +37,28 @@ def rows(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_run_goes_on_where_it_stopped_and_writes_the_table(rows: list[str], tmp_path: Path) -> None:
-    results = tmp_path / "replications"
-    first = CliRunner().invoke(app, ["replicate", "first", "--results", str(results)])
+    out = ["--out", str(tmp_path)]
+    first = CliRunner().invoke(app, ["replicate", "first", *out])
     assert first.exit_code == 0 and rows == ["first"]
     assert "not run yet" in (tmp_path / "replications.md").read_text()
-    CliRunner().invoke(app, ["replicate", "--all", "--results", str(results)])
+    CliRunner().invoke(app, ["replicate", "--all", *out])
     assert rows == ["first", "second"]
     table = (tmp_path / "replications.md").read_text()
     assert "| first found | a \\| shape | yes |" in table
     assert "| second found | a \\| shape | **no** |" in table
     assert "cannot run here: a model that is not here" in table
-    CliRunner().invoke(app, ["replicate", "first", "--again", "--results", str(results)])
+    CliRunner().invoke(app, ["replicate", "first", "--again", *out])
     assert rows == ["first", "second", "first"]
+
+
+def test_without_a_folder_the_table_is_shown_and_nothing_written(
+    rows: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = CliRunner().invoke(app, ["replicate", "--all"], terminal_width=160)
+    assert answer.exit_code == 0 and rows == ["first", "second"]
+    assert "second found" in answer.stdout and "a | shape" in answer.stdout
+    assert not [*tmp_path.iterdir()]
 
 
 def test_a_broken_result_counts_as_none(tmp_path: Path) -> None:
@@ -68,7 +78,7 @@ def test_a_broken_result_counts_as_none(tmp_path: Path) -> None:
 def test_what_cannot_be_run_gets_a_sentence(
     rows: list[str], tmp_path: Path, arguments: list[str], sentence: str
 ) -> None:
-    answer = CliRunner().invoke(app, ["replicate", *arguments, "--results", str(tmp_path)])
+    answer = CliRunner().invoke(app, ["replicate", *arguments, "--out", str(tmp_path)])
     assert answer.exit_code == 2 and sentence in answer.stderr
     assert not rows
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def ablate(
     model: options.ModelArgument,
     kind: options.Kind = "induction",
-    top: Annotated[int, typer.Option("--top", min=1, help="Ablate this many of the best heads.")] = 8,
+    best: Annotated[int, typer.Option("--best", min=1, metavar="K", help="Ablate the best K heads.")] = 8,
     sites: Annotated[
         str | None,
         typer.Option(
@@ -56,7 +56,7 @@ def ablate(
     Loss (nats) and accuracy are reported apart for the first copy of a random block, which nothing predicts, and for
     the second, which can be copied.
 
-    Example: workbench ablate zoo:attention --kind induction --top 2
+    Example: workbench ablate zoo:attention --kind induction --best 2
     """
     output = Output(json_file, html_file)
     opened = open_model(output, model, device=device, dtype=dtype, revision=revision, trust_pickle=trust_pickle)
@@ -67,7 +67,7 @@ def ablate(
     if get_kind(kind).check != CausalTask():
         raise InputError(
             f"Heads of the kind {kind!r} are checked on a task of their own; "
-            f"ask workbench heads {model} --kind {kind} --causal {top}."
+            f"ask workbench heads {model} --kind {kind} --causal {best}."
         )
     if sites is None:
         wanted = {
@@ -79,17 +79,17 @@ def ablate(
         }
         table = scored(opened, kind, wanted, output, skip=False)
         assert table is not None  # nothing is skipped
-        what = f"the {top} best {kind} heads"
+        what = f"the {best} best {kind} heads"
     else:
         table = candidates(opened, sites)
-        top = int(table["score"].sum())
-        what = ", ".join(table["site"][:top])
+        best = int(table["score"].sum())
+        what = ", ".join(table["site"][:best])
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         result = ablate_top_k(
             opened,
             table,
-            top,
+            best,
             method=method.value,
             draws=draws,
             # Other tokens than those the heads were found on, or the finder would confirm itself.

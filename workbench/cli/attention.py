@@ -10,6 +10,7 @@ import typer
 from workbench.cli import attention_statistics, options
 from workbench.cli.models import open_model, summary
 from workbench.cli.output import Output, facts
+from workbench.cli.texts import given_text
 from workbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,12 +27,12 @@ MOST_JSON_ENTRIES = 1_000_000
 
 def attention(
     model: options.ModelArgument,
+    prompt: options.PromptOrFile = None,
     layer: Annotated[
         int | None,
         typer.Option("--layer", help="Layer, from 0; -1 is the last.", show_default="statistics of every layer"),
     ] = None,
-    text: Annotated[str | None, typer.Option("--text", help="What the model reads.")] = None,
-    text_file: Annotated[Path | None, typer.Option("--text-file", help="Read the text from a UTF-8 file.")] = None,
+    text: options.TextInsteadOfPrompt = None,
     head: Annotated[
         int | None,
         typer.Option("--head", help="One head (a channel, in Mamba-1).", show_default="all, or the strongest"),
@@ -45,7 +46,9 @@ def attention(
             show_default="0 with --layer, else all",
         ),
     ] = None,
-    top: Annotated[int, typer.Option("--top", min=1, help="How many of the strongest, where there are too many.")] = 8,
+    top: Annotated[
+        int, typer.Option("--strongest", min=1, help="How many of the strongest, where there are too many heads.")
+    ] = 8,
     scope: Annotated[
         options.Scope | None,
         typer.Option(
@@ -77,10 +80,10 @@ def attention(
 
     Without --layer: how much, how spread out and how far back every head of every layer reads.
 
-    Example: workbench attention zoo:mamba --text "the cat sat. the cat" --layer 2 --out cat.html
+    Example: workbench attention zoo:mamba "the cat sat. the cat" --layer 2 --out cat.html
     """
     output = Output(json_file, html_file)
-    read = _text(text, text_file)
+    read = given_text(prompt, text)
     opened = open_model(output, model, device=device, dtype=dtype, revision=revision, trust_pickle=trust_pickle)
     if layer is None and head is not None:
         raise InputError("--head names a head of one layer; say which with --layer.")
@@ -152,20 +155,6 @@ def _one_layer(
         ]
         write_page(html_file, Page(title, exact, blocks, facts(Model=opened.cfg.model_name)))
         output.wrote(html_file)
-
-
-def _text(text: str | None, file: Path | None) -> str:
-    if (text is None) == (file is None):
-        raise InputError("Give the text with --text, or a file with --text-file, and not both.")
-    if file is None:
-        assert text is not None
-        return text
-    try:
-        return file.read_text("utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file} is not UTF-8 text (byte {error.start}).") from error
-    except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror}.") from error
 
 
 def _link_rows(picture: Picture, names: list[str]) -> list[tuple[str, str, str]]:

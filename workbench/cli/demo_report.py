@@ -86,7 +86,7 @@ def next_commands(found: Mapping[str, Findings]) -> list[str]:
         f"workbench info zoo:{name}",
         f"workbench heads zoo:{name} --kind induction --out heads.html",
         f"workbench ablate zoo:{name} --sites {best['site']} --out ablation.html",
-        f'workbench attention zoo:{name} --text "any text, any text" {where} --out attention.html',
+        f'workbench attention zoo:{name} "any text, any text" {where} --out attention.html',
         "workbench heads path/to/model.gguf --kind induction",
     ]
 

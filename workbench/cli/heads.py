@@ -29,7 +29,7 @@ def heads(
             "copying, copying_circuit, successor or retrieval; all for one table of them all.",
         ),
     ] = "induction",
-    top: Annotated[int, typer.Option("--top", min=1, help="Rows to show.")] = 10,
+    top: options.Top = 10,
     causal: Annotated[
         int,
         typer.Option(
@@ -42,7 +42,7 @@ def heads(
     scope: options.ScopeOption = options.Scope.mixer,
     seeds: options.Seeds = 3,
     batch: Annotated[
-        int | None, typer.Option("--batch", min=1, help="Sequences a seed.", show_default="4; for retrieval 1")
+        int | None, typer.Option("--batch", min=1, help="Sequences a batch.", show_default="4; for retrieval 1")
     ] = None,
     block: options.BlockLength = 50,
     haystack: Annotated[
@@ -56,9 +56,9 @@ def heads(
     length: Annotated[
         list[int] | None,
         typer.Option(
-            "--length",
+            "--haystack-length",
             min=1,
-            help="Tokens of the texts for retrieval heads; may be repeated.",
+            help="Tokens of the texts that retrieval heads search; may be repeated.",
             show_default="128, 256, 512",
         ),
     ] = None,

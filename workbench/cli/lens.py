@@ -12,7 +12,7 @@ import typer
 from workbench.cli import options
 from workbench.cli.models import open_model, summary
 from workbench.cli.output import Output, facts, records
-from workbench.errors import InputError
+from workbench.cli.texts import read_texts, spread
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,23 +39,19 @@ class Colour(StrEnum):
     kl = "kl"
 
 
-TextFile = Annotated[
-    Path, typer.Option("--text", metavar="FILE", help="Plain text, or a folder of *.txt files.", show_default=False)
-]
 LensFolder = Annotated[
     Path | None, typer.Option("--lens", metavar="DIR", help="A trained tuned lens; without one, the logit lens alone.")
 ]
-Length = Annotated[int, typer.Option("--length", min=2, help="Tokens a row of text.")]
 
 
 @lens.command("train")
 def train(
     model: options.ModelArgument,
-    text: TextFile,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the lens goes.", show_default=False)],
+    text: options.TextFile,
+    save: Annotated[Path, typer.Option("--save", metavar="DIR", help="Where the lens goes.", show_default=False)],
     steps: Annotated[int, typer.Option("--steps", min=1, help="Steps of the optimiser.")] = 250,
-    rows: Annotated[int, typer.Option("--rows", min=1, help="Rows of text a step.")] = 16,
-    length: Length = 128,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Windows a step.")] = 16,
+    length: options.Length = 256,
     optimizer: Annotated[
         Optimizer, typer.Option("--optimizer", help="sgd: with Nesterov momentum, as in the paper.")
     ] = Optimizer.sgd,
@@ -63,11 +59,13 @@ def train(
         float | None, typer.Option("--learning-rate", help="At the start.", show_default="1 for sgd, 0.001 for adamw")
     ] = None,
     held_out: Annotated[float, typer.Option("--held-out", help="Share of the text to evaluate on, at its end.")] = 0.1,
-    test_rows: Annotated[int, typer.Option("--test-rows", min=1, help="Rows to evaluate on, at most.")] = 64,
+    windows: Annotated[
+        int, typer.Option("--windows", min=1, help="At most that many windows to evaluate on, evenly spread.")
+    ] = 32,
     every: Annotated[int, typer.Option("--every", min=1, help="Steps between checkpoints.")] = 25,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in DIR.")] = False,
     json_file: options.JsonFile = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the order of the rows.")] = 0,
+    seed: options.Seed = 0,
     device: options.Device = None,
     dtype: options.DtypeOption = None,
     revision: options.Revision = None,
@@ -75,44 +73,45 @@ def train(
 ) -> None:
     """Train a tuned lens and compare it with the logit lens on text it has not seen.
 
-    Example: workbench lens train zoo:mamba --text speeches.txt --out lens/mamba
+    Example: workbench lens train zoo:mamba --text speeches.txt --save lens/mamba
     """
     output = Output(json_file)
-    read = _text(text)
+    read = read_texts(text)
     opened = open_model(output, model, device=device, dtype=dtype, revision=revision, trust_pickle=trust_pickle)
     from workbench.probes import lenses
 
-    windows, test = lenses.split_windows(lenses.text_windows(opened, read, length), held_out)
+    training_windows, test = lenses.split_windows(lenses.text_windows(opened, read, length), held_out)
+    test = spread(test, windows)
     chosen = lenses.TunedLensOptions(
-        steps=steps, rows=rows, optimizer=optimizer.value, learning_rate=learning_rate, seed=seed
+        steps=steps, rows=batch, optimizer=optimizer.value, learning_rate=learning_rate, seed=seed
     )
     training = lenses.train_tuned_lens(
         opened,
-        windows,
+        training_windows,
         chosen,
-        checkpoint=out / "training.pt",
+        checkpoint=save / "training.pt",
         every=every,
         resume=resume,
         progress=output.progress,
     )
-    lenses.save_tuned_lens(training.lens, out, revision)
+    lenses.save_tuned_lens(training.lens, save, revision)
     both = [lenses.LogitLens(training.lens.unembedding), training.lens]
-    table = lenses.evaluate_lenses(both, test[:test_rows], progress=output.progress)
-    _print(output, opened, table, f"{min(test_rows, len(test))} held-out rows of {length} tokens")
-    output.wrote(out)
-    output.save({"model": summary(opened), "lens": str(out), "steps": steps, "depths": records(table)})
+    table = lenses.evaluate_lenses(both, test, seed=seed, progress=output.progress)
+    _print(output, opened, table, f"{len(test)} held-out windows of {length} tokens")
+    output.wrote(save)
+    output.save({"model": summary(opened), "lens": str(save), "steps": steps, "depths": records(table)})
 
 
 @lens.command("eval")
 def evaluate(
     model: options.ModelArgument,
-    text: TextFile,
+    text: options.TextFile,
     lens_folder: LensFolder = None,
-    length: Length = 128,
-    rows: Annotated[int, typer.Option("--rows", min=1, help="Rows of text, at most.")] = 64,
+    length: options.Length = 256,
+    windows: options.Windows = 32,
     html_file: options.HtmlFile = None,
     json_file: options.JsonFile = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the bootstrap intervals.")] = 0,
+    seed: options.Seed = 0,
     device: options.Device = None,
     dtype: options.DtypeOption = None,
     revision: options.Revision = None,
@@ -123,24 +122,24 @@ def evaluate(
     Example: workbench lens eval zoo:mamba --lens lens/mamba --text other.txt --out curves.html
     """
     output = Output(json_file, html_file)
-    read = _text(text)
+    read = read_texts(text)
     opened = open_model(output, model, device=device, dtype=dtype, revision=revision, trust_pickle=trust_pickle)
     from workbench.probes import lenses
 
-    windows = lenses.text_windows(opened, read, length)[:rows]
-    table = lenses.evaluate_lenses(_lenses(opened, lens_folder), windows, seed=seed, progress=output.progress)
-    _print(output, opened, table, f"{len(windows)} rows of {length} tokens")
+    rows = spread(lenses.text_windows(opened, read, length), windows)
+    table = lenses.evaluate_lenses(_lenses(opened, lens_folder), rows, seed=seed, progress=output.progress)
+    _print(output, opened, table, f"{len(rows)} windows of {length} tokens")
     output.save({"model": summary(opened), "depths": records(table)})
     if html_file is not None:
         from workbench.report import Page, Plot, write_page
 
         measures = ["kl", "bits_per_byte" if "bits_per_byte" in table else "bits_per_token", "precision@1"]
         blocks = [
-            Plot(lenses.depth_curves(table, measure), f"{measure}, with 95 % intervals over rows of text.", "wide")
+            Plot(lenses.depth_curves(table, measure), f"{measure}, with 95 % intervals over windows of text.", "wide")
             for measure in measures
         ]
         title = f"Lenses on {opened.cfg.model_name}"
-        lead = f"How far each depth is from what the model says in the end, on {len(windows)} rows of text."
+        lead = f"How far each depth is from what the model says in the end, on {len(rows)} windows of text."
         write_page(html_file, Page(title, lead, blocks, facts(Text=str(text))))
         output.wrote(html_file)
 
@@ -148,7 +147,7 @@ def evaluate(
 @lens.command("show")
 def show(
     model: options.ModelArgument,
-    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="Text to read.", show_default=False)],
+    prompt: options.PromptArgument,
     lens_folder: LensFolder = None,
     colour: Annotated[Colour, typer.Option("--colour", help="What the colour shows.")] = Colour.probability,
     html_file: options.HtmlFile = None,
@@ -189,18 +188,6 @@ def show(
         output.wrote(html_file)
 
 
-def _text(place: Path) -> list[str]:
-    """Texts of a file or of a folder's ``*.txt``, in order of name. Raises InputError where there are none."""
-    files = sorted(place.glob("*.txt")) if place.is_dir() else [place]
-    try:
-        texts = [file.read_text(encoding="utf-8") for file in files]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{place} cannot be read as UTF-8 text: {error}.") from error
-    if not any(texts):
-        raise InputError(f"{place} holds no text.")
-    return texts
-
-
 def _lenses(model: HookedModel, folder: Path | None) -> list[Lens]:
     from workbench.probes import lenses
 
@@ -239,7 +226,7 @@ def _print(output: Output, model: HookedModel, table: pd.DataFrame, what: str) -
 
 
 def _divergence(row: dict[str, Any]) -> str:
-    """A single row of text has no interval."""
+    """A single window of text has no interval."""
     interval = "" if math.isnan(row["kl_low"]) else f" ({row['kl_low']:.3f}–{row['kl_high']:.3f})"
     return f"{row['kl']:.3f}{interval}"
 

@@ -13,13 +13,13 @@ from workbench.cli.output import Output, facts, records
 
 def logits(
     model: options.ModelArgument,
-    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="Text before the answer.", show_default=False)],
+    prompt: options.PromptArgument,
     answer: Annotated[
         str | None, typer.Option("--answer", help="Token whose logit is explained.", show_default="the likeliest")
     ] = None,
     instead: Annotated[str | None, typer.Option("--instead", help="Token whose logit is taken off.")] = None,
-    position: Annotated[int, typer.Option("--position", help="Whose logits: an index; -1 is the last token.")] = -1,
-    top: Annotated[int, typer.Option("--top", min=1, help="Rows to show.")] = 15,
+    position: options.Position = -1,
+    top: options.Top = 10,
     group: options.Group = 1,
     html_file: options.HtmlFile = None,
     json_file: options.JsonFile = None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,6 +9,7 @@ import typer
 from workbench.cli import options
 from workbench.cli.models import open_model, summary
 from workbench.cli.output import Output, facts, records
+from workbench.cli.texts import read_texts, spread
 from workbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,16 +25,13 @@ LAGS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 def memory(
     model: options.ModelArgument,
-    text: Annotated[
-        Path,
-        typer.Option("--text", metavar="FILE", help="Plain text, or a folder of *.txt documents.", show_default=False),
-    ],
-    length: Annotated[int, typer.Option("--length", min=8, help="Tokens a window of text.")] = 512,
-    rows: Annotated[int, typer.Option("--rows", min=1, help="Windows of text.")] = 8,
+    text: options.TextFile,
+    length: options.Length = 256,
+    windows: options.Windows = 32,
     width: Annotated[int, typer.Option("--width", min=1, help="Positions a bin of the loss.")] = 64,
     html_file: options.HtmlFile = None,
     json_file: options.JsonFile = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the random vectors of the memory function.")] = 0,
+    seed: options.Seed = 0,
     device: options.Device = None,
     dtype: options.DtypeOption = None,
     revision: options.Revision = None,
@@ -45,18 +42,22 @@ def memory(
     Example: workbench memory zoo:mamba --text speeches/ --length 1024 --out memory.html
     """
     output = Output(json_file, html_file)
-    documents = _documents(text)
+    documents = read_texts(text)
+    if length < 8:
+        raise InputError(f"--length is {length}; what is remembered is measured over at least 8 tokens.")
     opened = open_model(output, model, device=device, dtype=dtype, revision=revision, trust_pickle=trust_pickle)
     from workbench.probes import memory as room
 
-    windows = room.text_windows(opened, documents, length, rows)
-    layers = _layers(opened, windows)
-    loss = room.loss_by_position(opened, windows, width=width, progress=output.progress)
+    read = spread(room.text_windows(opened, documents, length), windows)
+    layers = _layers(opened, read)
+    loss = room.loss_by_position(opened, read, width=width, progress=output.progress)
     lags = [lag for lag in LAGS if lag < length]
-    function = room.memory_function(opened, windows[: min(rows, 4)], lags=lags, seed=seed, progress=output.progress)
+    function = room.memory_function(opened, read[:4], lags=lags, seed=seed, progress=output.progress)
     fit = _fitted(function)
 
-    output.console.print(f"{opened.cfg.model_name}: {rows} windows of {length} tokens", highlight=False, markup=False)
+    output.console.print(
+        f"{opened.cfg.model_name}: {len(read)} windows of {length} tokens", highlight=False, markup=False
+    )
     alone = not layers["mixer"].any()
     shown = tuple(column for column in LAYER_COLUMNS if not (alone and column == "mixer"))
     output.console.print(_table(layers, shown))
@@ -88,27 +89,15 @@ def memory(
             Plot(curve, "Loss by position, with 95 % intervals over windows."),
             Plot(forgets, "How strongly the last residual stream depends on an earlier token's embedding."),
         ]
-        page = Page(f"Memory of {name}", sentence, blocks, facts(Text=f"{text}, {rows} windows of {length} tokens"))
+        page = Page(
+            f"Memory of {name}", sentence, blocks, facts(Text=f"{text}, {len(read)} windows of {length} tokens")
+        )
         write_page(html_file, page)
         output.wrote(html_file)
 
 
 LAYER_COLUMNS = ("layer", "mixer", "family", "bytes", "half_life", "longest", "norm_first", "norm_last", "outlier")
 LOSS_COLUMNS = ("start", "stop", "loss", "low", "high")
-
-
-def _documents(path: Path) -> list[str]:
-    """The text of a file, or of each ``*.txt`` in a folder. Raises InputError where there is none."""
-    try:
-        if path.is_dir():
-            found = [file.read_text() for file in sorted(path.glob("*.txt"))]
-        else:
-            found = [path.read_text()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as text: {error}.") from error
-    if not any(text.strip() for text in found):
-        raise InputError(f"{path} holds no text.")
-    return found
 
 
 def _layers(model: HookedModel, windows: Any) -> pd.DataFrame:

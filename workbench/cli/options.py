@@ -54,7 +54,31 @@ TrustPickle = Annotated[
         "--trust-pickle", help="Load pickled weights (.bin, .pt). Pickles run code: only from people you trust."
     ),
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="First seed of the random tokens and draws.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="First seed of all that is random.")]
+_PROMPT = typer.Argument(metavar="PROMPT", help="A text for the model to read.", show_default=False)
+PromptArgument = Annotated[str, _PROMPT]
+PromptOrFile = Annotated[str | None, _PROMPT]
+_TEXT = typer.Option(
+    "--text",
+    metavar="PATH",
+    help="UTF-8 text: a file, or a folder, where every *.txt in it and below is a text.",
+    show_default=False,
+)
+TextFile = Annotated[Path, _TEXT]
+TextInsteadOfPrompt = Annotated[Path | None, _TEXT]
+Length = Annotated[int, typer.Option("--length", min=2, help="Tokens a window of the text.")]
+Windows = Annotated[int, typer.Option("--windows", min=1, help="At most that many windows, evenly spread.")]
+Top = Annotated[int, typer.Option("--top", min=1, help="Rows to show.")]
+Position = Annotated[int, typer.Option("--position", help="Token, as an index from 0; -1 is the last.")]
+Layer = Annotated[int, typer.Option("--layer", help="Layer, from 0; -1 is the last.")]
+Mixer = Annotated[
+    int, typer.Option("--mixer", min=0, help="Which of a layer's mixers, where it has several (Falcon-H1).")
+]
+Hook = Annotated[
+    str,
+    typer.Option("--hook", help="Place in the model: resid_post, mixer.hook_head_out, mlp.hook_post, z, state, ...."),
+]
+
 Kind = Annotated[
     str,
     typer.Option("--kind", help="Kind of head, as in workbench heads; one that is checked on a block that is copied."),
@@ -63,7 +87,7 @@ ScopeOption = Annotated[
     Scope,
     typer.Option("--scope", help="mixer: from token to output, convolution and gate included; core: the recurrence."),
 ]
-Seeds = Annotated[int, typer.Option("--seeds", min=1, help="Batches of random tokens the scores are averaged over.")]
+Seeds = Annotated[int, typer.Option("--seeds", min=1, help="Batches, each drawn with a seed of its own.")]
 Batch = Annotated[int, typer.Option("--batch", min=1, help="Sequences a batch.")]
 BlockLength = Annotated[int, typer.Option("--block", min=2, help="Random tokens before they repeat.")]
 Group = Annotated[int, typer.Option("--group", min=1, help="Neighbouring channels that count as one head (Mamba-1).")]

@@ -45,13 +45,11 @@ def fit(
     group_column: Annotated[
         str | None, typer.Option("--group-column", help="Column of the groups that are held out whole.")
     ] = None,
-    hook: Annotated[str, typer.Option("--hook", help="resid_post, mixer.hook_out, mlp.hook_post, z, state, ...")] = (
-        "resid_post"
-    ),
+    hook: options.Hook = "resid_post",
     layers: Layers = "all",
-    position: Annotated[int, typer.Option("--position", help="Token that is read, as an index; -1 is the last.")] = -1,
+    position: options.Position = -1,
     kind: Annotated[
-        Kind, typer.Option("--kind", help="logistic: classes; ridge: numbers; sparse: either, with k units.")
+        Kind, typer.Option("--probe", help="logistic: classes; ridge: numbers; sparse: either, with k units.")
     ] = Kind.logistic,
     selection: Annotated[
         str, typer.Option("--select", help="Of sparse: mean_difference, mutual_information, l1 or adaptive.")

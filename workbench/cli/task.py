@@ -9,6 +9,7 @@ import typer
 from workbench.cli import options
 from workbench.cli.models import open_model, summary
 from workbench.cli.output import Output, facts, records
+from workbench.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 task = typer.Typer(help="List tasks, look at them, and run models on them.", no_args_is_help=True)
 
+SHOWN = "zoo:attention"
 Name = Annotated[str, typer.Argument(metavar="TASK", help="A name out of: workbench task list.", show_default=False)]
 Settings = Annotated[
     list[str] | None,
@@ -52,10 +54,14 @@ def list_tasks(json_file: options.JsonFile = None) -> None:
 
 @task.command("show")
 def show(
-    name: Name,
-    model: Annotated[
-        str, typer.Option("--model", metavar="MODEL", help="Whose tokens: as for the other commands.")
-    ] = "zoo:attention",
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[MODEL] TASK",
+            help=f"A name out of: workbench task list; before it, whose tokens are shown, or else {SHOWN}'s.",
+            show_default=False,
+        ),
+    ],
     settings: Settings = None,
     sequences: Annotated[int, typer.Option("--sequences", min=1, help="Sequences to print.")] = 2,
     json_file: options.JsonFile = None,
@@ -73,6 +79,9 @@ def show(
     from workbench.cli.task_settings import read_settings
     from workbench.tasks import describe_task, make_task
 
+    if len(names) > 2:
+        raise InputError(f"One task is shown at a time, on one model; there are {len(names)} names.")
+    model, name = [SHOWN, *names][-2:]
     description = describe_task(name)
     asked = {"seed": seed, **read_settings(name, settings or [])}
     opened = open_model(output, model, device=device, revision=revision, trust_pickle=trust_pickle)
@@ -107,7 +116,7 @@ def evaluate_task(
     batch: Annotated[
         int | None, typer.Option("--batch", min=1, help="Sequences a batch.", show_default="the task's")
     ] = None,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Batches, each of a seed of its own.")] = 1,
+    seeds: options.Seeds = 3,
     batch_size: Annotated[
         int | None, typer.Option("--at-once", min=1, help="Sequences a forward pass.", show_default="a batch")
     ] = None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,32 +10,26 @@ from workbench.cli import options
 from workbench.cli.models import open_model, summary
 from workbench.cli.output import Output, records
 from workbench.cli.probe_output import Layers, data_table, layer_numbers, write_figure
-from workbench.errors import InputError
+from workbench.cli.texts import read_texts
 
 if TYPE_CHECKING:
     from workbench.model import HookedModel
     from workbench.probes.neurons import Corpus
 
-TextFile = Annotated[Path, typer.Option("--text", metavar="FILE", help="Plain text to read.", show_default=False)]
-Length = Annotated[int, typer.Option("--length", min=2, help="Tokens a window of the text.")]
-Windows = Annotated[int, typer.Option("--windows", min=1, help="At most that many windows, evenly spread.")]
-Top = Annotated[int, typer.Option("--top", min=1, help="Rows to show.")]
-UnitHook = Annotated[str, typer.Option("--hook", help="mlp.hook_post, mixer.hook_head_out, z, resid_post, ...")]
-
 
 def neurons(
     model: options.ModelArgument,
-    text: TextFile,
-    hook: UnitHook = "mlp.hook_post",
+    text: options.TextFile,
+    hook: options.Hook = "mlp.hook_post",
     layers: Layers = "all",
     threshold: Annotated[float, typer.Option("--threshold", help="A unit fires above it.")] = 0.0,
     beyond: Annotated[
         bool, typer.Option("--beyond", help="It fires where its absolute value is above the threshold.")
     ] = False,
     ngrams: Annotated[int, typer.Option("--ngrams", min=1, max=4, help="Longest n-grams to count.")] = 1,
-    length: Length = 256,
-    windows: Windows = 64,
-    top: Top = 10,
+    length: options.Length = 256,
+    windows: options.Windows = 32,
+    top: options.Top = 10,
     html_file: options.HtmlFile = None,
     json_file: options.JsonFile = None,
     device: options.Device = None,
@@ -49,7 +42,7 @@ def neurons(
     Example: workbench probe neurons zoo:attention --text speech.txt --hook mlp.hook_post --threshold 0.5
     """
     output = Output(json_file, html_file)
-    read = read_text(text)
+    read = read_texts(text)
     opened = open_model(output, model, device=device, dtype=dtype, revision=revision, trust_pickle=trust_pickle)
     from workbench.probes.neurons import neuron_statistics, read_corpus
 
@@ -95,15 +88,15 @@ def neurons(
 
 def cells(
     model: options.ModelArgument,
-    text: TextFile,
+    text: options.TextFile,
     predicate: Annotated[
         str, typer.Option("--predicate", help="inside_quotes, line_position, word_position, next_is_newline, ...")
     ] = "inside_quotes",
-    hook: UnitHook = "z",
+    hook: options.Hook = "z",
     layers: Layers = "all",
-    length: Length = 256,
-    windows: Windows = 64,
-    top: Top = 10,
+    length: options.Length = 256,
+    windows: options.Windows = 32,
+    top: options.Top = 10,
     html_file: options.HtmlFile = None,
     json_file: options.JsonFile = None,
     seed: options.Seed = 0,
@@ -117,7 +110,7 @@ def cells(
     Example: workbench probe cells zoo:lstm --text speech.txt --predicate line_position --out cell.html
     """
     output = Output(json_file, html_file)
-    read = read_text(text)
+    read = read_texts(text)
     from workbench.probes.neurons import get_predicate
 
     get_predicate(predicate)  # refused before a model is loaded
@@ -148,10 +141,10 @@ def cells(
 
 def gates(
     model: options.ModelArgument,
-    text: TextFile,
+    text: options.TextFile,
     layers: Layers = "all",
-    length: Length = 256,
-    windows: Windows = 64,
+    length: options.Length = 256,
+    windows: options.Windows = 32,
     html_file: options.HtmlFile = None,
     json_file: options.JsonFile = None,
     device: options.Device = None,
@@ -164,7 +157,7 @@ def gates(
     Example: workbench probe gates zoo:lstm --text speech.txt
     """
     output = Output(json_file, html_file)
-    read = read_text(text)
+    read = read_texts(text)
     opened = open_model(output, model, device=device, dtype=dtype, revision=revision, trust_pickle=trust_pickle)
     from workbench.probes.neurons import gate_saturation, plot_saturation, read_corpus, saturated_units
 
@@ -177,16 +170,6 @@ def gates(
     output.save({"model": summary(opened), "gates": records(found), "units": records(table)})
     caption = "A dot a unit: how often its gate is open, over how often it is shut."
     write_figure(output, html_file, f"Gates of {opened.cfg.model_name}", said, plot_saturation(table), caption)
-
-
-def read_text(file: Path) -> str:
-    """A text file as a whole. Raises InputError where it cannot be read or is no text."""
-    try:
-        return file.read_text("utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file} is not UTF-8 text (byte {error.start}).") from error
-    except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror}.") from error
 
 
 def corpus_line(model: HookedModel, corpus: Corpus) -> str:

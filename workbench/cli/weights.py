@@ -21,16 +21,18 @@ class Circuit(StrEnum):
 
 def weights(
     model: options.ModelArgument,
-    layer: Annotated[int, typer.Option("--layer", help="Layer; negative numbers count from the end.")] = 0,
+    layer: options.Layer = 0,
     head: Annotated[
-        int | None, typer.Option("--head", help="Head.", show_default="a table of the layer's heads")
+        int | None,
+        typer.Option("--head", help="One head (a channel, in Mamba-1).", show_default="a table of the layer's heads"),
     ] = None,
     circuit: Annotated[Circuit, typer.Option("--circuit", help="OV: what is read and written; QK: who reads whom.")] = (
         Circuit.OV
     ),
-    mixer: Annotated[int, typer.Option("--mixer", help="Which of the layer's mixers.")] = 0,
-    count: Annotated[int, typer.Option("--count", min=1, help="Singular vectors.")] = 3,
-    top: Annotated[int, typer.Option("--top", min=1, help="Tokens of each, or heads to show.")] = 8,
+    mixer: options.Mixer = 0,
+    count: Annotated[int, typer.Option("--vectors", min=1, help="Singular vectors of the head.")] = 3,
+    tokens: Annotated[int, typer.Option("--tokens", min=1, help="Tokens of each vector.")] = 8,
+    top: options.Top = 10,
     html_file: options.HtmlFile = None,
     json_file: options.JsonFile = None,
     device: options.Device = None,
@@ -61,7 +63,7 @@ def weights(
         rows = [[str(row["site"]), *(f"{row[name]:.3f}" for name in columns[1:])] for row in records(table.head(top))]
         what = f"{circuit.value} circuits of layer {layer}"
     else:
-        table = singular_vectors(opened, layer, head, circuit.value, mixer=mixer, count=count, k=top)
+        table = singular_vectors(opened, layer, head, circuit.value, mixer=mixer, count=count, k=tokens)
         columns = ["vector", "singular value", "side", "tokens"]
         rows = [
             [str(direction), f"{value:.3f}", str(side), _shown(part["text"])]

@@ -15,7 +15,7 @@ cannot_run(
     section="Reading a model",
     paper="Language Models Represent Space and Time (Gurnee and Tegmark 2023)",
     published="ridge probes read coordinates and years of named entities, better in later layers, with groups held out",
-    ask="workbench probe fit MODEL entities.csv --label-column year --group-column century --kind ridge",
+    ask="workbench probe fit MODEL entities.csv --label-column year --group-column century --probe ridge",
     missing="the entity lists with places and dates, and a model that has read about them",
 )
 
