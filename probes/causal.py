@@ -72,7 +72,9 @@ def ablate_top_k(
         the kind's check takes all labels together, ``loss`` and ``accuracy``): the mean and ``_low`` and ``_high``.
         Loss is in nats, accuracy between 0 and 1; of repeated tokens, first and second name the copy. The limits are a
         bootstrap over sequences, and for random sets the quantiles over the draws. ``p_loss_second`` (the kind's own
-        column) in row ``"top"`` is the share of random sets that do at least as much harm, counting the top set.
+        column) in row ``"top"`` is the share of random sets that do at least as much harm, counting the top set, and
+        ``p_least`` the smallest that it can be, ``1 / (1 + random sets)``: beside three other heads it is 1/4, which
+        says little however much the head matters.
 
     Raises:
         InputError: k or draws out of range, too few other heads in the whole table, heads of several kinds in it, or an
@@ -112,6 +114,7 @@ def ablate_top_k(
     harm = [sign * float(scores.per_sequence(check.measure, check.label).mean()) for scores in [at_top, *at_random]]
     as_bad = sum(other >= harm[0] for other in harm[1:])
     result[f"p_{check.decisive}"] = [float("nan"), (1 + as_bad) / (1 + len(sets)), float("nan")]
+    result["p_least"] = [float("nan"), 1 / (1 + len(sets)), float("nan")]
     return result
 
 
@@ -169,7 +172,7 @@ def random_sets(top: Sequence[Site], others: Sequence[Site], draws: int, seed: i
     if possible < draws:
         warnings.warn(
             f"Only {possible} random set{'s' if possible > 1 else ''} of {len(top)} can be drawn beside the top ones, "
-            f"not {draws}; take a smaller k.",
+            f"not {draws}, so that no p-value falls below {1 / (1 + possible):.2g}.",
             stacklevel=3,
         )
     generator = torch.Generator().manual_seed(seed)

@@ -53,6 +53,25 @@ class InputError(WorkbenchError, ValueError):
     """Tokens, text, layers, heads, positions or options outside what the model can take."""
 
 
+FEW = 8
+"""So many choices are read at a glance; of more, a refusal names the nearest ones."""
+
+
+def offer(name: str, choices: Iterable[str], listing: str = "") -> str:
+    """How the sentence that refuses a name goes on: all choices where they are few, else the nearest ones.
+
+    Args:
+        listing: where all of them are listed, such as ``"workbench task list"``.
+    """
+    listed = list(choices)
+    if len(listed) <= FEW:
+        return f"there is: {', '.join(listed)}"
+    close = nearest(name, listed)
+    if close:
+        return f"nearest: {', '.join(close)}" + (f"; {listing} names all {len(listed)}" if listing else "")
+    return f"{listing} names all {len(listed)}" if listing else f"there is: {', '.join(listed)}"
+
+
 def nearest(name: str, choices: Iterable[str], count: int = 3) -> list[str]:
     """The `count` choices closest to `name` in spelling, best first; may be empty."""
     return difflib.get_close_matches(name, list(choices), n=count, cutoff=0.4)

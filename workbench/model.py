@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from workbench.errors import InputError
@@ -22,6 +22,7 @@ from workbench.wrapping import Mask, ModelInput, whole_number
 if TYPE_CHECKING:
     from workbench.attention import AttentionStatistics, ImplicitAttention
     from workbench.attribution import Attribution, Target
+    from workbench.direct_logits import LogitParts
     from workbench.knockout import Cut, Knockout
 
 
@@ -245,6 +246,27 @@ class HookedModel(RunnableModel):
 
         tokens, mask = self.prepared(input, attention_mask)
         return attribute(self, tokens, mask, target, whole_number("position", position))
+
+    def logit_parts(
+        self,
+        input: ModelInput,
+        answer: int | str | Int[Tensor, "*shape"],
+        incorrect: int | str | Int[Tensor, "*shape"] | None = None,
+        *,
+        position: int | Sequence[int] = -1,
+        group: int = 1,
+        attention_mask: Mask = None,
+    ) -> LogitParts:
+        """What every head, MLP and embedding writes into an answer's logit directly, past all later layers.
+
+        Direct logit attribution; ``model.logit_parts(text, " Paris").table()`` has a row a part. Arguments and errors
+        are those of `workbench.direct_logits.logit_parts`.
+        """
+        from workbench.direct_logits import logit_parts
+
+        return logit_parts(
+            self, input, answer, incorrect, position=position, group=group, attention_mask=attention_mask
+        )
 
     def nnsight(self, remote: bool | str = False, **kwargs: Any) -> Any:
         """An nnsight model over the same weights, whose traces reach every hook point and every module.

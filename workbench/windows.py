@@ -18,6 +18,19 @@ if TYPE_CHECKING:
     from workbench.model import HookedModel
 
 
+def beginning(model: HookedModel, bos: bool) -> list[int]:
+    """The beginning-of-text token if windows begin with it. Raises InputError where the tokenizer has none."""
+    first = model.tokens.needed().bos_token_id if bos else None
+    if bos and first is None:
+        raise InputError(f"The tokenizer of {model.cfg.model_name} has no beginning-of-text token to begin with.")
+    return [] if first is None else [int(first)]
+
+
+def cuts(tokens: int, width: int) -> range:
+    """Where windows of a text of so many tokens begin; what fills no window at its end is left out."""
+    return range(0, tokens - width + 1, width)
+
+
 def text_windows(
     model: HookedModel, texts: str | Iterable[str], length: int = 128, count: int | None = None, *, bos: bool = False
 ) -> Int[Tensor, "windows length"]:
@@ -41,16 +54,13 @@ def text_windows(
         raise InputError(f"length is {length}; rows have at least 2 tokens{most}.")
     if count is not None and count < 1:
         raise InputError(f"count is {count}; at least one row is needed.")
-    first = model.tokens.needed().bos_token_id if bos else None
-    if bos and first is None:
-        raise InputError(f"The tokenizer of {model.cfg.model_name} has no beginning-of-text token to begin with.")
-    front = [] if first is None else [int(first)]
+    front = beginning(model, bos)
     body = length - len(front)
 
     def rows() -> Iterator[Tensor]:
         for text in [texts] if isinstance(texts, str) else texts:
             ids = model.tokens.encode(text, prepend_bos=False)[0][0].tolist() if text else []
-            for start in range(0, len(ids) - body + 1, body):
+            for start in cuts(len(ids), body):
                 yield torch.tensor([*front, *ids[start : start + body]])
 
     found = list(islice(rows(), count))

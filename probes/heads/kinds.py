@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from workbench.errors import InputError, nearest
+from workbench.errors import InputError, offer
 from workbench.tasks import Task, repeated_random_tokens
 
 
@@ -93,9 +93,7 @@ def get_kind(name: str) -> HeadKind:
     numbered = re.fullmatch(r"(\d+)-(\w+)", name)
     if numbered is not None and numbered[2] in _FAMILIES:
         return _FAMILIES[numbered[2]](int(numbered[1]))
-    close = nearest(name, _KINDS)
-    known = f"nearest: {', '.join(close)}" if close else f"there is: {', '.join(kinds())}"
-    raise InputError(f"No kind of head is called {name!r}; {known}.")
+    raise InputError(f"No kind of head is called {name!r}; {offer(name, kinds())}.")
 
 
 def check_options(function: Callable[..., Any], options: Mapping[str, Any], what: str) -> None:
@@ -103,4 +101,4 @@ def check_options(function: Callable[..., Any], options: Mapping[str, Any], what
     taken = list(inspect.signature(function).parameters)[1:]
     unknown = [name for name in options if name not in taken]
     if unknown:
-        raise InputError(f"{what} has no option {unknown[0]!r}; there is: {', '.join(taken)}.")
+        raise InputError(f"{what} has no option {unknown[0]!r}; {offer(unknown[0], taken)}.")

@@ -52,6 +52,9 @@ def null_quantile(rivals: Float[Tensor, "draws rows"], level: float) -> Float[Te
 
 
 def p_value(score: Float[Tensor, " rows"], rivals: Float[Tensor, "draws rows"]) -> Float[Tensor, " rows"]:
-    """Rank of the score among its rivals, ``(1 + rivals at least as high) / (1 + rivals)``: never 0."""
+    """Rank of the score among its rivals, ``(1 + rivals at least as high) / (1 + rivals)``.
+
+    It is never below ``1 / (1 + rivals)``: with 20 rivals, 0.048.
+    """
     as_high: Int[Tensor, " rows"] = (rivals >= score).sum(0)
     return (1 + as_high).double() / (1 + len(rivals))

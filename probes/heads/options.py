@@ -81,7 +81,7 @@ class Looking:
         **fixed: object,
     ) -> list[dict[str, object]]:
         """The rows of one mixer, from scores by independent unit and the scores at rival places."""
-        score, low, high = bootstrap_means(scores, level=self.level)
+        score, low, high = bootstrap_means(scores, level=self.level, units="sequences (raise batch)")
         null = null_quantile(rivals, self.null_level)
         p = p_value(score, rivals)
         columns = {"score": score, "low": low, "high": high, "null": null, "excess": score - null, "p": p}

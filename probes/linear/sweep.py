@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from workbench.errors import InputError
+from workbench.errors import InputError, offer
 from workbench.model import HookedModel
 from workbench.probes.linear.activations import MOST_BYTES, Activations, collect_activations
 from workbench.probes.linear.data import ProbeData
@@ -59,7 +59,7 @@ class ProbeSweep:
         """The probe at a hook, fitted on all rows. Raises InputError for a hook that was not probed."""
         found = next((r for (place, h), r in self.results.items() if place.name == name and h == head), None)
         if found is None:
-            raise InputError(f"{name} was not probed; there is: {', '.join(place.name for place, _ in self.results)}.")
+            raise InputError(f"{name} was not probed; {offer(name, [place.name for place, _ in self.results])}.")
         return found.probe
 
     def best(self) -> ProbeResult:

@@ -14,6 +14,7 @@ from torch import Tensor
 from workbench.errors import InputError
 from workbench.model import HookedModel
 from workbench.progress import tracked
+from workbench.windows import beginning, cuts
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +48,7 @@ class Corpus:
 def read_corpus(
     model: HookedModel, texts: str | Sequence[str], length: int = 256, *, bos: bool = False, most: int | None = None
 ) -> Corpus:
-    """Cut texts into windows of `length` tokens; what is left at the end of a text is left out.
+    """Cut texts into windows of `length` tokens, as `text_windows` does, and keep which characters each token is.
 
     Where no text is that long, the longest text decides the length.
 
@@ -62,9 +63,7 @@ def read_corpus(
     """
     listed = [texts] if isinstance(texts, str) else list(texts)
     tokenizer = model.tokens.needed()
-    start = tokenizer.bos_token_id if bos else None
-    if bos and start is None:
-        raise InputError(f"The tokenizer of {model.cfg.model_name} has no beginning-of-text token.")
+    prefix = beginning(model, bos)
     if not getattr(tokenizer, "is_fast", False):
         raise InputError(f"The tokenizer of {model.cfg.model_name} does not say which characters a token stands for.")
     if length < 2 + bos:
@@ -79,16 +78,16 @@ def read_corpus(
     if longest < 2:
         raise InputError("There is no text of at least two tokens.")
     width = min(length - bos, longest)
-    cuts = [(number, at) for number, row in enumerate(ids) for at in range(0, len(row) - width + 1, width)]
+    starts = [(number, at) for number, row in enumerate(ids) for at in cuts(len(row), width)]
     if most is not None:
         if most < 1:
             raise InputError(f"{most} windows are none; at least 1 is needed.")
-        cuts = [cuts[i] for i in sorted({int(i) for i in np.linspace(0, len(cuts) - 1, min(most, len(cuts)))})]
-    prefix = [] if start is None else [start]
-    tokens = torch.tensor([[*prefix, *ids[number][at : at + width]] for number, at in cuts])
-    spans = np.array([[*([(0, 0)] * len(prefix)), *places[number][at : at + width]] for number, at in cuts])
+        spread = np.linspace(0, len(starts) - 1, min(most, len(starts)))
+        starts = [starts[i] for i in sorted({int(i) for i in spread})]
+    tokens = torch.tensor([[*prefix, *ids[number][at : at + width]] for number, at in starts])
+    spans = np.array([[*([(0, 0)] * len(prefix)), *places[number][at : at + width]] for number, at in starts])
     model.tokens.checked(tokens, None)
-    return Corpus(tokens, len(prefix), tuple(listed), np.array([number for number, _ in cuts]), spans)
+    return Corpus(tokens, len(prefix), tuple(listed), np.array([number for number, _ in starts]), spans)
 
 
 def token_corpus(tokens: Any, first: int = 0) -> Corpus:

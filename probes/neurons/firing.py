@@ -73,7 +73,7 @@ class NeuronStatistics:
             raise InputError(f"cover is {cover}; a share of the firings between 0 and 1 is needed, such as 0.95.")
         frames = []
         for place in self.places:
-            frequency = bootstrap_means(self.by_window[place.name], level=level)
+            frequency = bootstrap_means(self.by_window[place.name], level=level, units="windows of text")
             information, by_chance = self.position_information(place.name)
             columns: dict[str, object] = {
                 "hook": place.hook,

@@ -71,7 +71,7 @@ def gate_saturation(
             "mean": by_window[:, 0].double().mean(0).numpy(),
         }
         for number, side in ((1, "left"), (2, "right")):
-            found = bootstrap_means(by_window[:, number], level=level)
+            found = bootstrap_means(by_window[:, number], level=level, units="windows of text")
             columns |= {side: found.mean.numpy(), f"{side}_low": found.low.numpy(), f"{side}_high": found.high.numpy()}
         frames.append(pd.DataFrame(columns))
     if not frames:

@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 from jaxtyping import Shaped
 
-from workbench.errors import InputError, nearest
+from workbench.errors import InputError, offer
 from workbench.probes.neurons.corpus import Corpus
 
 Predicate: TypeAlias = Callable[[str], "list[bool] | list[int] | list[float]"]
@@ -111,8 +111,7 @@ def get_predicate(predicate: str | Predicate) -> Predicate:
     if callable(predicate):
         return predicate
     if predicate not in PREDICATES:
-        close = ", ".join(nearest(predicate, PREDICATES) or PREDICATES)
-        raise InputError(f"No predicate is called {predicate!r}; there is: {close}.")
+        raise InputError(f"No predicate is called {predicate!r}; {offer(predicate, PREDICATES)}.")
     return PREDICATES[predicate]
 
 

@@ -121,7 +121,7 @@ def value_agreement(table: pd.DataFrame, *, level: float = 0.95, seed: int = 0) 
     rows = []
     for layer, part in table.groupby("layer"):
         shares = torch.tensor(part.groupby("unit")["agrees"].mean().to_numpy(dtype=float))
-        interval = bootstrap_means(shares[:, None], level=level, seed=seed)
+        interval = bootstrap_means(shares[:, None], level=level, seed=seed, units="units")
         rows.append(
             {
                 "layer": layer,

@@ -51,7 +51,7 @@ def test_one_seed_and_one_layer_may_be_plain_numbers() -> None:
         ({"group": 5}, "Groups of 5 do not divide the 32 heads of layer 0"),
         ({"group": 0}, "Groups of 0"),
         ({"null_level": 95}, "null_level is 95"),
-        ({"blocks": 8}, "The finder of induction heads has no option 'blocks'; there is: seeds, batch, block"),
+        ({"blocks": 8}, "The finder of induction heads has no option 'blocks'; nearest: block"),
         ({"block": 60}, "60 distinct tokens cannot be drawn"),
     ],
 )

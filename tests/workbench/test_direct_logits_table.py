@@ -7,7 +7,8 @@ import torch
 
 import workbench as wb
 from tests.workbench import decoder_cases
-from workbench.direct_logits.table import logit_parts
+from workbench import direct_logits
+from workbench.direct_logits import logit_parts
 from workbench.errors import InputError
 from workbench.model import HookedModel
 
@@ -60,3 +61,16 @@ def test_bad_places_and_answers_are_refused(answer: object, position: object, wo
     model = HookedModel(decoder_cases.build("llama"))
     with pytest.raises(InputError, match=words):
         logit_parts(model, decoder_cases.batch(), answer, position=position)  # type: ignore[arg-type]
+
+
+def test_a_model_has_it_as_a_method() -> None:
+    model = HookedModel(decoder_cases.build("llama"))
+    asked = {"incorrect": 7, "position": [2, -1], "group": 2}
+    by_method, by_function = (
+        model.logit_parts(decoder_cases.batch(), 5, **asked),
+        direct_logits.logit_parts(model, decoder_cases.batch(), 5, **asked),
+    )
+    assert by_method.labels == by_function.labels
+    assert torch.equal(by_method.values, by_function.values) and torch.equal(by_method.total, by_function.total)
+    with pytest.raises(AttributeError, match="no public name 'logit_part'; it has LogitParts, logit_parts"):
+        direct_logits.logit_part  # noqa: B018

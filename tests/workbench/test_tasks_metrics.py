@@ -75,3 +75,10 @@ def test_one_unit_has_no_interval_and_none_has_no_mean() -> None:
         bootstrap_mean(torch.tensor([]))
     with pytest.raises(InputError, match="coverage between 0 and 1"):
         bootstrap_mean(torch.ones(3), level=95)
+
+
+def test_a_single_unit_has_no_interval_and_a_warning_says_so() -> None:
+    with pytest.warns(UserWarning, match="takes at least two windows of text; of a single one its limits are NaN"):
+        found = bootstrap_means(torch.ones(1, 3), units="windows of text")
+    assert found.mean.tolist() == [1, 1, 1]
+    assert bool(found.low.isnan().all()) and bool(found.high.isnan().all())

@@ -59,9 +59,12 @@ def test_a_required_option_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_misspelt_task_or_option_gets_the_names_there_are() -> None:
-    with pytest.raises(InputError, match=r"No task is called 'copyng'; there is: .*copying"):
+    with pytest.raises(InputError, match="No task is called 'copyng'; nearest: copying"):
         make_task("copyng", 10)
     with pytest.raises(InputError, match="No task is called 'copyng'"):
         describe_task("copyng")
+    with pytest.raises(InputError) as refused:
+        make_task("X", 10)
+    assert str(refused.value) == f"No task is called 'X'; `workbench task list` names all {len(task_names())}."
     with pytest.raises(InputError, match="'copying' has no option 'lenght'; there is: length, symbols"):
         make_task("copying", 10, lenght=3)

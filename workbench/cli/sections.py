@@ -96,5 +96,5 @@ def verdict(result: pd.DataFrame) -> str:
         f"Without them accuracy on the second copy goes from {base['accuracy_second']:.0%} to "
         f"{top['accuracy_second']:.0%} and loss from {base['loss_second']:.2f} to {top['loss_second']:.2f} nats; "
         f"without random others accuracy is {random['accuracy_second']:.0%} and loss {random['loss_second']:.2f} "
-        f"(p = {top['p_loss_second']:.3f})."
+        f"(p = {top['p_loss_second']:.3f}, at least {top['p_least']:.3f} with so many random sets)."
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from workbench.errors import InputError
+from workbench.errors import InputError, offer
 from workbench.tasks.registry import describe_task
 
 _SEVERAL = ("tuple", "Sequence", "Iterable", "list")
@@ -29,7 +29,7 @@ def read_settings(name: str, settings: Sequence[str]) -> dict[str, Any]:
         if not equals:
             raise InputError(f"--set {setting}: write KEY=VALUE, such as batch=16.")
         if key not in known:
-            raise InputError(f"Task {name!r} has no option {key!r}; there is: {', '.join(known)}.")
+            raise InputError(f"Task {name!r} has no option {key!r}; {offer(key, known)}.")
         if key in found:
             raise InputError(f"--set gives {key} twice.")
         found[key] = _value(key, known[key].kind, value)

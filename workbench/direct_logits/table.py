@@ -48,7 +48,7 @@ class LogitParts:
         """
         from workbench.tasks import bootstrap_means
 
-        interval = bootstrap_means(self.values.double().cpu().T, level=level, seed=seed)
+        interval = bootstrap_means(self.values.double().cpu().T, level=level, seed=seed, units="places")
         table = pd.DataFrame(
             {
                 "part": self.labels,

@@ -6,6 +6,7 @@ are averaged before they come here.
 
 from __future__ import annotations
 
+import warnings
 from typing import NamedTuple
 
 import torch
@@ -35,7 +36,12 @@ class Intervals(NamedTuple):
 
 
 def bootstrap_means(
-    values: Float[Tensor, "units columns"], *, level: float = 0.95, draws: int = 1000, seed: int = 0
+    values: Float[Tensor, "units columns"],
+    *,
+    level: float = 0.95,
+    draws: int = 1000,
+    seed: int = 0,
+    units: str = "sequences",
 ) -> Intervals:
     """Mean over units and percentile bootstrap interval, a column at a time (Efron and Tibshirani 1993, chapter 13).
 
@@ -46,9 +52,11 @@ def bootstrap_means(
         level: coverage, between 0 and 1.
         draws: resamples.
         seed: of the resampling.
+        units: what a row is, for the warning where there is only one.
 
     Returns:
-        float64 tensors on the CPU. With a single unit there is no spread to see and the limits are NaN.
+        float64 tensors on the CPU. With a single unit there is no spread to see: the limits are NaN, and a warning says
+        so.
 
     Raises:
         InputError: no units, or `level` or `draws` outside their range.
@@ -57,18 +65,19 @@ def bootstrap_means(
         raise InputError(f"level is {level}; a coverage between 0 and 1 is needed, such as 0.95.")
     if draws < 1:
         raise InputError(f"draws is {draws}; at least one resample is needed.")
-    units = values.shape[0]
-    if units == 0:
+    count = values.shape[0]
+    if count == 0:
         raise InputError("There are no units to average: the first axis is empty.")
     data = values.detach().to(device="cpu", dtype=torch.float64)
     mean = data.mean(0)
-    if units == 1:
+    if count == 1:
+        warnings.warn(f"An interval takes at least two {units}; of a single one its limits are NaN.", stacklevel=2)
         unknown = torch.full_like(mean, float("nan"))
         return Intervals(mean, unknown, unknown.clone())
     generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randint(units, (draws, units), generator=generator)
-    weights = torch.zeros(draws, units, dtype=torch.float64)
-    weights.scatter_add_(1, drawn, torch.full((draws, units), 1 / units, dtype=torch.float64))
+    drawn = torch.randint(count, (draws, count), generator=generator)
+    weights = torch.zeros(draws, count, dtype=torch.float64)
+    weights.scatter_add_(1, drawn, torch.full((draws, count), 1 / count, dtype=torch.float64))
     tail = (1 - level) / 2
     limits = torch.tensor([tail, 1 - tail], dtype=torch.float64)
     low, high = torch.empty_like(mean), torch.empty_like(mean)

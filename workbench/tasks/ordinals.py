@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.errors import InputError, nearest
+from workbench.errors import InputError, offer
 from workbench.tasks.alphabet import check_sizes
 from workbench.tasks.passages import PassageWriter
 from workbench.tasks.registry import register_task
@@ -115,6 +115,5 @@ def _classes(asked: str | Sequence[str]) -> list[OrdinalClass]:
     unknown = [name for name in names if name not in ORDINAL_CLASSES]
     if unknown or not names:
         wrong = unknown[0] if unknown else ""
-        close = ", ".join(nearest(wrong, ORDINAL_CLASSES) or ORDINAL_CLASSES)
-        raise InputError(f"No class of ordinals is called {wrong!r}; there is: {close}.")
+        raise InputError(f"No class of ordinals is called {wrong!r}; {offer(wrong, ORDINAL_CLASSES)}.")
     return [ORDINAL_CLASSES[name] for name in dict.fromkeys(names)]

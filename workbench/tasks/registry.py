@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from workbench.errors import InputError, nearest
+from workbench.errors import InputError, offer
 from workbench.tasks.base import Task
 
 Generator = TypeVar("Generator", bound=Callable[..., Task])
@@ -105,8 +105,8 @@ def make_task(name: str, /, *args: Any, **options: Any) -> Task:
     signature = inspect.signature(generator)
     unknown = [option for option in options if option not in signature.parameters]
     if unknown:
-        known = ", ".join(list(signature.parameters)[1:])
-        raise InputError(f"Task {name!r} has no option {unknown[0]!r}; there is: {known}.")
+        known = list(signature.parameters)[1:]
+        raise InputError(f"Task {name!r} has no option {unknown[0]!r}; {offer(unknown[0], known)}.")
     try:
         signature.bind(*args, **options)
     except TypeError as problem:
@@ -147,8 +147,7 @@ def task_table() -> pd.DataFrame:
 
 def _generator(name: str) -> Callable[..., Task]:
     if name not in _TASKS:
-        close = ", ".join(nearest(name, _TASKS) or task_names())
-        raise InputError(f"No task is called {name!r}; there is: {close}.")
+        raise InputError(f"No task is called {name!r}; {offer(name, task_names(), '`workbench task list`')}.")
     return _TASKS[name]
 
 
