@@ -16,6 +16,8 @@ ACTIVATIONS = {
     "skip_transcoder": "relu",
     "jumprelu_transcoder": "jumprelu",
     "jumprelu_skip_transcoder": "jumprelu",
+    "topk_transcoder": "topk",
+    "topk_skip_transcoder": "topk",
 }
 """Architectures by SAELens' names, and how each turns pre-activations into features. BatchTopK and Matryoshka
 autoencoders are JumpReLU ones once they are trained, as SAELens saves them."""
