@@ -34,9 +34,7 @@ def ablate(
             "a second mixer's are L5.mixer1H0 and L5.mixer1.",
         ),
     ] = None,
-    method: Annotated[
-        options.Method, typer.Option("--method", help="What an ablated head writes.")
-    ] = options.Method.mean,
+    method: options.MethodOption = options.Method.mean,
     draws: Annotated[int, typer.Option("--draws", min=1, help="Random sets to compare with.")] = 20,
     scope: options.ScopeOption = options.Scope.mixer,
     seeds: options.Seeds = 3,

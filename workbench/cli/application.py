@@ -15,14 +15,17 @@ from workbench.cli import (
     attention,
     compiling,
     demo,
+    dynamics,
     heads,
     info,
     lens,
     logits,
     memory,
+    patch,
     probe,
     replicate,
     sae,
+    steer,
     task,
     weights,
 )
@@ -94,6 +97,9 @@ app.command("ablate")(ablate.ablate)
 app.command("attention")(attention.attention)
 app.command("compile")(compiling.compile_kernels)
 app.command("logits")(logits.logits)
+app.command("patch")(patch.patch)
+app.command("steer")(steer.steer)
+app.command("dynamics")(dynamics.dynamics)
 app.command("weights")(weights.weights)
 app.command("memory")(memory.memory)
 app.command("replicate")(replicate.replicate)

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
 from workbench.cli import options
 from workbench.cli.models import open_model, summary
 from workbench.cli.output import Output, facts, records
@@ -14,10 +10,8 @@ from workbench.cli.output import Output, facts, records
 def logits(
     model: options.ModelArgument,
     prompt: options.PromptArgument,
-    answer: Annotated[
-        str | None, typer.Option("--answer", help="Token whose logit is explained.", show_default="the likeliest")
-    ] = None,
-    instead: Annotated[str | None, typer.Option("--instead", help="Token whose logit is taken off.")] = None,
+    answer: options.Answer = None,
+    instead: options.Instead = None,
     position: options.Position = -1,
     top: options.Top = 10,
     group: options.Group = 1,

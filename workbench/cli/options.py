@@ -87,6 +87,20 @@ ScopeOption = Annotated[
     Scope,
     typer.Option("--scope", help="mixer: from token to output, convolution and gate included; core: the recurrence."),
 ]
+Answer = Annotated[
+    str | None,
+    typer.Option("--answer", help="Token that should come next, with its space.", show_default="the likeliest"),
+]
+Instead = Annotated[str | None, typer.Option("--instead", help="Token whose logit is taken off.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="An option of the task, as often as needed; @FILE is the text in a file. task show says which there are.",
+    ),
+]
+MethodOption = Annotated[Method, typer.Option("--method", help="What an ablated site writes.")]
 Seeds = Annotated[int, typer.Option("--seeds", min=1, help="Batches, each drawn with a seed of its own.")]
 Batch = Annotated[int, typer.Option("--batch", min=1, help="Sequences a batch.")]
 BlockLength = Annotated[int, typer.Option("--block", min=2, help="Random tokens before they repeat.")]

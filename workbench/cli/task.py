@@ -19,14 +19,6 @@ task = typer.Typer(help="List tasks, look at them, and run models on them.", no_
 
 SHOWN = "zoo:attention"
 Name = Annotated[str, typer.Argument(metavar="TASK", help="A name out of: workbench task list.", show_default=False)]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="An option of the task, as often as needed; @FILE is the text in a file. task show says which there are.",
-    ),
-]
 
 
 @task.command("list")
@@ -62,7 +54,7 @@ def show(
             show_default=False,
         ),
     ],
-    settings: Settings = None,
+    settings: options.Settings = None,
     sequences: Annotated[int, typer.Option("--sequences", min=1, help="Sequences to print.")] = 2,
     json_file: options.JsonFile = None,
     seed: options.Seed = 0,
@@ -112,7 +104,7 @@ def show(
 def evaluate_task(
     model: options.ModelArgument,
     name: Name,
-    settings: Settings = None,
+    settings: options.Settings = None,
     batch: Annotated[
         int | None, typer.Option("--batch", min=1, help="Sequences a batch.", show_default="the task's")
     ] = None,
