@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import pandas as pd
 import torch
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.interventions import Ablate, Reference
 from workbench.model import HookedModel
@@ -27,6 +28,7 @@ Place: TypeAlias = tuple[int, int]  # a layer and one of its mixers
 Column: TypeAlias = tuple[str, str | None]  # a measure and a label, None for all labels together
 
 
+@checked_call
 def ablate_top_k(
     model: HookedModel,
     table: pd.DataFrame,

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def cuts(tokens: int, width: int) -> range:
     return range(0, tokens - width + 1, width)
 
 
+@checked_call
 def text_windows(
     model: HookedModel, texts: str | Iterable[str], length: int = 128, count: int | None = None, *, bos: bool = False
 ) -> Int[Tensor, "windows length"]:

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench import kernels
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.families.recurrent import RecurrentAdapter
 from workbench.hooks import HookPoint
@@ -41,6 +42,7 @@ class StateMap:
         InputError: no such layer or mixer, or one that is no recurrence.
     """
 
+    @checked_call
     def __init__(self, model: HookedModel, layer: int, mixer: int = 0) -> None:
         adapter = model.mixer(layer, mixer)
         if not isinstance(adapter, RecurrentAdapter):

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.hooks import HookPoint
 from workbench.loss import next_token_loss
@@ -19,6 +20,7 @@ from workbench.tokens import check_choice
 from workbench.wrapping import Mask, ModelInput
 
 
+@checked_call
 @torch.no_grad()
 def silence_units(
     model: HookedModel,

@@ -6,10 +6,12 @@ from typing import Any
 
 import pandas as pd
 
+from workbench.arguments import checked_call
 from workbench.model import HookedModel
 from workbench.probes.heads.kinds import check_options, get_kind
 
 
+@checked_call
 def find_heads(model: HookedModel, kind: str, **options: Any) -> pd.DataFrame:
     """Score every head, or every channel of a Mamba-1 layer, for one kind of head.
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.sites import Site
 
@@ -33,6 +34,7 @@ def head_table(rows: Iterable[dict[str, object]]) -> pd.DataFrame:
     return table.sort_values("score", ascending=False, kind="stable", ignore_index=True)
 
 
+@checked_call
 def top_heads(table: pd.DataFrame, k: int, *, by: str = "score") -> pd.DataFrame:
     """The `k` rows with the largest value in column `by`, largest first.
 
@@ -46,6 +48,7 @@ def top_heads(table: pd.DataFrame, k: int, *, by: str = "score") -> pd.DataFrame
     return table.sort_values(by, ascending=False, kind="stable", ignore_index=True).head(k)
 
 
+@checked_call
 def clear_heads(table: pd.DataFrame, *, share: float = 0.5, least: float = 0.1) -> list[str]:
     """Sites of the heads that are clearly of the table's kind, best first.
 
@@ -59,6 +62,7 @@ def clear_heads(table: pd.DataFrame, *, share: float = 0.5, least: float = 0.1) 
     return [str(site) for site in table["site"][clear]]
 
 
+@checked_call
 def sites_of(table: pd.DataFrame) -> list[Site]:
     """The sites that the rows of a table stand for, ready to be ablated.
 

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.probes.lenses.lens import Lens
 from workbench.probes.lenses.residuals import residual_streams, sequences_at_once
@@ -17,6 +18,7 @@ from workbench.tasks import bootstrap_means
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
+@checked_call
 @torch.no_grad()
 def early_exit(
     lens: Lens,

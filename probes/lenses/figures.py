@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import plotly.graph_objects as go
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.figures.colours import CONDITIONS
 from workbench.figures.maps import colour_axis, plain_layout
@@ -78,6 +79,7 @@ def trajectory_map(shown: Trajectory, colour: str) -> go.Figure:
     return figure
 
 
+@checked_call
 def depth_curves(table: pd.DataFrame, measure: str = "kl") -> go.Figure:
     """A measure of `evaluate_lenses` against depth, a line a lens, with its interval as a band.
 

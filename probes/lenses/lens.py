@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from jaxtyping import Float
 from torch import Tensor
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.probes.lenses.unembedding import Unembedding
 from workbench.wrapping import whole_number
@@ -73,6 +74,7 @@ class LogitLens(Lens):
     The model's own final norm, unembedding, logit scale and soft cap make the logits, whatever its family.
     """
 
+    @checked_call
     def __init__(self, model: HookedModel | Unembedding) -> None:
         self.name = "logit lens"
         self.unembedding = model if isinstance(model, Unembedding) else Unembedding(model)

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.model import HookedModel
 from workbench.probes.lenses.tuned import TunedLens
@@ -58,6 +59,7 @@ def save_tuned_lens(lens: TunedLens, folder: Path | str, revision: str | None = 
     return folder
 
 
+@checked_call
 def load_tuned_lens(folder: Path | str, model: HookedModel | Unembedding) -> TunedLens:
     """Read a lens that `save_tuned_lens` or the authors' package wrote; no pickle is executed.
 

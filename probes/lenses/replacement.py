@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.families.tracing import tensor_read
 from workbench.probes.lenses.least_squares import AffineMap, LeastSquares
@@ -36,6 +37,7 @@ class LinearReplacement:
     map: AffineMap
 
 
+@checked_call
 def fit_replacement(
     model: HookedModel,
     tokens: Int[Tensor, "sequences time"],
@@ -81,6 +83,7 @@ def fit_replacement(
     return LinearReplacement(layer, part, sums.solve(bias=bias, ridge=ridge))
 
 
+@checked_call
 @contextmanager
 def replaced(model: HookedModel, *replacements: LinearReplacement) -> Iterator[HookedModel]:
     """Let linear maps write in the place of mixers and MLPs for the duration of a ``with`` block.

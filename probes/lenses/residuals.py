@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 NUMBERS_AT_ONCE = 2**26
 
 
+@checked_call
 def residual_streams(
     model: HookedModel, input: ModelInput, attention_mask: Mask = None
 ) -> Float[Tensor, "depth batch time d_model"]:

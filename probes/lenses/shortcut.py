@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.probes.lenses.least_squares import AffineMap, LeastSquares
 from workbench.probes.lenses.lens import Lens
@@ -31,6 +32,7 @@ class ShortcutLens(Lens):
         maps: by depth left and depth reached.
     """
 
+    @checked_call
     def __init__(self, model: HookedModel | Unembedding, maps: Mapping[tuple[int, int], AffineMap]) -> None:
         self.name = "shortcut"
         self.unembedding = model if isinstance(model, Unembedding) else Unembedding(model)
@@ -57,6 +59,7 @@ class ShortcutLens(Lens):
         return self.maps[source, target](residual)
 
 
+@checked_call
 def fit_shortcuts(
     model: HookedModel,
     tokens: Int[Tensor, "sequences time"],

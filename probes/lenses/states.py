@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.probes.lenses.least_squares import AffineMap, LeastSquares
 from workbench.probes.lenses.residuals import residual_streams
@@ -94,6 +95,7 @@ class StateLens:
         return pd.DataFrame([measured])
 
 
+@checked_call
 def fit_state_lens(
     model: HookedModel,
     tokens: Int[Tensor, "sequences time"],

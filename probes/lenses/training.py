@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from workbench.arguments import checked_call
 from workbench.errors import DivergenceError, InputError
 from workbench.model import HookedModel
 from workbench.probes.lenses.objective import accumulate_gradients
@@ -117,6 +118,7 @@ class TunedLensTraining:
         )
 
 
+@checked_call
 def train_tuned_lens(
     model: HookedModel,
     tokens: Int[Tensor, "windows length"],

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.probes.lenses.lens import Lens
 from workbench.probes.lenses.residuals import residual_streams
@@ -73,6 +74,7 @@ class Trajectory:
         return trajectory_map(self, colour)
 
 
+@checked_call
 @torch.no_grad()
 def trajectory(lens: Lens, input: ModelInput) -> Trajectory:
     """Read one text with a lens, at every depth and token.

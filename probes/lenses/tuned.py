@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.model import HookedModel
 from workbench.probes.lenses.lens import Lens
@@ -22,6 +23,7 @@ class TunedLens(nn.Module, Lens):
         translators: one `nn.Linear` a depth from 0 to ``n_layers - 1``, in float32 at least, on the model's device.
     """
 
+    @checked_call
     def __init__(self, model: HookedModel | Unembedding, bias: bool = True) -> None:
         """A lens that is the logit lens so far. `bias` as in the published configuration."""
         super().__init__()

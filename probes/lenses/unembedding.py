@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.stock import StockCall, leaving_no_trace
 
@@ -36,6 +37,7 @@ class Unembedding:
         vocabulary: how many logits there are.
     """
 
+    @checked_call
     def __init__(self, model: HookedModel) -> None:
         self.model = model
         self._call = StockCall(model.wrapped)

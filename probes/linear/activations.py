@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.hooks import HookPoint
 from workbench.model import HookedModel
@@ -45,6 +46,7 @@ class Activations:
         return Activations(self.values.reshape(rows, self.shape[0], -1)[:, head], self.hook, self.shape[1:])
 
 
+@checked_call
 def collect_activations(
     model: HookedModel,
     data: ProbeData,

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Int, Shaped
 from torch import Tensor
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.model import HookedModel
 from workbench.tasks import Task
@@ -61,6 +62,7 @@ class ProbeData:
         return replace(self, **parts)
 
 
+@checked_call
 def labelled_texts(
     model: HookedModel,
     texts: Sequence[str] | Iterable[Int[Tensor, " _"]],
@@ -96,6 +98,7 @@ def labelled_texts(
     return _data(sequences, numbers, columns, found, groups, types)
 
 
+@checked_call
 def labelled_tokens(
     model: HookedModel,
     texts: Sequence[str] | Iterable[Int[Tensor, " _"]],
@@ -141,6 +144,7 @@ def labelled_tokens(
     return _data(sequences, numbers, columns, found, of_rows, types_of_rows)
 
 
+@checked_call
 def labelled_states(task: Task) -> ProbeData:
     """The hidden states of the process that made a task's text, as classes to be read after each token.
 

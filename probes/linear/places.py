@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from workbench.arguments import checked_call
 from workbench.cache import ActivationCache
 from workbench.errors import InputError
 from workbench.model import HookedModel
@@ -19,6 +20,7 @@ class Place:
     name: str
 
 
+@checked_call
 def places(model: HookedModel, hooks: str | Sequence[str], layers: Sequence[int] | int | None = None) -> list[Place]:
     """The hook points that short names and layers mean, hook by hook and layer by layer.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError, offer
 from workbench.model import HookedModel
 from workbench.probes.linear.activations import MOST_BYTES, Activations, collect_activations
@@ -67,6 +68,7 @@ class ProbeSweep:
         return max(self.results.values(), key=lambda result: result.score.mean)
 
 
+@checked_call
 def probe_sweep(
     model: HookedModel,
     data: ProbeData,

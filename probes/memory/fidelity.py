@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.hooks import HookFunction, HookPoint, NamesFilter
 from workbench.model import HookedModel
@@ -24,6 +25,7 @@ from workbench.tasks import Vocabulary, bootstrap_mean
 from workbench.tokens import check_choice
 
 
+@checked_call
 @torch.no_grad()
 def memory_fidelity(
     model: HookedModel,

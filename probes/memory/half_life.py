@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from workbench.arguments import checked_call
 from workbench.forms import DiagonalDecay, Form, ScalarDecay, Softmax, Toeplitz
 from workbench.model import HookedModel
 from workbench.wrapping import Mask, ModelInput
@@ -29,6 +30,7 @@ def log_decays(form: Form) -> Float[Tensor, "batch time heads key_or_one"] | Non
     return form.log_decay
 
 
+@checked_call
 @torch.no_grad()
 def gate_half_lives(
     model: HookedModel,

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.hooks import HookPoint
 from workbench.model import HookedModel
@@ -23,6 +24,7 @@ from workbench.tasks import bootstrap_means
 from workbench.wrapping import Mask, ModelInput, whole_number
 
 
+@checked_call
 def memory_function(
     model: HookedModel,
     input: ModelInput,
@@ -93,6 +95,7 @@ def memory_function(
     return _table(wanted, squares.sqrt(), level)
 
 
+@checked_call
 @torch.no_grad()
 def linear_memory(
     model: HookedModel,

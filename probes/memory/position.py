@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.hooks import HookFunction, HookPoint, NamesFilter
 from workbench.loss import next_token_loss
@@ -24,6 +25,7 @@ from workbench.tasks import bootstrap_means
 from workbench.wrapping import ModelInput
 
 
+@checked_call
 @torch.no_grad()
 def loss_by_position(
     model: HookedModel,
@@ -76,6 +78,7 @@ def loss_by_position(
     )
 
 
+@checked_call
 @torch.no_grad()
 def state_norms(
     model: HookedModel,

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.model import HookedModel
 from workbench.probes.memory.state_size import state_bytes
@@ -81,6 +82,7 @@ def recall_by_bytes(
     return pd.DataFrame(rows)
 
 
+@checked_call
 def serial_position(
     scores: TaskScores, *, by: str = "label", measure: str = "accuracy", level: float = 0.95
 ) -> pd.DataFrame:
@@ -129,6 +131,7 @@ def serial_position(
     return pd.DataFrame(rows)
 
 
+@checked_call
 def primacy_and_recency(curve: pd.DataFrame, ends: int = 2) -> dict[str, float]:
     """How far the first and the last `ends` places of a serial position curve lie above the middle.
 

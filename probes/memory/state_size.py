@@ -7,12 +7,14 @@ from collections.abc import Sequence
 import pandas as pd
 import torch
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.forms import MixerForm, Softmax, Toeplitz
 from workbench.model import HookedModel
 from workbench.wrapping import ModelInput
 
 
+@checked_call
 def state_sizes(model: HookedModel, lengths: Sequence[int] = (256, 1024, 4096)) -> pd.DataFrame:
     """What every mixer remembers of one text, from its shapes and dtypes.
 
@@ -45,11 +47,13 @@ def state_sizes(model: HookedModel, lengths: Sequence[int] = (256, 1024, 4096)) 
     return pd.DataFrame(rows)
 
 
+@checked_call
 def state_bytes(model: HookedModel, length: int) -> int:
     """Bytes that a model's mixers remember of one text of `length` tokens; see `state_sizes`."""
     return int(state_sizes(model, [length])[f"bytes_{length}"].sum())
 
 
+@checked_call
 def cache_bytes(model: HookedModel, input: ModelInput) -> int:
     """Bytes that a model holds in fact after reading a text, a sequence: everything in its cache, by reading it.
 

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.forms import Delta, Form, MixerForm, Softmax, Toeplitz
 from workbench.model import HookedModel
@@ -102,6 +103,7 @@ def linear_system(form: Form, steps: Sequence[int] | None = None) -> LinearSyste
     return LinearSystem(decay, probe, erase, written, each(form.q) * strength(form.read), direct)
 
 
+@checked_call
 @torch.no_grad()
 def mixer_systems(
     model: HookedModel, input: ModelInput, *, steps: int = 16, lengths: Sequence[int] = (1024,)

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.hooks import HookPoint
 from workbench.model import HookedModel
@@ -63,6 +64,7 @@ def time_constants(correlation: Float[Tensor, "lags units"], threshold: float = 
     return torch.where(wide[0].isnan(), math.nan, found)
 
 
+@checked_call
 @torch.no_grad()
 def timescales(
     model: HookedModel,

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.model import HookedModel
 from workbench.progress import tracked
@@ -18,6 +19,7 @@ from workbench.tasks import score_model
 from workbench.tasks.noun_lists import SECOND, repeat_surprisal, repeated_noun_list
 
 
+@checked_call
 def verbatim_memory(
     model: HookedModel,
     *,

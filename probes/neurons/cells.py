@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Num
 from torch import Tensor
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.model import HookedModel
 from workbench.probes.linear.scores import GroupDraws
@@ -18,6 +19,7 @@ from workbench.probes.neurons.predicates import Predicate, token_labels
 from workbench.probes.neurons.streaming import stream_units, unit_places
 
 
+@checked_call
 def cells_that_follow(
     model: HookedModel,
     corpus: Corpus,
@@ -99,6 +101,7 @@ def cells_that_follow(
     return table.loc[order].reset_index(drop=True)
 
 
+@checked_call
 def cell_values(
     model: HookedModel, text: str, hook: str, layer: int, unit: int, *, bos: bool = False
 ) -> tuple[list[str], Float[np.ndarray, " time"]]:

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.model import HookedModel
 from workbench.progress import tracked
@@ -45,6 +46,7 @@ class Corpus:
         return self.tokens[:, self.first :]
 
 
+@checked_call
 def read_corpus(
     model: HookedModel, texts: str | Sequence[str], length: int = 256, *, bos: bool = False, most: int | None = None
 ) -> Corpus:

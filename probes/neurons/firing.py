@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.model import HookedModel
 from workbench.probes.linear.places import Place
@@ -92,6 +93,7 @@ class NeuronStatistics:
         return pd.concat(frames, ignore_index=True)
 
 
+@checked_call
 def neuron_statistics(
     model: HookedModel,
     corpus: Corpus,

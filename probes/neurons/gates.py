@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.model import HookedModel
 from workbench.probes.linear.places import Place, places
@@ -20,6 +21,7 @@ from workbench.tasks.intervals import bootstrap_means
 GATES = {"log_decay": "forget", "write": "input", "gate": "output"}
 
 
+@checked_call
 def gate_saturation(
     model: HookedModel,
     corpus: Corpus,
@@ -82,6 +84,7 @@ def gate_saturation(
     return pd.concat(frames, ignore_index=True)
 
 
+@checked_call
 def saturated_units(table: pd.DataFrame, share: float = 0.5) -> pd.DataFrame:
     """Of each layer's gate, how many units are left- and right-saturated at more than that share of the tokens.
 

@@ -9,6 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from jaxtyping import Float
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.figures.colours import CONDITIONS, NEGATIVE, POSITIVE, is_signed
 from workbench.figures.maps import colour_axis, plain_layout
@@ -70,6 +71,7 @@ def plot_cell(
     return figure
 
 
+@checked_call
 def plot_saturation(table: pd.DataFrame) -> go.Figure:
     """A dot a unit: how often its gate is right-saturated, over how often it is left-saturated (the paper's figure 3).
 

@@ -12,6 +12,7 @@ from typing import TypeAlias
 import numpy as np
 from jaxtyping import Shaped
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError, offer
 from workbench.probes.neurons.corpus import Corpus
 
@@ -115,6 +116,7 @@ def get_predicate(predicate: str | Predicate) -> Predicate:
     return PREDICATES[predicate]
 
 
+@checked_call
 def token_labels(corpus: Corpus, predicate: str | Predicate) -> Shaped[np.ndarray, "windows counted"]:
     """The predicate at the last character of every counted token.
 

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from workbench.arguments import checked_call
 from workbench.direct_logits.anatomy import anatomy
 from workbench.errors import InputError
 from workbench.model import HookedModel
@@ -14,6 +15,7 @@ from workbench.probes.linear.places import Place
 from workbench.probes.neurons.firing import NeuronStatistics
 
 
+@checked_call
 @torch.no_grad()
 def token_effects(model: HookedModel, statistics: NeuronStatistics, *, level: float = 2.0) -> pd.DataFrame:
     """How a unit's own output moves the logit of the token at which it fires most often, read from the weights.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import torch
 
+from workbench.arguments import checked_call
 from workbench.interventions import Patch
 from workbench.model import HookedModel
 from workbench.probes.patching.comparison import Comparison, effect_table
@@ -15,6 +16,7 @@ from workbench.tasks import Task
 from workbench.wrapping import ModelInput
 
 
+@checked_call
 def activation_patching(
     model: HookedModel,
     run: Task | ModelInput,

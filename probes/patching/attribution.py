@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.hooks import HookFunction, HookPoint
 from workbench.model import HookedModel
@@ -24,6 +25,7 @@ Method: TypeAlias = Literal["gradient", "integrated", "integrated_at_site"]
 EMBED = "hook_embed"
 
 
+@checked_call
 def attribution_patching(
     model: HookedModel,
     run: Task | ModelInput,
@@ -108,6 +110,7 @@ class Agreement:
     places: int
 
 
+@checked_call
 def agreement(estimated: pd.DataFrame, true: pd.DataFrame) -> Agreement:
     """Compare two tables of effects place by place. Raises InputError where they share fewer than two places."""
     keys = ["hook", "head", "position"]

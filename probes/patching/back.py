@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 import torch
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.interventions import Patch
 from workbench.model import HookedModel
@@ -18,6 +19,7 @@ from workbench.tasks import Task
 from workbench.wrapping import ModelInput
 
 
+@checked_call
 def back_patching(
     model: HookedModel,
     run: Task | ModelInput,

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from workbench.arguments import checked_call
 from workbench.attribution.frozen import frozen
 from workbench.errors import InputError
 from workbench.hooks import HookFunction, HookPoint
@@ -49,6 +50,7 @@ class DirectEffects:
         return pd.DataFrame({"component": self.components, **columns})
 
 
+@checked_call
 def direct_effects(
     model: HookedModel, run: Task | ModelInput, metric: Metric | None = None, *, most_heads: int = MOST_HEADS
 ) -> DirectEffects:
@@ -70,6 +72,7 @@ def direct_effects(
     return DirectEffects(*way.contributions())
 
 
+@checked_call
 def direct_and_total_effects(
     model: HookedModel,
     run: Task | ModelInput,

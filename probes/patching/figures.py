@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.figures import token_label
 from workbench.figures.colours import CONDITIONS, is_signed
 from workbench.figures.maps import MOST_TICKS, colour_axis, plain_layout
 
 
+@checked_call
 def effect_map(
     table: pd.DataFrame,
     *,
@@ -64,6 +66,7 @@ def effect_map(
     return figure
 
 
+@checked_call
 def effects_scatter(table: pd.DataFrame) -> go.Figure:
     """Direct against total effect, a dot a component; what lies off the diagonal was repaired, or came about later.
 

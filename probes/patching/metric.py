@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.tasks import Task
 from workbench.tasks.base import NOT_SCORED
@@ -20,6 +21,7 @@ taken."""
 Measure: TypeAlias = Literal["logit_difference", "log_probability", "probability"]
 
 
+@checked_call
 def answer_metric(task: Task, measure: str = "logit_difference", label: str | None = None) -> Metric:
     """How much a model favours a task's answers, averaged over each sequence's scored positions.
 

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.hooks import HookFunction, HookPoint
 from workbench.model import HookedModel
@@ -27,6 +28,7 @@ Hooks: TypeAlias = list[tuple[str, HookFunction]]
 Logits: TypeAlias = Float[Tensor, "batch time vocabulary"]
 
 
+@checked_call
 def path_patching(
     model: HookedModel,
     run: Task | ModelInput,

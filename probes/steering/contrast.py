@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.interventions import Positions, SteeringVector
 from workbench.interventions.positions import When
@@ -14,6 +15,7 @@ from workbench.interventions.selection import time_axis
 from workbench.model import HookedModel
 
 
+@checked_call
 def contrastive_vector(
     model: HookedModel,
     positive: Sequence[str] | Tensor,

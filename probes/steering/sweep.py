@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 import torch
 from torch import Tensor
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.figures.maps import plain_layout
 from workbench.interventions import Positions, Steer, SteeringVector
@@ -21,6 +22,7 @@ from workbench.tasks import Task, bootstrap_means
 from workbench.wrapping import ModelInput
 
 
+@checked_call
 def steering_sweep(
     model: HookedModel,
     run: Task | ModelInput,
@@ -68,6 +70,7 @@ def steering_sweep(
     return table
 
 
+@checked_call
 def steering_figure(table: pd.DataFrame, metric: str = "metric") -> go.Figure:
     """The metric against the strength, with its interval as a band.
 

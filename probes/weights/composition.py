@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.figures.maps import colour_axis, plain_layout
 from workbench.model import HookedModel
@@ -48,6 +49,7 @@ def composition_scores(left: FactoredMatrix, right: FactoredMatrix) -> Float[Ten
     return torch.cat(norms) / (left.norm()[:, None] * right.norm()[None]).clamp(min=1e-30)
 
 
+@checked_call
 def all_composition_scores(
     model: HookedModel, mode: str, *, mixer: int = 0, layers: Sequence[int] | None = None
 ) -> Float[Tensor, "layer head later_layer later_head"]:
@@ -73,6 +75,7 @@ def all_composition_scores(
     return scores
 
 
+@checked_call
 def composition_table(
     model: HookedModel,
     mode: str,

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from workbench.arguments import checked_call
 from workbench.direct_logits.anatomy import anatomy
 from workbench.direct_logits.norms import LinearNorm
 from workbench.errors import InputError
@@ -69,6 +70,7 @@ class HeadWeights:
         return self.OV if name == "OV" else self.QK
 
 
+@checked_call
 def head_weights(
     model: HookedModel, layer: int, mixer: int = 0, *, fold_norm: bool = False, lag: int = 0
 ) -> HeadWeights:

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.hooks import HookPoint
 from workbench.model import HookedModel
@@ -25,6 +26,7 @@ from workbench.tasks import bootstrap_means
 CONTEXT = 12  # tokens before the trigger that a row of the table shows
 
 
+@checked_call
 def trigger_examples(
     model: HookedModel,
     layer: int,
@@ -105,6 +107,7 @@ def trigger_examples(
     return pd.DataFrame(rows)
 
 
+@checked_call
 def value_agreement(table: pd.DataFrame, *, level: float = 0.95, seed: int = 0) -> pd.DataFrame:
     """How often the values of a layer's units agree with what follows their trigger examples (section 4).
 

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from workbench.arguments import checked_call
 from workbench.direct_logits.anatomy import anatomy
 from workbench.direct_logits.norms import LinearNorm
 from workbench.errors import InputError
@@ -26,6 +27,7 @@ class ModelWeights:
         mixer: which of a layer's mixers; layers without it are left out (`layers` lists the others).
     """
 
+    @checked_call
     def __init__(self, model: HookedModel, *, fold_norm: bool = False, mixer: int = 0) -> None:
         """Raises InputError where no layer has such a mixer."""
         self.model, self.fold_norm, self.mixer = model, fold_norm, mixer

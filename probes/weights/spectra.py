@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.figures.maps import plain_layout
 from workbench.model import HookedModel
@@ -12,6 +13,7 @@ from workbench.probes.weights.heads import all_head_weights
 from workbench.sites import Site
 
 
+@checked_call
 def spectra(model: HookedModel, circuit: str = "OV", *, mixer: int = 0, fold_norm: bool = True) -> pd.DataFrame:
     """One row a head: how large its circuit is, of how many directions, and what its eigenvalues say.
 
@@ -44,6 +46,7 @@ def spectra(model: HookedModel, circuit: str = "OV", *, mixer: int = 0, fold_nor
     return pd.DataFrame(rows)
 
 
+@checked_call
 def spectrum_plot(table: pd.DataFrame, sites: list[str] | None = None) -> go.Figure:
     """Singular values by rank, a line a head. Raises InputError for a site that the table does not have."""
     chosen = list(table["site"]) if sites is None else sites

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.model import HookedModel
 from workbench.probes.weights.heads import head_weights
@@ -24,6 +25,7 @@ Side: TypeAlias = Literal["reads", "writes"]
 MATRICES = ("W_in", "W_gate", "W_out", "W_Q", "W_K", "W_V", "W_O")
 
 
+@checked_call
 def project(
     model: HookedModel, directions: Float[Tensor, "directions d_model"], side: Side
 ) -> Float[Tensor, "directions vocab"]:
@@ -47,6 +49,7 @@ def project(
         return directions.to(matrix.device, wide) @ matrix.to(wide)
 
 
+@checked_call
 def top_tokens(
     model: HookedModel,
     directions: Float[Tensor, "directions d_model"],
@@ -82,6 +85,7 @@ def top_tokens(
     return table
 
 
+@checked_call
 def singular_vectors(
     model: HookedModel,
     layer: int,
@@ -128,6 +132,7 @@ def singular_vectors(
     return table
 
 
+@checked_call
 def matrix_tokens(
     model: HookedModel,
     matrix: str,

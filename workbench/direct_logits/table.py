@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class LogitParts:
         return figure
 
 
+@checked_call
 @torch.no_grad()
 def logit_parts(
     model: HookedModel,

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.hooks import HookFunction, NamesFilter
 from workbench.model import HookedModel
@@ -17,6 +18,7 @@ from workbench.tasks.metrics import score_model, scores_table
 from workbench.tasks.registry import make_task
 
 
+@checked_call
 def evaluate(
     model: HookedModel,
     name: str,
@@ -58,6 +60,7 @@ def evaluate(
     )
 
 
+@checked_call
 def sweep(
     model: HookedModel,
     name: str,

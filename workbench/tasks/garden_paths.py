@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.tasks.alphabet import check_sizes
 from workbench.tasks.intervals import Interval, bootstrap_mean
@@ -107,6 +108,7 @@ def garden_paths(
     return text_task("garden_paths", vocabulary, passages, labels=("ambiguous", "control"), bos=bos)
 
 
+@checked_call
 def garden_path_effect(scores: TaskScores, *, level: float = 0.95, seed: int = 0) -> Interval:
     """How much more the ambiguous sentence's word surprises than the control's, in nats, with its interval over pairs.
 

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.hooks import HookFunction, NamesFilter
 from workbench.model import HookedModel
@@ -140,6 +141,7 @@ def scores_table(scores: Sequence[TaskScores], *, level: float = 0.95, seed: int
     return pd.DataFrame(rows, columns=columns)
 
 
+@checked_call
 def score_logits(logits: Float[Tensor, "batch time vocabulary"], task: Task) -> TaskScores:
     """Compare logits with a task's answers.
 
@@ -154,6 +156,7 @@ def score_logits(logits: Float[Tensor, "batch time vocabulary"], task: Task) -> 
     return _score_rows(rows.detach().float(), task)
 
 
+@checked_call
 def score_predictions(probabilities: Float[Tensor, "batch scored outcomes"], task: Task) -> TaskScores:
     """Score a predictor that gives probabilities of a task's `outcomes`: an n-gram, the exact one, a posterior's.
 
@@ -200,6 +203,7 @@ def _score_rows(rows: Float[Tensor, "batch scored vocabulary"], task: Task) -> T
     return TaskScores(task, **{name: value.to(where) for name, value in found.items()})
 
 
+@checked_call
 def score_model(
     model: HookedModel,
     task: Task,

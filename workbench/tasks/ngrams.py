@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.tasks.base import Task
 
@@ -52,6 +53,7 @@ def in_context_ngrams(
     return found
 
 
+@checked_call
 def ngram_predictions(task: Task, order: int) -> Float[Tensor, "batch scored outcomes"]:
     """The n-gram predictor on a task whose outcomes are known, at its scored positions; see `in_context_ngrams`.
 

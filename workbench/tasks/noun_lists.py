@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.tasks.alphabet import check_choice, check_sizes
 from workbench.tasks.filler import fill
@@ -80,6 +81,7 @@ def repeated_noun_list(
     return text_task("repeated_noun_list", known, passages, labels=("first", "second"), bos=bos)
 
 
+@checked_call
 def repeat_surprisal(scores: TaskScores, *, level: float = 0.95, seed: int = 0) -> Interval:
     """What the second list costs as a share of the first, with its interval over sequences.
 

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.tasks.alphabet import check_sizes
 from workbench.tasks.filler import sentences
@@ -67,6 +68,7 @@ def repetition(
     return text_task("repetition", vocabulary, passages, labels=labels, bos=bos)
 
 
+@checked_call
 def self_reinforcement(scores: TaskScores, *, level: float = 0.95, seed: int = 0) -> pd.DataFrame:
     """The self-reinforcement curve of scores of `repetition` (Xu et al. 2022, section 2.2).
 
