@@ -17,6 +17,7 @@ from workbench.steps import at_steps
 
 Keep = Callable[[Tensor, HookPoint], None]
 Change = Callable[[Tensor], Tensor]
+ChangeAt = Callable[[Tensor, range], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +107,11 @@ class VectorSite:
         """The tokens of a text of `time` tokens that are read."""
         return range(self.every - 1, time, self.every)
 
+    def check_long_enough(self, time: int) -> None:
+        """Refuse a text of which no token is read. Raises InputError."""
+        if not len(self.positions(time)):
+            raise InputError(f"One token in {self.every} is read at {self.hook}, and the text has {time}.")
+
     def read(self, tensor: Tensor, hook: HookPoint) -> Float[Tensor, "batch *time d_in"]:
         """The vectors in what passed at the hook: ``[batch, time, d_in]``, of a state ``[batch, d_in]``.
 
@@ -153,19 +159,32 @@ class VectorSite:
             time: tokens of the text where nothing is generated: a state is then edited at its positions only, and the
                 steps between run at full speed.
         """
+        return self.editor_at(model, lambda vectors, at: change(vectors), time)
+
+    def editor_at(self, model: HookedModel, change: ChangeAt, time: int | None = None) -> tuple[str, HookFunction]:
+        """`editor` for a change that depends on the token: ``change(vectors, positions)``.
+
+        Args:
+            change: takes ``[batch, positions, d_in]`` and the positions, counted from the start of the text; of a state
+                ``[batch, d_in]`` and its one position.
+        """
 
         def edit(tensor: Tensor, hook: HookPoint) -> Tensor | None:
-            if hook.step is not None and hook.step % self.every != self.every - 1:
-                return None
+            if hook.step is not None:
+                if hook.step % self.every != self.every - 1:
+                    return None
+                return self.written(tensor, hook, change(self.read(tensor, hook), range(hook.step, hook.step + 1)))
             vectors = self.read(tensor, hook)
-            if hook.step is not None or self.every == 1:
-                return self.written(tensor, hook, change(vectors))
+            past = model.past
             # Tokens count from the start of the text, of which earlier calls may have read a part.
-            chosen = slice((self.every - 1 - model.past) % self.every, None, self.every)
-            if not len(range(*chosen.indices(vectors.shape[1]))):
+            first = (self.every - 1 - past) % self.every
+            at = range(past + first, past + vectors.shape[1], self.every)
+            if not len(at):
                 return None
+            if self.every == 1:
+                return self.written(tensor, hook, change(vectors, at))
             vectors = vectors.clone()
-            vectors[:, chosen] = change(vectors[:, chosen])
+            vectors[:, first :: self.every] = change(vectors[:, first :: self.every], at)
             return self.written(tensor, hook, vectors)
 
         if model.points[self.hook].per_step and time is not None:

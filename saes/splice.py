@@ -52,7 +52,7 @@ class Splice(Intervention):
         time = None if tokens is None else model.prepared(tokens, attention_mask)[0].shape[1]
         if not self.sae.cfg.transcodes:
             site = self.sae.site(model) if self.at is None else self.at
-            return [site.editor(model, lambda vectors: self._rewritten(vectors, vectors), time)]
+            return [site.editor_at(model, lambda vectors, at: self._rewritten(vectors, vectors, at), time)]
         source, target = self.sae.site(model), self.sae.site_out(model)
         read: list[Tensor] = []
 
@@ -62,16 +62,25 @@ class Splice(Intervention):
 
         return [
             source.editor(model, note, time),
-            target.editor(model, lambda vectors: self._rewritten(read[0], vectors), time),
+            target.editor_at(model, lambda vectors, at: self._rewritten(read[0], vectors, at), time),
         ]
 
-    def _rewritten(self, vectors: Tensor, there: Tensor) -> Tensor:
+    def changed(self, features: Float[Tensor, "*batch d_sae"], at: range) -> Float[Tensor, "*batch d_sae"]:
+        """Features as they are after the change: what a splice whose change depends on the token writes anew.
+
+        Args:
+            features: ``[batch, positions, d_sae]``, of a state ``[batch, d_sae]``; the same tensor means no change.
+            at: the positions, counted from the start of the text.
+        """
+        return features if self.change is None else self.change(features)
+
+    def _rewritten(self, vectors: Tensor, there: Tensor, at: range) -> Tensor:
         """What stands in the place of `there` when the autoencoder read `vectors`."""
         features = self.sae.encode(vectors)
-        changed = features if self.change is None else self.change(features)
+        changed = self.changed(features, at)
         if not self.keep_error:
             return self.sae.decode(changed, vectors).to(there.dtype)
-        if self.change is None:
+        if changed is features:
             return there
         # The difference of two reconstructions, so that what neither explains stays to the last bit.
         return there + (self.sae.decode(changed, vectors) - self.sae.decode(features, vectors)).to(there.dtype)
