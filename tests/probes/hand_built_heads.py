@@ -125,3 +125,60 @@ def successor_llama() -> nn.Module:
                 out[TOKENS + follows[i], size + i] = 1
             out[TOKENS + i, 2 * size + i] = 1
     return model
+
+
+UNITS, TENS = 10, 6  # of `counting_llama`
+NUMBERS = range(1, UNITS * TENS)  # its tokens, each its own number
+
+
+def counting_llama() -> nn.Module:
+    """The first MLP writes a number's units and tens; head 1 of layer 1 takes the units one further and keeps the tens.
+
+    It knows no carry: after 19 comes 10. The other heads of layer 1 write random numbers where something reads; the
+    heads of layer 0 and the second MLP write nothing.
+    """
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    count, heads, size = UNITS * TENS, 4, UNITS + TENS
+    width = count + 2 * size
+    config = LlamaConfig(
+        vocab_size=count,
+        hidden_size=width,
+        intermediate_size=count,
+        num_hidden_layers=2,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        head_dim=size,
+        tie_word_embeddings=False,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
+    model = LlamaForCausalLM(config).eval()
+    random = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        for name, parameter in model.named_parameters():
+            if "norm" in name:
+                parameter.fill_(1)
+        mlp, attention = model.model.layers[0].mlp, model.model.layers[1].self_attn
+        made, logits = count, count + size
+        value, out = attention.v_proj.weight, attention.o_proj.weight
+        out[logits:] = 0.3 * torch.randn(size, heads * size, generator=random)
+        out[:, size : 2 * size] = 0
+        for i in range(count):
+            digits = [i % UNITS, UNITS + i // UNITS]
+            model.model.embed_tokens.weight[i, i] = 1
+            mlp.gate_proj.weight[i, i] = 4
+            mlp.up_proj.weight[i, i] = 1
+            for digit in digits:
+                mlp.down_proj.weight[made + digit, i] = 0.01
+                model.lm_head.weight[i, logits + digit] = 1
+        for head in range(heads):
+            for digit in range(size):
+                value[head * size + digit, made + digit] = 1
+        for unit in range(UNITS):
+            out[logits + (unit + 1) % UNITS, size + unit] = 1
+        for ten in range(UNITS, size):
+            out[logits + ten, size + ten] = 1
+    return model
