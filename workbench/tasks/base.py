@@ -39,6 +39,8 @@ class Task:
         states: the hidden state of the process that made the text, after each token: what a probe should find; -1
             where it has none, as at padding and before the process starts.
         text: each sequence as it was written, where it was made of words.
+        answer_numbers: which answer of its sequence each scored position is a token of, for answers of several tokens;
+            -1 in a slot that does not count. None where every scored position is an answer of its own.
 
     Raises:
         InputError: a position, a source or a label lies outside its range, shapes or probabilities and outcomes do not
@@ -58,6 +60,7 @@ class Task:
     probabilities: Float[Tensor, "batch scored outcomes"] | None = None
     states: Int[Tensor, "batch time"] | None = None
     text: tuple[str, ...] | None = None
+    answer_numbers: Int[Tensor, "batch scored"] | None = None
 
     def __post_init__(self) -> None:
         time = self.tokens.shape[1]
@@ -80,6 +83,7 @@ class Task:
             ("answers", scored),
             ("sources", scored),
             ("labels", scored),
+            ("answer_numbers", scored),
             ("distractors", scored),
             ("probabilities", scored),
             ("mask", read),

@@ -2,8 +2,9 @@
 
 Loss moves smoothly while accuracy jumps (Schaeffer et al. 2023, "Are Emergent Abilities of Large Language Models a
 Mirage?"), so both are always there: the negative log-probability of the answer beside accuracy; the logit difference
-to wrong answers beside how often the answer is preferred to them all; the divergence from an exact predictor beside how
-often the likeliest token is a possible one.
+to wrong answers beside how often the answer is preferred to them all; the divergence from an exact predictor beside
+how often the likeliest token is a possible one. Where answers are several tokens long, the exact match of whole answers stands beside
+the accuracy of their tokens.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass, fields
 
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
@@ -26,7 +27,7 @@ from workbench.tasks.base import NOT_SCORED, Task
 from workbench.tasks.intervals import Interval, bootstrap_mean
 
 CONTINUOUS = ("loss", "logit_difference", "divergence")
-DISCONTINUOUS = ("accuracy", "preference", "legality")
+DISCONTINUOUS = ("accuracy", "exact_match", "preference", "legality")
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,25 @@ class TaskScores:
         every = {
             "loss": self.loss,
             "accuracy": self.correct,
+            "exact_match": self.exact,
             "logit_difference": self.logit_difference,
             "preference": self.preferred,
             "divergence": self.divergence,
             "legality": self.legal,
         }
         return {name: value for name, value in every.items() if value is not None}
+
+    @property
+    def exact(self) -> Bool[Tensor, "batch scored"] | None:
+        """Whether every scored token of the answer that a position belongs to is right; None without longer answers.
+
+        The tokens are predicted from the true ones before them, which comes to the same as writing the answer greedily:
+        as long as all are right, what was written is what was read.
+        """
+        numbers = self.task.answer_numbers
+        if numbers is None or not bool(_same_answer(numbers).sum(-1).gt(1).any()):
+            return None
+        return ~(_same_answer(numbers) & ~self.correct[:, None, :]).any(-1)
 
     def per_sequence(self, measure: str, label: str | None = None) -> Float[Tensor, " batch"]:
         """Mean of a measure over each sequence's positions of one label, or of any label.
@@ -87,9 +101,12 @@ class TaskScores:
         return torch.where(chosen, values, 0).sum(1) / chosen.sum(1)
 
     def _counted(self, measure: str) -> Bool[Tensor, "batch scored"]:
-        """Where a measure is defined: a comparison with wrong answers, where there are any; others everywhere."""
+        """Where a measure counts: a comparison with wrong answers where there are any, a whole answer once."""
         if measure in ("logit_difference", "preference") and self.task.distractors is not None:
             return (self.task.distractors >= 0).any(-1)
+        if measure == "exact_match" and self.task.answer_numbers is not None:
+            # An answer counts once, however long it is: at its first token.
+            return ~_same_answer(self.task.answer_numbers).tril(-1).any(-1)
         return torch.ones_like(self.task.labels, dtype=torch.bool)
 
     def interval(self, measure: str, label: str | None = None, *, level: float = 0.95, seed: int = 0) -> Interval:
@@ -116,6 +133,11 @@ class TaskScores:
         some = chosen.any(1)
         values = torch.where(chosen, self.measures[measure].double(), 0)
         return values[some].sum(1) / chosen[some].sum(1)
+
+
+def _same_answer(numbers: Int[Tensor, "batch scored"]) -> Bool[Tensor, "batch scored scored"]:
+    """Whether two scored positions of a sequence are tokens of the same answer."""
+    return (numbers[:, :, None] == numbers[:, None, :]) & (numbers >= 0)[:, None, :]
 
 
 def scores_table(scores: Sequence[TaskScores], *, level: float = 0.95, seed: int = 0) -> pd.DataFrame:

@@ -45,6 +45,7 @@ class _Slot(NamedTuple):
     source: int
     label: int
     wrong: list[int]
+    answer_number: int
 
 
 def text_task(
@@ -92,7 +93,7 @@ def text_task(
         mask[number, shift[number] :] = 1
     scored = max(map(len, slots))
     wrong = max(len(slot.wrong) for row_slots in slots for slot in row_slots)
-    empty = _Slot(0, 0, -1, NOT_SCORED, [])
+    empty = _Slot(0, 0, -1, NOT_SCORED, [], -1)
     filled = [
         [
             *(s._replace(position=s.position + by, source=s.source + by if s.source >= 0 else -1) for s in row_slots),
@@ -116,6 +117,7 @@ def text_task(
         mask=None if all(by == 0 for by in shift) else mask.to(known.device),
         distractors=torch.tensor(distractors).to(known.device) if wrong else None,
         text=tuple(passage.text for passage in passages),
+        answer_numbers=column("answer_number"),
         pieces=_pieces(passages, cut, [len(front) + by for by in shift], known.device),
     )
 
@@ -172,7 +174,7 @@ def _slots(
 ) -> list[_Slot]:
     """The scored positions of one passage; `offset` tokens stand in front of its own."""
     slots = []
-    for answer in passage.answers:
+    for number, answer in enumerate(passage.answers):
         inside = tokens.within(*answer.place)
         text = passage.text[answer.place.start : answer.place.stop]
         if not inside or tokens.starts[inside[0]] < answer.place.start or tokens.stops[inside[-1]] > answer.place.stop:
@@ -193,6 +195,7 @@ def _slots(
                     source=source + offset if source >= 0 else -1,
                     label=names.index(answer.label),
                     wrong=wrong.get(place - inside[0], []),
+                    answer_number=number,
                 )
             )
     if not slots:
