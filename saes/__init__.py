@@ -11,13 +11,38 @@ if TYPE_CHECKING:
     from workbench.saes.files import save_sae as save_sae
     from workbench.saes.site import VectorSite as VectorSite
     from workbench.saes.splice import Splice as Splice
+    from workbench.saes.streams import ActivationStream as ActivationStream
+    from workbench.saes.streams import DatasetTexts as DatasetTexts
+    from workbench.saes.streams import JointActivationStream as JointActivationStream
+    from workbench.saes.streams import TextFiles as TextFiles
+    from workbench.saes.streams import TextSource as TextSource
+    from workbench.saes.streams import TokenBatch as TokenBatch
+    from workbench.saes.streams import activation_stream as activation_stream
+    from workbench.saes.streams import read_rows as read_rows
+    from workbench.saes.streams import weights_fingerprint as weights_fingerprint
+    from workbench.saes.using import FeatureCircuit as FeatureCircuit
     from workbench.saes.using import FeatureEdit as FeatureEdit
+    from workbench.saes.using import Steering as Steering
+    from workbench.saes.using import feature_circuit as feature_circuit
     from workbench.saes.using import read_features as read_features
+    from workbench.saes.using import repeated_ngrams as repeated_ngrams
+    from workbench.saes.using import steer_features as steer_features
 
 # Public name -> the module that defines it: nothing is imported before it is asked for.
 PUBLIC = {
+    "ActivationStream": "workbench.saes.streams",
+    "DatasetTexts": "workbench.saes.streams",
+    "JointActivationStream": "workbench.saes.streams",
+    "TextFiles": "workbench.saes.streams",
+    "TextSource": "workbench.saes.streams",
+    "TokenBatch": "workbench.saes.streams",
+    "activation_stream": "workbench.saes.streams",
+    "read_rows": "workbench.saes.streams",
+    "weights_fingerprint": "workbench.saes.streams",
     "KeyMap": "workbench.saes.files",
     "FeatureEdit": "workbench.saes.using",
+    "FeatureCircuit": "workbench.saes.using",
+    "feature_circuit": "workbench.saes.using",
     "SaeConfig": "workbench.saes.autoencoder",
     "SparseAutoencoder": "workbench.saes.autoencoder",
     "Splice": "workbench.saes.splice",
@@ -25,6 +50,9 @@ PUBLIC = {
     "load_sae": "workbench.saes.files",
     "save_sae": "workbench.saes.files",
     "read_features": "workbench.saes.using",
+    "steer_features": "workbench.saes.using",
+    "repeated_ngrams": "workbench.saes.using",
+    "Steering": "workbench.saes.using",
 }
 
 
