@@ -3,8 +3,8 @@
 Loss moves smoothly while accuracy jumps (Schaeffer et al. 2023, "Are Emergent Abilities of Large Language Models a
 Mirage?"), so both are always there: the negative log-probability of the answer beside accuracy; the logit difference
 to wrong answers beside how often the answer is preferred to them all; the divergence from an exact predictor beside
-how often the likeliest token is a possible one. Where answers are several tokens long, the exact match of whole answers stands beside
-the accuracy of their tokens.
+how often the likeliest token is a possible one. Where answers are several tokens long, the exact match of whole answers
+stands beside the accuracy of their tokens.
 """
 
 from __future__ import annotations
