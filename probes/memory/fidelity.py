@@ -20,9 +20,9 @@ from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.hooks import HookFunction, HookPoint, NamesFilter
 from workbench.model import HookedModel
+from workbench.probes.linear.places import At, Place, places
 from workbench.steps import at_steps
 from workbench.tasks import Vocabulary, bootstrap_mean
-from workbench.tokens import check_choice
 
 
 @checked_call
@@ -31,8 +31,8 @@ def memory_fidelity(
     model: HookedModel,
     *,
     lags: Sequence[int] = (0, 1, 2, 4, 8, 16, 32),
-    what: str = "resid_post",
-    layers: Sequence[int] | None = None,
+    at: At = "resid_post",
+    layers: Sequence[int] | int | None = None,
     symbols: int = 16,
     tokens: Int[Tensor, "batch time"] | None = None,
     batch: int = 64,
@@ -50,9 +50,9 @@ def memory_fidelity(
 
     Args:
         lags: tokens back; 0 is the token just read.
-        what: ``"resid_post"`` (the stream after a block), ``"mixer"`` (what the mixers write) or ``"state"``
-            (recurrent states, flattened; layers without one are left out).
-        layers: all by default.
+        at, layers: one hook of each layer, as in `workbench.probes.linear.places`: ``"resid_post"`` (the stream after a
+            block), ``"mixer.hook_out"`` (what the mixers write), ``"state"`` (recurrent states, flattened), ...
+            Without `layers`, those without one are left out.
         symbols: size of the alphabet; chance is one over it.
         tokens: sequences of your own in place of random ones; the classes are the tokens in them.
         batch: sequences; half of them are for fitting.
@@ -68,9 +68,13 @@ def memory_fidelity(
         commonest token held out).
 
     Raises:
-        InputError: a number out of range, an unknown place, or no layer with a state.
+        InputError: a number out of range, or several hooks of one layer.
+        HookNameError: no layer has the hook, as where there is no state.
     """
-    check_choice("what", what, ("resid_post", "mixer", "state"))
+    read = places(model, at, layers)
+    twice = next((one for one in read if [other.layer for other in read].count(one.layer) > 1), None)
+    if twice is not None or any(one.layer is None for one in read):
+        raise InputError("Memory is compared layer by layer: name one hook of each, inside the blocks.")
     if tokens is None:
         tokens = _random_tokens(model, symbols, batch, length, seed)
     rows, time = tokens.shape
@@ -79,10 +83,9 @@ def memory_fidelity(
         raise InputError("At least 4 sequences, 1 reading, a batch size of 1 and a penalty above 0 are needed.")
     if not lagged or min(lagged) < 0 or max(lagged) + readings > time:
         raise InputError(f"{readings} readings at lags up to {max(lagged, default=0)} do not fit into {time} tokens.")
-    chosen = list(range(model.cfg.n_layers)) if layers is None else [model.layer_index(layer) for layer in layers]
     kinds, classes = tokens.cpu().unique(return_inverse=True)
     positions = list(range(time - readings, time))
-    parts = [_features(model, part, what, chosen, positions) for part in tokens.split(batch_size)]
+    parts = [_features(model, part, read, positions) for part in tokens.split(batch_size)]
     half = rows // 2
     table = []
     for layer in parts[0]:
@@ -148,26 +151,25 @@ def _random_tokens(model: HookedModel, symbols: int, batch: int, length: int, se
 
 
 def _features(
-    model: HookedModel, tokens: Int[Tensor, "batch time"], what: str, layers: list[int], positions: list[int]
+    model: HookedModel, tokens: Int[Tensor, "batch time"], read: list[Place], positions: list[int]
 ) -> dict[int, Float[Tensor, "batch readings dim"]]:
     """What is read at the positions, by layer, on the CPU."""
     seen: dict[int, list[Tensor]] = {}
+    heads_of = {place.name: place.heads for place in read}
 
     def keep(tensor: Tensor, hook: HookPoint) -> None:
+        found = tensor.detach() if hook.step is not None else tensor.detach()[:, positions]
+        heads = heads_of[hook.name]
+        if heads is not None:
+            found = found.index_select(1 if hook.per_step else 2, torch.tensor(heads, device=found.device))
         if hook.step is None:
-            seen[hook.layer()] = [tensor[:, positions].detach().cpu()]
+            seen[hook.layer()] = [found.flatten(2).cpu()]
         else:
-            seen.setdefault(hook.layer(), []).append(tensor.detach().flatten(1).cpu())
+            seen.setdefault(hook.layer(), []).append(found.flatten(1).cpu())
 
-    hooks: list[tuple[NamesFilter, HookFunction]] = []
-    for layer in layers:
-        if what == "resid_post":
-            hooks.append((f"blocks.{layer}.hook_resid_post", keep))
-        elif what == "mixer" and f"blocks.{layer}.mixer.hook_out" in model.points:
-            hooks.append((f"blocks.{layer}.mixer.hook_out", keep))
-        elif what == "state" and f"blocks.{layer}.mixer.hook_state" in model.points:
-            hooks.append((f"blocks.{layer}.mixer.hook_state", at_steps(keep, set(positions))))
-    if not hooks:
-        raise InputError(f"No such layer of {model.cfg.model_name} has a {what.replace('_', ' ')} to read.")
+    hooks: list[tuple[NamesFilter, HookFunction]] = [
+        (place.name, at_steps(keep, set(positions)) if model.points[place.name].per_step else keep) for place in read
+    ]
     model.run_with_hooks(tokens, fwd_hooks=hooks, return_type=None)
-    return {layer: found[0] if what != "state" else torch.stack(found, dim=1) for layer, found in sorted(seen.items())}
+    steps = {place.layer: model.points[place.name].per_step for place in read}
+    return {layer: torch.stack(found, dim=1) if steps[layer] else found[0] for layer, found in sorted(seen.items())}

@@ -83,7 +83,7 @@ def loss_by_position(
 def state_norms(
     model: HookedModel,
     input: ModelInput,
-    at: Sequence[int],
+    positions: Sequence[int],
     *,
     level: float = 0.95,
 ) -> pd.DataFrame:
@@ -93,11 +93,11 @@ def state_norms(
 
     Args:
         input: sequences of one length.
-        at: positions, from 0 on.
+        positions: after which tokens, from 0 on.
         level: coverage of the intervals, a bootstrap over sequences.
 
     Returns:
-        One row a layer, mixer, tensor and position: ``layer``, ``mixer``, ``what`` (``"state"`` or ``"resid_post"``),
+        One row a layer, mixer, tensor and position: ``layer``, ``mixer``, ``asked`` (``"state"`` or ``"resid_post"``),
         ``position``, ``norm`` (Euclidean, over everything the layer holds) with ``low`` and ``high``, ``outlier`` (the
         largest magnitude over the root mean square), ``outlier_head`` (the state's head or the stream's channel that
         has it most often) and ``top_share`` (of the squared norm, in the 1 % largest entries).
@@ -109,7 +109,7 @@ def state_norms(
     if mask is not None:
         raise InputError("Positions are compared between sequences of one length; cut the texts into windows.")
     time = tokens.shape[1]
-    steps = [int(step) for step in at]
+    steps = [int(step) for step in positions]
     if not steps or min(steps) < 0 or max(steps) >= time:
         raise InputError(f"Positions go from 0 to {time - 1}, and at least one is needed; got {steps}.")
     rows: list[dict[str, object]] = []
@@ -117,7 +117,7 @@ def state_norms(
     def measured(layer: int, mixer: int, what: str, position: int, tensor: Float[Tensor, "batch heads *rest"]) -> None:
         wide = tensor.flatten(2) if tensor.dim() > 2 else tensor[..., None]
         rows.append(
-            {"layer": layer, "mixer": mixer, "what": what, "position": position, **_sizes(wide.double().cpu(), level)}
+            {"layer": layer, "mixer": mixer, "asked": what, "position": position, **_sizes(wide.double().cpu(), level)}
         )
 
     hooks: list[tuple[NamesFilter, HookFunction]] = []
@@ -139,7 +139,7 @@ def state_norms(
         hooks.append((f"blocks.{layer}.hook_resid_post", stream))
     model.run_with_hooks(tokens, fwd_hooks=hooks, return_type=None)
     table = pd.DataFrame(rows)
-    return table.sort_values(["what", "layer", "mixer", "position"], ascending=[False, True, True, True]).reset_index(
+    return table.sort_values(["asked", "layer", "mixer", "position"], ascending=[False, True, True, True]).reset_index(
         drop=True
     )
 

@@ -51,7 +51,7 @@ def recall_by_bytes(
         One row a model and combination: ``model``, ``family``, the swept options, ``time`` (tokens, of the longest
         sequence), ``bytes`` (state of one sequence after so many tokens, see `state_bytes`), ``bits_per_answer``
         (state over the scored tokens of a sequence), ``accuracy`` and ``loss`` (nats), each with ``_low`` and
-        ``_high``.
+        ``_high``; so ``exact_match`` of whole answers, where they are several tokens long (a pass key).
 
     Raises:
         InputError: no such task, option or label.
@@ -75,7 +75,9 @@ def recall_by_bytes(
             "bytes": size,
             "bits_per_answer": 8 * size / answers,
         }
-        for measure in ("accuracy", "loss"):
+        for measure in ("accuracy", "exact_match", "loss"):
+            if measure not in scores.measures:
+                continue
             found = scores.interval(measure, label, level=level)
             row |= {measure: found.mean, f"{measure}_low": found.low, f"{measure}_high": found.high}
         rows.append(row)

@@ -36,6 +36,27 @@ def test_a_row_holds_the_bytes_of_that_length_and_the_scores_of_that_task() -> N
     assert by_pairs[1] > by_pairs[0] and by_pairs[2] == by_pairs[3]
 
 
+def test_pass_keys_count_whole_and_more_state_holds_more_of_them() -> None:
+    models = [wb.load(f"zoo:{name}", check=False) for name in ("attention", "mamba")]
+    found = recall_by_bytes(models, "passkey", {"length": (64, 96)}, batch=12, digits=3).set_index(["model", "length"])
+    assert (found["exact_match"] <= found["accuracy"]).all()
+    task = make_task("passkey", models[0], length=64, digits=3, batch=12)
+    correct = score_model(models[0], task).correct
+    whole = [bool(correct[row][task.labels[row] != NOT_SCORED].all()) for row in range(12)]
+    assert found.loc[("zoo:attention", 64), "exact_match"] == pytest.approx(sum(whole) / 12)
+    assert found["accuracy"]["zoo:attention"].mean() > found["accuracy"]["zoo:mamba"].mean()
+
+
+def test_recurrent_members_recall_the_end_of_a_list_best() -> None:
+    ends = {}
+    for name in ("attention", "gated_delta"):
+        model = wb.load(f"zoo:{name}", check=False)
+        curve = serial_position(score_model(model, make_task("list_recall", model, batch=64)))
+        ends[name] = primacy_and_recency(curve)
+    assert ends["gated_delta"]["recency"] > 0.1 > ends["gated_delta"]["primacy"]
+    assert abs(ends["attention"]["recency"]) < ends["gated_delta"]["recency"]
+
+
 def hand_scored() -> tuple[torch.Tensor, Task]:
     """Two sequences that recall three items: the first is right at items 1 and 3, the second at item 1 alone."""
     task = Task(
