@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from workbench.saes.streams import activation_stream as activation_stream
     from workbench.saes.streams import read_rows as read_rows
     from workbench.saes.streams import weights_fingerprint as weights_fingerprint
+    from workbench.saes.training import SaeTraining as SaeTraining
+    from workbench.saes.training import SaeTrainingOptions as SaeTrainingOptions
+    from workbench.saes.training import train_sae as train_sae
+    from workbench.saes.training import training_figure as training_figure
+    from workbench.saes.training import training_history as training_history
     from workbench.saes.using import FeatureCircuit as FeatureCircuit
     from workbench.saes.using import FeatureEdit as FeatureEdit
     from workbench.saes.using import Steering as Steering
@@ -47,6 +52,11 @@ PUBLIC = {
     "SparseAutoencoder": "workbench.saes.autoencoder",
     "Splice": "workbench.saes.splice",
     "VectorSite": "workbench.saes.site",
+    "SaeTraining": "workbench.saes.training",
+    "SaeTrainingOptions": "workbench.saes.training",
+    "train_sae": "workbench.saes.training",
+    "training_figure": "workbench.saes.training",
+    "training_history": "workbench.saes.training",
     "load_sae": "workbench.saes.files",
     "save_sae": "workbench.saes.files",
     "read_features": "workbench.saes.using",

@@ -20,7 +20,7 @@ LAYOUTS = ("saelens", "sparsify")
 
 
 def save_sae(sae: SparseAutoencoder, folder: Path | str) -> Path:
-    """Write an autoencoder as SAELens does, so that ``sae_lens.SAE.load_from_disk(folder)`` loads it with equal numbers.
+    """Write an autoencoder as SAELens does: ``sae_lens.SAE.load_from_disk(folder)`` loads it with equal numbers.
 
     Two of our architectures, sparsify's TopK transcoders, have no class in SAELens: only `load_sae` reads those.
 

@@ -1,0 +1,111 @@
+"""Train an autoencoder or a transcoder on a hook of any model, in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from workbench.errors import InputError
+from workbench.model import HookedModel
+from workbench.saes.autoencoder import SparseAutoencoder
+from workbench.saes.site import VectorSite
+from workbench.saes.training.options import SaeTrainingOptions
+from workbench.saes.training.trainer import SaeTraining
+
+if TYPE_CHECKING:
+    from workbench.saes.streams import TextSource
+
+
+def train_sae(
+    model: HookedModel,
+    source: Any,
+    site: VectorSite | str,
+    *,
+    target: VectorSite | str | None = None,
+    folder: Path | str | None = None,
+    resume: bool = True,
+    length: int | None = None,
+    windows: int = 16,
+    checkpoint_steps: int | None = None,
+    log_steps: int = 10,
+    progress: bool = True,
+    stream: dict[str, Any] | None = None,
+    **settings: Any,
+) -> SparseAutoencoder:
+    """Train an autoencoder on what passes at a hook while the model reads text.
+
+    Args:
+        source: a `TextSource`, or what makes one: paths, texts, a Hugging Face dataset, token ids. What is no
+            `TextSource` is read as often as it takes, each time in another order.
+        site: the hook, by name, or a `VectorSite`: one head, one token in so many, a subspace.
+        target: the hook to predict, which makes it a transcoder.
+        folder: where checkpoints, history and the result go; with a cut-off training of the same options in it, that
+            is gone on with.
+        resume: False to begin anew.
+        length: tokens a window of text; None for 128, or what the source says.
+        windows: windows a forward pass.
+        checkpoint_steps, log_steps, progress: as in `SaeTraining`.
+        stream: further arguments of `activation_stream`, such as ``buffer_bytes``.
+        settings: of `SaeTrainingOptions`: ``architecture``, ``d_sae`` (16 times the width), ``k``, ``tokens``,
+            ``learning_rate``, ``seed``, ....
+
+    Raises:
+        InputError, HookNameError: no such hook, setting or source.
+        NotFiniteError, DivergenceError: see `SaeTraining.run`.
+    """
+    from workbench.saes.streams import activation_stream
+
+    at = VectorSite.of(model, site) if isinstance(site, str) else site
+    onto = VectorSite.of(model, target) if isinstance(target, str) else target
+    if onto is not None and (onto.every, onto.basis is None) != (at.every, at.basis is None):
+        raise InputError(f"A transcoder reads and writes at the same tokens and in whole spaces: {at} and {onto}.")
+    if onto is not None and onto.head != at.head:
+        raise InputError(f"A transcoder reads and writes the same head, or all of them: {at} and {onto}.")
+    unknown = [name for name in settings if name not in SaeTrainingOptions.__dataclass_fields__]
+    if unknown:
+        known = ", ".join(SaeTrainingOptions.__dataclass_fields__)
+        raise InputError(f"A training has no setting {unknown[0]!r}; it has {known}.")
+    d_in = at.width(model)
+    options = SaeTrainingOptions(**{"d_sae": 16 * d_in, **settings})
+    text = _source(source, length, options.seed)
+    training = SaeTraining(
+        options,
+        d_in,
+        d_out=None if onto is None else onto.width(model),
+        folder=folder,
+        origin=_origin(model, at, onto, text),
+        basis=at.basis,
+        checkpoint_steps=checkpoint_steps,
+        log_steps=log_steps,
+        progress=progress,
+    )
+    sites: Any = at if onto is None else (at, onto)
+    rows: Iterator[Tensor] = activation_stream(
+        model, text, sites, batch=options.batch, windows=windows, seed=options.seed, **(stream or {})
+    )
+    return training.run(rows, resume)
+
+
+def _source(source: Any, length: int | None, seed: int) -> TextSource:
+    from workbench.saes.streams import TextSource, as_source
+
+    if isinstance(source, TextSource):
+        return as_source(source, length)
+    # An iterator can be read once; all else as often as there are vectors to train on.
+    return TextSource(source, 128 if length is None else length, seed=seed, epochs=1 if _once(source) else None)
+
+
+def _once(source: Any) -> bool:
+    return hasattr(source, "__next__")
+
+
+def _origin(model: HookedModel, at: VectorSite, onto: VectorSite | None, text: TextSource) -> dict[str, Any]:
+    details: dict[str, Any] = {"context_size": text.length, "prepend_bos": text.bos}
+    if at.hook.startswith("blocks.") and f"{at.hook.rsplit('.hook_', 1)[0]}.hook_state" in model.points:
+        details["recurrent"] = True  # no hook of TransformerLens': its name stays ours in the file
+    found: dict[str, Any] = {"hook": at.hook, "head": at.head, "every": at.every, "details": details}
+    found["model_name"] = model.cfg.model_name
+    return found if onto is None else {**found, "hook_out": onto.hook}
