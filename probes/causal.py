@@ -24,7 +24,7 @@ from workbench.tasks import Interval, Task, TaskScores, score_model
 MEASURES = ("loss", "accuracy")
 WORSE_WHEN_HIGHER = ("loss", "divergence")
 
-Place: TypeAlias = tuple[int, int]  # a layer and one of its mixers
+MixerPlace: TypeAlias = tuple[int, int]  # a layer and one of its mixers
 Column: TypeAlias = tuple[str, str | None]  # a measure and a label, None for all labels together
 
 
@@ -166,7 +166,7 @@ def random_sets(top: Sequence[Site], others: Sequence[Site], draws: int, seed: i
     """
     if len(others) < len(top):
         raise InputError(f"Only {len(others)} other heads are in the table, and {len(top)} are to be drawn.")
-    pool: dict[Place, list[Site]] = {}
+    pool: dict[MixerPlace, list[Site]] = {}
     for site in others:
         pool.setdefault(_place(site), []).append(site)
     needed = _places_to_draw_from(Counter(map(_place, top)), {place: len(sites) for place, sites in pool.items()})
@@ -189,16 +189,16 @@ def random_sets(top: Sequence[Site], others: Sequence[Site], draws: int, seed: i
     return [list(chosen) for chosen in sets]
 
 
-def _place(site: Site) -> Place:
+def _place(site: Site) -> MixerPlace:
     return site.layer, site.mixer or 0
 
 
-def _named(place: Place) -> str:
+def _named(place: MixerPlace) -> str:
     layer, mixer = place
     return f"mixer {mixer} of layer {layer}" if mixer else f"layer {layer}"
 
 
-def _places_to_draw_from(wanted: Counter[Place], available: dict[Place, int]) -> Counter[Place]:
+def _places_to_draw_from(wanted: Counter[MixerPlace], available: dict[MixerPlace, int]) -> Counter[MixerPlace]:
     """How many sites each mixer gives, borrowing from the nearest layers where one has too few."""
     needed = Counter({place: min(count, available.get(place, 0)) for place, count in wanted.items()})
     borrowed = []

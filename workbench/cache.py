@@ -12,15 +12,13 @@ from torch import Tensor
 from workbench.direct_logits.stacks import ResidualStacks
 from workbench.errors import HookNameError, InputError, nearest
 from workbench.hooks import HookPoint, HookPoints
+from workbench.short_names import OUTSIDE, tail_of
 
 if TYPE_CHECKING:
     from workbench.running import RunnableModel
 
 Key: TypeAlias = "str | tuple[str] | tuple[str, int | None] | tuple[str, int | None, str | None]"
 
-# Short names that live in the mixer or the MLP; every other one is a name in the block itself.
-IN_MIXER = {"in", "q", "k", "v", "z", "pattern", "state", "log_decay", "write", "gate", "head_out", "beta", "result"}
-IN_MLP = {"pre", "post"}
 SECTIONS = {"a": "mixer", "attn": "mixer", "mixer": "mixer", "m": "mlp", "mlp": "mlp"}
 
 
@@ -79,7 +77,7 @@ class ActivationCache(ResidualStacks, Mapping[str, Tensor]):
             raise InputError(f"{key!r} is no key; use a hook name, or a short name and a layer as in cache['z', 0].")
         short, layer, section = (*key, None, None)[:3]
         if layer is None:
-            if short in ("embed", "pos_embed", "logits"):
+            if short in OUTSIDE:
                 return f"hook_{short}"
             return self._points.aliases.get(short, short)
         if not hasattr(layer, "__index__"):
@@ -88,8 +86,7 @@ class ActivationCache(ResidualStacks, Mapping[str, Tensor]):
             raise InputError(f"Layer {layer} is out of range: the model has layers 0 to {self.n_layers - 1}.")
         if section is not None and section not in SECTIONS:
             raise InputError(f"{section!r} is no part of a block; use 'attn', 'mixer' or 'mlp'.")
-        place = SECTIONS[section] if section is not None else _section(short)
-        tail = f"{place}.hook_{short}" if place else f"hook_{short}"
+        tail = tail_of(short, None if section is None else SECTIONS[section])
         return self.name_of(f"blocks.{int(layer) % self.n_layers}.{tail}")
 
     @property
@@ -159,9 +156,3 @@ class Recorder:
         stacked = {name: torch.stack(steps, dim=1) for name, steps in self._steps.items()}
         found = {**self._tensors, **stacked}
         return ActivationCache({name: found[name] for name in points if name in found}, points, n_layers, model)
-
-
-def _section(short: str) -> str | None:
-    if short in IN_MIXER:
-        return "mixer"
-    return "mlp" if short in IN_MLP else None

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 from torch import Tensor
 
 from workbench.errors import HookEditError, HookNameError, HookNeverFiredError, InputError, nearest
+from workbench.short_names import OUTSIDE, tail_of
 from workbench.steps import AtSteps
 
 HookFunction: TypeAlias = "Callable[[Tensor, HookPoint], Tensor | None]"
@@ -248,9 +249,9 @@ class HookPoints(Mapping[str, HookPoint]):
         """Canonical names that a filter asks for, in the order of the forward pass.
 
         None asks for every point that is not built on request. A string is an exact name, an alias, a glob
-        (``blocks.*.hook_resid_post``) or a dotted tail (``mixer.hook_out``: that hook in every layer). Tails and globs
-        mean canonical names; aliases count where no canonical name fits. A list is the union of its strings; a
-        function is asked about each canonical name.
+        (``blocks.*.hook_resid_post``), a dotted tail (``mixer.hook_out``: that hook in every layer) or a short name
+        (``resid_post``, ``z``, ``embed``). Tails and globs mean canonical names; aliases count where no canonical name
+        fits. A list is the union of its strings; a function is asked about each canonical name.
 
         Raises:
             HookNameError: a string, or the function as a whole, matches nothing; a list is empty; the tail of an alias
@@ -286,9 +287,19 @@ class HookPoints(Mapping[str, HookPoint]):
         if not found and any(mark in pattern for mark in "*?["):
             found = {name for name in self._points if fnmatch.fnmatchcase(name, pattern)}
             found = found or {name for alias, name in self._aliases.items() if fnmatch.fnmatchcase(alias, pattern)}
+        if not found and pattern.isidentifier() and not pattern.startswith("hook_"):
+            found = self._of_short(pattern)
         if not found:
             raise HookNameError(self._no_match(pattern, self._nearest_tails(pattern)))
         return found
+
+    def _of_short(self, short: str) -> set[str]:
+        """The hooks that a short name means, in every layer that has one; none where nothing is called that."""
+        spelled = f"hook_{short}" if short in OUTSIDE else tail_of(short)
+        try:
+            return self._matching(spelled)
+        except HookNameError:
+            return set()  # the refusal is to be about what was asked for
 
     def _nearest_tails(self, pattern: str) -> list[str]:
         """The nearest hooks to a name without a layer, each told once however many layers and spellings it has."""

@@ -44,7 +44,7 @@ class HookedModel(RunnableModel):
         self,
         input: ModelInput,
         layer: int,
-        at: Sequence[int] | None = None,
+        positions: Sequence[int] | None = None,
         attention_mask: Mask = None,
         mixer: int = 0,
     ) -> Float[Tensor, "batch steps heads key value"]:
@@ -60,7 +60,7 @@ class HookedModel(RunnableModel):
             raise InputError(f"{adapter.place.capitalize()} of {self.cfg.model_name} keeps no recurrent state.")
         tokens, mask = self.prepared(input, attention_mask)
         time = tokens.shape[1]
-        steps = list(range(time)) if at is None else [int(step) for step in at]
+        steps = list(range(time)) if positions is None else [int(step) for step in positions]
         if not steps or not all(-time <= step < time for step in steps):
             raise InputError(f"Positions go from 0 to {time - 1}, and at least one is needed; got {steps}.")
         kept: dict[int, Tensor] = {}

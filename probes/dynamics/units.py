@@ -28,7 +28,7 @@ def silence_units(
     layer: int,
     *,
     units: Sequence[int] | None = None,
-    where: str = "state",
+    at: str = "state",
     mixer: int = 0,
     attention_mask: Mask = None,
     rows_at_once: int = 64,
@@ -41,24 +41,24 @@ def silence_units(
         input: text or tokens.
         layer: of the units.
         units: which; all by default.
-        where: ``"state"`` empties what the unit remembers after every step, so nothing it knew reaches its own gates
-            or the others'; ``"output"`` leaves the recurrence alone and silences what the unit tells the rest of the
-            network. The first takes one step at a time.
+        at: ``"state"`` empties what the unit remembers after every step, so nothing it knew reaches its own gates
+            or the others'; ``"head_out"`` leaves the recurrence alone and silences what the unit tells the rest of
+            the network. The first takes one step at a time.
         mixer: which of the layer's mixers.
         rows_at_once: sequences in one forward pass; several silenced units run side by side.
         level: coverage of the intervals, a bootstrap over sequences (NaN for a single one).
         progress: show a progress bar.
 
     Returns:
-        One row a unit, the most harmful loss first: ``unit``, ``loss`` (nats a token), ``change`` (from nothing
-        silenced) with ``low`` and ``high``.
+        One row a unit, the most harmful loss first: ``unit``, ``loss`` (nats a token), ``effect`` (on it, less
+        nothing silenced) with ``low`` and ``high``.
 
     Raises:
         InputError: no such layer, mixer, unit or place; a mixer without a recurrent state.
     """
-    check_choice("where", where, ("state", "output"))
     adapter = model.mixer(layer, mixer)
-    local = "hook_state" if where == "state" else "hook_head_out"
+    local = "hook_" + at.rpartition("hook_")[2]
+    check_choice("at", local.removeprefix("hook_"), ("state", "head_out"))
     if local not in adapter.points:
         raise InputError(f"{adapter.place.capitalize()} of {model.cfg.model_name} has no {local}.")
     wanted = list(range(adapter.n_heads)) if units is None else [int(unit) for unit in units]
@@ -100,9 +100,9 @@ def silence_units(
         {
             "unit": wanted,
             "loss": (mean + whole.mean()).tolist(),
-            "change": mean.tolist(),
+            "effect": mean.tolist(),
             "low": low.tolist(),
             "high": high.tolist(),
         }
     )
-    return table.sort_values("change", ascending=False, ignore_index=True)
+    return table.sort_values("effect", ascending=False, ignore_index=True)

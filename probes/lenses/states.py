@@ -54,7 +54,7 @@ class StateLens:
     def evaluate(
         self,
         tokens: Int[Tensor, "sequences time"],
-        at: Sequence[int] | None = None,
+        positions: Sequence[int] | None = None,
         *,
         level: float = 0.95,
         seed: int = 0,
@@ -63,7 +63,7 @@ class StateLens:
 
         Args:
             tokens: sequences without padding.
-            at: after which tokens, all by default.
+            positions: after which tokens, all by default.
             level: coverage of the bootstrap intervals over sequences.
             seed: of the bootstrap.
 
@@ -80,7 +80,7 @@ class StateLens:
 
         model, found = self.unembedding.model, []
         for row in tokens:
-            state, stream = _pair(model, row[None], self.layer, self.mixer, at)
+            state, stream = _pair(model, row[None], self.layer, self.mixer, positions)
             with torch.no_grad():
                 target = self.unembedding.log_probabilities(stream[0])
                 predicted = self.unembedding.log_probabilities(self.transform(state[0]))
@@ -88,7 +88,11 @@ class StateLens:
                 same = (target.argmax(-1) == predicted.argmax(-1)).double()
             found.append(torch.stack([divergence.double().mean(), same.mean()]).cpu())
         mean, low, high = bootstrap_means(torch.stack(found), level=level, seed=seed)
-        measured: dict[str, object] = {"layer": self.layer, "mixer": self.mixer, "head": self.head}
+        measured: dict[str, object] = {
+            "layer": self.layer,
+            "mixer": self.mixer,
+            "head": -1 if self.head is None else self.head,
+        }
         for number, name in enumerate(("kl", "precision@1")):
             measured |= {name: float(mean[number])}
             measured |= {f"{name}_low": float(low[number]), f"{name}_high": float(high[number])}
@@ -103,7 +107,7 @@ def fit_state_lens(
     *,
     mixer: int = 0,
     head: int | None = None,
-    at: Sequence[int] | None = None,
+    positions: Sequence[int] | None = None,
     ridge: float = 1e-3,
     rank: int | None = None,
     progress: bool = False,
@@ -114,7 +118,7 @@ def fit_state_lens(
         tokens: sequences without padding.
         layer, mixer: whose state; any recurrent family.
         head: one head's state alone; None for all heads together.
-        at: after which tokens states are taken, all by default; fewer are faster, and less alike.
+        positions: after which tokens states are taken, all by default; fewer are faster, and less alike.
         ridge: see `LeastSquares.solve`.
         rank: of the map at most; None for no limit.
         progress: show a progress bar.
@@ -128,7 +132,7 @@ def fit_state_lens(
     sums: LeastSquares | None = None
     chosen = None if head is None else model.head_index(layer, head, mixer)
     for row in tracked(tokens, progress, "fitting a lens on states"):
-        state, stream = _pair(model, row[None], layer, mixer, at)
+        state, stream = _pair(model, row[None], layer, mixer, positions)
         features = _features(state[0], chosen)
         if features.shape[-1] > MOST_FEATURES:
             raise InputError(
@@ -143,12 +147,12 @@ def fit_state_lens(
 
 
 def _pair(
-    model: HookedModel, row: Int[Tensor, "one time"], layer: int, mixer: int, at: Sequence[int] | None
+    model: HookedModel, row: Int[Tensor, "one time"], layer: int, mixer: int, positions: Sequence[int] | None
 ) -> tuple[Float[Tensor, "one steps heads key value"], Float[Tensor, "one steps d_model"]]:
     """States after the chosen tokens, and the last residual stream there."""
-    states = model.recurrent_states(row, layer, at, mixer=mixer)
+    states = model.recurrent_states(row, layer, positions, mixer=mixer)
     stream = residual_streams(model, row)[-1]
-    return states, stream if at is None else stream[:, [int(step) for step in at]]
+    return states, stream if positions is None else stream[:, [int(step) for step in positions]]
 
 
 def _features(state: Float[Tensor, "*steps heads key value"], head: int | None) -> Float[Tensor, "*steps features"]:

@@ -15,7 +15,7 @@ from workbench.errors import InputError
 from workbench.hooks import HookPoint
 from workbench.model import HookedModel
 from workbench.probes.linear.data import ProbeData
-from workbench.probes.linear.places import places
+from workbench.probes.linear.places import At, places
 from workbench.progress import tracked
 from workbench.steps import at_steps
 
@@ -50,7 +50,7 @@ class Activations:
 def collect_activations(
     model: HookedModel,
     data: ProbeData,
-    hooks: str | Sequence[str],
+    at: At,
     layers: Sequence[int] | int | None = None,
     *,
     batch: int = 16,
@@ -59,12 +59,14 @@ def collect_activations(
 ) -> dict[str, Activations]:
     """Read hooks at the labelled places, one pass over the sequences; by canonical name.
 
+    Of sites that are heads (``"L2H1"``) only those heads are kept.
+
     Sequences of like length share a batch (padded on the left), the model runs no further than the last layer asked
     for, and of each batch only the labelled places are kept, as float32. Recurrent states are taken after the labelled
     token; what lies between runs at full speed.
 
     Args:
-        hooks, layers: as in `places`.
+        at, layers: as in `places`.
         batch: sequences a forward pass.
         most_bytes: what the arrays may take together.
         progress: show a progress bar.
@@ -74,10 +76,14 @@ def collect_activations(
     """
     if batch < 1:
         raise InputError(f"batch is {batch}; at least one sequence a forward pass is needed.")
-    names = [place.name for place in places(model, hooks, layers)]
+    heads_of = {place.name: place.heads for place in places(model, at, layers)}
+    names = list(heads_of)
     kept: dict[str, Activations] = {}
 
     def keep(name: str, rows: Int[np.ndarray, " some"], values: Tensor) -> None:
+        heads = heads_of[name]
+        if heads is not None:  # behind the rows, heads come first wherever a hook has them
+            values = values[:, list(heads)]
         if name not in kept:
             needed = 4 * len(data) * (values[0].numel() + sum(one.values.shape[1] for one in kept.values()))
             if needed > most_bytes:

@@ -16,7 +16,7 @@ _LINES = (NEGATIVE, POSITIVE, *CONDITIONS[1:])
 
 
 def plot_by_layer(tables: pd.DataFrame | Mapping[str, pd.DataFrame], score: str | None = None) -> go.Figure:
-    """A score over the layers, a line a hook (and a table), with its interval; dashes are baseline and control task.
+    """A score over the layers with its interval, a line a place (and a table); dashes are baseline and control task.
 
     Args:
         tables: `ProbeSweep.table`, or several by name (of the models, say).
@@ -31,9 +31,9 @@ def plot_by_layer(tables: pd.DataFrame | Mapping[str, pd.DataFrame], score: str 
         chosen = score or ("accuracy" if "accuracy" in table else "r2")
         if f"{chosen}_low" not in table:
             raise InputError(f"The table has no score {chosen!r}; it has {', '.join(map(str, table.columns))}.")
-        if "head" in table and table["head"].notna().any():
+        if "head" in table and (table["head"] >= 0).any():
             raise InputError("A line over layers is of whole hooks; this table has single heads (use score_map).")
-        for hook, rows in table[table["layer"].notna()].groupby("hook", sort=False):
+        for hook, rows in table[table["layer"] >= 0].groupby("asked", sort=False):
             lines.append((f"{name} {hook}".strip(), rows.sort_values("layer"), chosen))
     figure = _lines(lines, "layer")
     figure.update_xaxes(title="layer", dtick=max(1, -(-max(len(rows) for _, rows, _ in lines) // 16)))

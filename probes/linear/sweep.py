@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -13,7 +13,7 @@ from workbench.model import HookedModel
 from workbench.probes.linear.activations import MOST_BYTES, Activations, collect_activations
 from workbench.probes.linear.data import ProbeData
 from workbench.probes.linear.evaluation import ProbeResult, evaluate_probe
-from workbench.probes.linear.places import Place, places
+from workbench.probes.linear.places import At, Place, places
 from workbench.probes.linear.probe import Probe
 from workbench.progress import tracked
 
@@ -39,15 +39,15 @@ class ProbeSweep:
     def table(self) -> pd.DataFrame:
         """One row a place, in the order of the layers.
 
-        ``hook`` (as asked for), ``layer``, ``head``, ``name`` (canonical), ``kind``, ``features``, then the scores with
-        ``_low`` and ``_high``, ``baseline``, ``rows`` and ``groups`` (see `ProbeResult.record`).
+        ``hook`` (canonical name), ``asked`` (its spelling), ``layer``, ``head`` (-1: all), ``kind``, ``features``, then
+        the scores with ``_low`` and ``_high``, ``baseline``, ``rows`` and ``groups`` (see `ProbeResult.record`).
         """
         rows = [
             {
-                "hook": place.hook,
-                "layer": place.layer,
-                "head": head,
-                "name": place.name,
+                "hook": place.name,
+                "asked": place.hook,
+                "layer": -1 if place.layer is None else place.layer,
+                "head": -1 if head is None else head,
                 "kind": self.kind,
                 "features": self.features[place, head],
                 **result.record(),
@@ -72,7 +72,7 @@ class ProbeSweep:
 def probe_sweep(
     model: HookedModel,
     data: ProbeData,
-    hooks: str | Sequence[str] = "resid_post",
+    at: At = "resid_post",
     layers: Sequence[int] | int | None = None,
     kind: str = "logistic",
     *,
@@ -89,8 +89,8 @@ def probe_sweep(
     """Probe every asked-for hook of every asked-for layer for the same labels, with the same groups held out.
 
     Args:
-        hooks, layers: as in `places`; ``"state"`` is the recurrent state after the labelled token, flattened.
-        per_head: one probe a head, of hooks that have heads.
+        at, layers: as in `places`; ``"state"`` is the recurrent state after the labelled token, flattened.
+        per_head: one probe a head, of hooks that have heads; sites that are heads have one each in any case.
         control: also score a control task by `ProbeData.types`, and the selectivity.
         folds, penalty: as in `evaluate_probe`.
         batch, most_bytes: as in `collect_activations`.
@@ -98,17 +98,18 @@ def probe_sweep(
     Raises:
         InputError: as `places`, `collect_activations` and `evaluate_probe`; heads of a hook that has none.
     """
-    wanted = places(model, hooks, layers)
-    read = collect_activations(
-        model, data, [place.name for place in wanted], batch=batch, most_bytes=most_bytes, progress=progress
-    )
+    wanted = places(model, at, layers)
+    read = collect_activations(model, data, at, layers, batch=batch, most_bytes=most_bytes, progress=progress)
     parts: list[tuple[Where, Activations]] = []
     for place in wanted:
         whole = read[place.name]
         if per_head and len(whole.shape) < 2:
             whole.head(0)  # refuses, with the reason
-        heads: Iterable[int | None] = range(whole.shape[0]) if per_head else [None]
-        parts.extend(((place, head), whole if head is None else whole.head(head)) for head in heads)
+        if place.heads is None and not per_head:
+            parts.append(((place, None), whole))
+            continue
+        named = place.heads or range(whole.shape[0])
+        parts.extend(((place, head), whole.head(index)) for index, head in enumerate(named))
     results: dict[Where, ProbeResult] = {}
     for where, part in tracked(parts, progress, "fitting probes"):
         results[where] = evaluate_probe(

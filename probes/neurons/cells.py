@@ -13,6 +13,7 @@ from torch import Tensor
 from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.model import HookedModel
+from workbench.probes.linear.places import At
 from workbench.probes.linear.scores import GroupDraws
 from workbench.probes.neurons.corpus import Corpus
 from workbench.probes.neurons.predicates import Predicate, token_labels
@@ -24,7 +25,7 @@ def cells_that_follow(
     model: HookedModel,
     corpus: Corpus,
     predicate: str | Predicate,
-    hooks: str | Sequence[str] = "z",
+    at: At = "z",
     layers: Sequence[int] | int | None = None,
     *,
     null_draws: int = 20,
@@ -37,8 +38,9 @@ def cells_that_follow(
 
     Args:
         predicate: a name in `workbench.probes.neurons.PREDICATES`, or a function from a text to one number a character.
-        hooks: ``"z"`` by default: what a mixer reads from its memory (an LSTM's cells); ``"mixer.hook_head_out"``,
-            ``"mlp.hook_post"``, ``"resid_post"`` and all others with a time axis.
+        at, layers: as in `workbench.probes.linear.places`; ``"z"`` by default: what a mixer reads from its memory (an
+            LSTM's cells); ``"mixer.hook_head_out"``, ``"mlp.hook_post"``, ``"resid_post"`` and all others with a time
+            axis.
         null_draws: how often the predicate is also compared after each window was given another window's labels.
 
     Returns:
@@ -61,7 +63,7 @@ def cells_that_follow(
     # Another window's labels have the predicate's own runs and rhythm, and nothing to do with the unit.
     shifts = [int(generator.integers(1, count)) for _ in range(null_draws)]
     targets = torch.as_tensor(np.stack([labels, *(np.roll(labels, shift, axis=0) for shift in shifts)], axis=2))
-    found = unit_places(model, hooks, layers)
+    found = unit_places(model, at, layers)
     sums: dict[str, list[tuple[Tensor, Tensor, Tensor]]] = {place.name: [] for place in found}
     centres: dict[str, Tensor] = {}
     for part, values in stream_units(model, corpus, [place.name for place in found], batch, progress):
@@ -85,8 +87,8 @@ def cells_that_follow(
         rows.append(
             pd.DataFrame(
                 {
-                    "hook": place.hook,
-                    "layer": place.layer,
+                    "hook": place.name,
+                    "layer": -1 if place.layer is None else place.layer,
                     "unit": np.arange(x.shape[1]),
                     "correlation": correlations[0],
                     "low": low,
@@ -103,14 +105,19 @@ def cells_that_follow(
 
 @checked_call
 def cell_values(
-    model: HookedModel, text: str, hook: str, layer: int, unit: int, *, bos: bool = False
+    model: HookedModel, text: str, at: At, layer: int | None, unit: int, *, bos: bool = False
 ) -> tuple[list[str], Float[np.ndarray, " time"]]:
     """The tokens of one text and a unit's value after each: what `plot_cell` draws.
 
+    Args:
+        at, layer: one hook, as in `workbench.probes.linear.places`.
+
     Raises:
-        InputError: no such unit.
+        InputError: no such unit, or a name that means several hooks.
     """
-    (place,) = unit_places(model, hook, layer)
+    place, *more = unit_places(model, at, layer)
+    if more:
+        raise InputError(f"{at} means {1 + len(more)} hooks; name one layer.")
     tokens = model.to_tokens(text, prepend_bos=True if bos else None)
     corpus = Corpus(tokens.cpu())
     ((_, values),) = stream_units(model, corpus, [place.name], 1)

@@ -14,7 +14,7 @@ from torch import Tensor
 from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.model import HookedModel
-from workbench.probes.linear.places import Place
+from workbench.probes.linear.places import At, Place
 from workbench.probes.neurons.corpus import Corpus
 from workbench.probes.neurons.ngrams import NgramCounts
 from workbench.probes.neurons.streaming import stream_units, unit_places
@@ -77,8 +77,8 @@ class NeuronStatistics:
             frequency = bootstrap_means(self.by_window[place.name], level=level, units="windows of text")
             information, by_chance = self.position_information(place.name)
             columns: dict[str, object] = {
-                "hook": place.hook,
-                "layer": place.layer,
+                "hook": place.name,
+                "layer": -1 if place.layer is None else place.layer,
                 "unit": np.arange(len(frequency.mean)),
                 "frequency": frequency.mean.numpy(),
                 "low": frequency.low.numpy(),
@@ -97,7 +97,7 @@ class NeuronStatistics:
 def neuron_statistics(
     model: HookedModel,
     corpus: Corpus,
-    hooks: str | Sequence[str] = "mlp.hook_post",
+    at: At = "mlp.hook_post",
     layers: Sequence[int] | int | None = None,
     *,
     threshold: float = 0.0,
@@ -110,8 +110,8 @@ def neuron_statistics(
     """Firing frequency, dependence on position and n-grams of every unit, in one pass over a corpus.
 
     Args:
-        hooks: ``"mlp.hook_post"`` for the neurons of MLPs; the channels of any mixer with ``"mixer.hook_head_out"``
-            (an LSTM's hidden units; its cells are ``"mixer.hook_z"``).
+        at, layers: as in `workbench.probes.linear.places`; ``"mlp.hook_post"`` for the neurons of MLPs; the channels of
+            any mixer with ``"mixer.hook_head_out"`` (an LSTM's hidden units; its cells are ``"mixer.hook_z"``).
         threshold: a unit fires where its value is above it (``fires="above"``: neurons behind a ReLU) or its absolute
             value is (``"beyond"``: units of either sign, such as those of a gated MLP, and channels).
         ngrams: lengths of the n-grams that end at the token at which the unit fires.
@@ -126,7 +126,7 @@ def neuron_statistics(
     time = corpus.counted.shape[1]
     if len(set(lengths)) < len(lengths) or not all(1 <= n <= time for n in lengths):
         raise InputError(f"n-grams have a length from 1 to {time} (a window), each given once; got {lengths}.")
-    found = unit_places(model, hooks, layers)
+    found = unit_places(model, at, layers)
     kinds = {n: _numbered(corpus.counted, n) for n in lengths}
     windows: dict[str, list[Tensor]] = {place.name: [] for place in found}
     positions: dict[str, Tensor] = {}

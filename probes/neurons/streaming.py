@@ -11,20 +11,23 @@ from torch import Tensor
 from workbench.errors import InputError
 from workbench.hooks import HookPoint
 from workbench.model import HookedModel
-from workbench.probes.linear.places import Place, places
+from workbench.probes.linear.places import At, Place, places
 from workbench.probes.neurons.corpus import Corpus, windows
 
 Units = Float[Tensor, "windows time units"]
 
 
-def unit_places(model: HookedModel, hooks: str | Sequence[str], layers: Sequence[int] | int | None) -> list[Place]:
+def unit_places(model: HookedModel, at: At, layers: Sequence[int] | int | None) -> list[Place]:
     """As `workbench.probes.linear.places`, without states, which have no time axis to stream along.
 
     Raises:
-        InputError: a state; an LSTM's cell is ``mixer.hook_z``, what it writes ``mixer.hook_head_out``.
+        InputError: some heads of a hook; a state: an LSTM's cell is ``mixer.hook_z``, what it writes
+            ``mixer.hook_head_out``.
     """
-    found = places(model, hooks, layers)
+    found = places(model, at, layers)
     for place in found:
+        if place.heads is not None:
+            raise InputError(f"{place.hook} is a part of {place.name}, whose units are counted together; give that.")
         if model.points[place.name].per_step:
             raise InputError(
                 f"{place.name} is read one step at a time; the units that a mixer reads from its state are "

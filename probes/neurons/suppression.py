@@ -60,8 +60,8 @@ def token_effects(model: HookedModel, statistics: NeuronStatistics, *, level: fl
         frames.append(
             pd.DataFrame(
                 {
-                    "hook": place.hook,
-                    "layer": place.layer,
+                    "hook": place.name,
+                    "layer": -1 if place.layer is None else place.layer,
                     "unit": range(len(tokens)),
                     "token": torch.where(alive, tokens, -1).numpy(),
                     "effect": effect.numpy(),

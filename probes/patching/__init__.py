@@ -7,7 +7,7 @@ from workbench.probes.patching.effects import DirectEffects, direct_and_total_ef
 from workbench.probes.patching.figures import effect_map, effects_scatter
 from workbench.probes.patching.metric import Metric, answer_metric
 from workbench.probes.patching.path import path_patching
-from workbench.probes.patching.receivers import operands
+from workbench.probes.patching.receivers import head_operands
 
 __all__ = [
     "Agreement",
@@ -22,6 +22,6 @@ __all__ = [
     "direct_effects",
     "effect_map",
     "effects_scatter",
-    "operands",
+    "head_operands",
     "path_patching",
 ]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 import torch
 
 from workbench.arguments import checked_call
 from workbench.interventions import Patch
 from workbench.model import HookedModel
+from workbench.probes.linear.places import At
 from workbench.probes.patching.comparison import Comparison, effect_table
+from workbench.probes.patching.edits import Sweep, chosen_at, sweep_edits
 from workbench.probes.patching.metric import Metric
-from workbench.probes.patching.places import At, Sweep, chosen_at, places
 from workbench.progress import tracked
 from workbench.tasks import Task
 from workbench.wrapping import ModelInput
@@ -23,7 +26,8 @@ def activation_patching(
     source: Task | ModelInput,
     metric: Metric | None = None,
     *,
-    at: At = "hook_resid_post",
+    at: At = "resid_post",
+    layers: Sequence[int] | int | None = None,
     positions: Sweep = "each",
     by_head: bool = True,
     group: int = 1,
@@ -40,7 +44,8 @@ def activation_patching(
         run: texts, tokens, or a task (which brings padding and metric).
         source: the run that activations are taken from, as long as `run`.
         metric: from logits to one number a sequence; by default a task's `answer_metric`.
-        at: sites, hook names, globs or tails; recurrent states (``"hook_state"``) too.
+        at, layers: sites, short names, hook names, globs or tails, as in `workbench.probes.linear.places`; recurrent
+            states (``"state"``) too.
         positions: ``"all"`` at once, ``"each"`` in turn, or so the listed ones.
         by_head: hooks with an axis of heads are patched head by head.
         group: neighbouring heads in one edit, for channels.
@@ -54,11 +59,11 @@ def activation_patching(
         InputError: runs of different lengths, or an option that makes no sense.
     """
     pair = Comparison.of(model, run, source, metric)
-    chosen = chosen_at(model, at)
+    chosen = chosen_at(model, at, layers)
     time = pair.tokens.shape[1]
     with torch.no_grad():
         _, cache = model.run_with_cache(pair.source, [one.name for one in chosen], pair.source_mask, return_type=None)
-    every = places(model, chosen, cache, by_head, group, positions, time)
+    every = sweep_edits(model, chosen, cache, by_head, group, positions, time)
     before = pair.value()
     effects = []
     for place in tracked(every, progress, "patching"):

@@ -14,9 +14,10 @@ from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.hooks import HookFunction, HookPoint
 from workbench.model import HookedModel
+from workbench.probes.linear.places import At
 from workbench.probes.patching.comparison import Comparison, effect_table
+from workbench.probes.patching.edits import Edit, Sweep, axes, chosen_at, sweep_edits
 from workbench.probes.patching.metric import Metric
-from workbench.probes.patching.places import At, Place, Sweep, axes, chosen_at, places
 from workbench.progress import tracked
 from workbench.tasks import Task
 from workbench.wrapping import ModelInput
@@ -32,7 +33,8 @@ def attribution_patching(
     source: Task | ModelInput,
     metric: Metric | None = None,
     *,
-    at: At = "hook_resid_post",
+    at: At = "resid_post",
+    layers: Sequence[int] | int | None = None,
     positions: Sweep = "each",
     by_head: bool = True,
     group: int = 1,
@@ -48,7 +50,7 @@ def attribution_patching(
     al. 2024, arXiv:2403.17806) average the gradient on the way from one run to the other.
 
     Args:
-        run, source, metric, at, positions, by_head, group: as in `activation_patching`.
+        run, source, metric, at, layers, positions, by_head, group: as in `activation_patching`.
         method: ``"gradient"`` of `run`; ``"integrated"``: averaged over `steps` runs whose embeddings lie between the
             two (complete: at ``hook_embed`` the effects add up to that of exchanging the runs); or
             ``"integrated_at_site"``: averaged over `steps` runs in which the hook itself lies between, one hook after
@@ -72,7 +74,7 @@ def attribution_patching(
             f"The other run has {pair.source.shape[1]} positions and this one {pair.tokens.shape[1]}; "
             "attribution patching compares position by position."
         )
-    chosen = chosen_at(model, at)
+    chosen = chosen_at(model, at, layers)
     names = [one.name for one in chosen]
     theirs = _recorded(model, pair.source, pair.source_mask, [EMBED, *names])
     mine = _recorded(model, pair.tokens, pair.mask, [EMBED, *names])
@@ -88,7 +90,7 @@ def attribution_patching(
         for name in tracked(names, progress, "integrating"):
             edits = [{name: mine[name] + part * differences[name]} for part in way]
             gradients |= _mean([_Gradients(pair, [name], edit).taken() for edit in edits])
-    every = places(model, chosen, theirs, by_head, group, positions, pair.tokens.shape[1])
+    every = sweep_edits(model, chosen, theirs, by_head, group, positions, pair.tokens.shape[1])
     products = {name: gradients[name] * differences[name] for name in names}
     effects = [_at(model, products[place.hook], place) for place in every]
     return effect_table([place.labels for place in every], effects, level, pair.source_value() - pair.value())
@@ -174,7 +176,7 @@ def _recorded(model: HookedModel, tokens: Tensor, mask: Tensor | None, names: Se
     return dict(cache)
 
 
-def _at(model: HookedModel, product: Tensor, place: Place) -> Tensor:
+def _at(model: HookedModel, product: Tensor, place: Edit) -> Tensor:
     """The part of ``gradient x difference`` that belongs to a place, ``[batch]``."""
     time, heads = axes(model, place.hook)
     if place.position is not None:

@@ -12,8 +12,8 @@ from workbench.errors import InputError
 from workbench.interventions import Patch
 from workbench.model import HookedModel
 from workbench.probes.patching.comparison import Comparison, effect_table
+from workbench.probes.patching.edits import Sweep, swept
 from workbench.probes.patching.metric import Metric
-from workbench.probes.patching.places import Sweep, swept
 from workbench.progress import tracked
 from workbench.tasks import Task
 from workbench.wrapping import ModelInput

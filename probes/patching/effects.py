@@ -44,10 +44,10 @@ class DirectEffects:
     total: Float[Tensor, " batch"]
 
     def table(self, level: float = 0.95) -> pd.DataFrame:
-        """One row a component: ``component``, ``direct`` and its bootstrap interval over sequences."""
+        """One row a component: ``site``, ``direct`` and its bootstrap interval over sequences."""
         found = bootstrap_means(self.values, level=level)
         columns = dict(zip(("direct", "low", "high"), (part.tolist() for part in found), strict=True))
-        return pd.DataFrame({"component": self.components, **columns})
+        return pd.DataFrame({"site": self.components, **columns})
 
 
 @checked_call

@@ -16,8 +16,8 @@ from workbench.errors import InputError
 from workbench.hooks import HookFunction, HookPoint
 from workbench.model import HookedModel
 from workbench.probes.patching.comparison import Comparison, effect_table
+from workbench.probes.patching.edits import Sweep, swept
 from workbench.probes.patching.metric import Metric
-from workbench.probes.patching.places import Sweep, swept
 from workbench.probes.patching.receivers import LOGITS, Receiver, sites_one_by_one, written_by
 from workbench.progress import tracked
 from workbench.sites import SiteLike
@@ -54,8 +54,8 @@ def path_patching(
         run, source, metric: as in `activation_patching`; runs of one length.
         senders: sites that write to the residual stream: heads, mixers, MLPs.
         receivers: ``"logits"``; a head's operand (``"L5H1.q"``, ``".k"``, ``".v"``, in recurrent layers also
-            ``".log_decay"``, ``".write"``, ...: any that `workbench.probes.patching.operands` lists); a head with all
-            its operands (``"L5H1"``); or an MLP (``"L5.mlp"``).
+            ``".log_decay"``, ``".write"``, ...: any that `workbench.probes.patching.head_operands` lists); a head with
+            all its operands (``"L5H1"``); or an MLP (``"L5.mlp"``).
         freeze_mlps: False lets MLPs between sender and receiver answer, as in the first paper.
         sender_positions: where the sender writes what it wrote in `source`: ``"all"`` at once, ``"each"`` in turn, or
             so the listed ones.

@@ -117,7 +117,7 @@ class Receiver:
         if site.part != "heads":
             raise InputError(f"{spelled!r} is no receiver; write logits, L5H1, L5H1.k or L5.mlp.")
         mixer = model.mixer(site.layer, site.mixer or 0)
-        there = operands(mixer)
+        there = head_operands(mixer)
         if operand and operand not in there:
             close = ", ".join(nearest(operand, there) or there)
             raise InputError(f"The heads of {mixer.place} read no {operand!r}; they read {close}.")
@@ -126,7 +126,7 @@ class Receiver:
         return cls(spelled, tuple(Part(mixer.points[f"hook_{name}"].name, heads, mixer.n_heads) for name in wanted))
 
 
-def operands(mixer: MixerAdapter) -> list[str]:
+def head_operands(mixer: MixerAdapter) -> list[str]:
     """What the heads of a mixer read, by the names of its hooks: q, k and v; log_decay, write, gate and the like."""
     return [
         local.removeprefix("hook_")

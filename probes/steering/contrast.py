@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -11,8 +11,9 @@ from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.interventions import Positions, SteeringVector
 from workbench.interventions.positions import When
-from workbench.interventions.selection import time_axis
+from workbench.interventions.selection import Selection, head_axis, selections, time_axis
 from workbench.model import HookedModel
+from workbench.probes.linear.places import At
 
 
 @checked_call
@@ -20,7 +21,8 @@ def contrastive_vector(
     model: HookedModel,
     positive: Sequence[str] | Tensor,
     negative: Sequence[str] | Tensor,
-    at: str | Iterable[str],
+    at: At,
+    layers: Sequence[int] | int | None = None,
     *,
     positions: Positions = -1,
     positive_mask: Tensor | None = None,
@@ -35,7 +37,8 @@ def contrastive_vector(
     Args:
         positive, negative: prompts, as many of each: texts, or tokens ``[pairs, time]``. Texts are padded on the left,
             so a position counted from the end is a token's in every prompt.
-        at: hook names, globs or tails; one direction for each hook.
+        at, layers: as in `workbench.probes.linear.places`; one direction for each hook, zero outside the heads where a
+            site names some.
         positions: whose activations are averaged; the last token by default.
         positive_mask, negative_mask: 1 or True where tokens are text, 0 where they are padding.
         batch_size: prompts a forward pass.
@@ -48,13 +51,25 @@ def contrastive_vector(
         raise InputError(f"{len(positive)} positive and {len(negative)} negative prompts make no pairs.")
     if batch_size < 1:
         raise InputError(f"batch_size is {batch_size}; at least one prompt a forward pass is needed.")
-    names = model.points.select([at] if isinstance(at, str) else list(at))
+    chosen = selections(model, at, layers=layers)
+    names = [one.name for one in chosen]
     when = When.of(positions)
     of_positive = _mean(model, positive, positive_mask, names, when, batch_size)
     of_negative = _mean(model, negative, negative_mask, names, when, batch_size)
-    values = {name: (of_positive[name] - of_negative[name]).float() for name in names}
+    values = {one.name: _of_heads(model, one, of_positive[one.name] - of_negative[one.name]) for one in chosen}
     details = {"pairs": len(positive), "positions": str(positions), "method": "mean difference over pairs"}
     return SteeringVector(values, model.cfg.model_name, details)
+
+
+def _of_heads(model: HookedModel, chosen: Selection, direction: Tensor) -> Tensor:
+    """The direction in float32, zero at heads that were not asked for."""
+    axis = head_axis(model.points[chosen.name])
+    if chosen.heads is None or axis is None:
+        return direction.float()
+    axis -= 1 if model.points[chosen.name].per_step else 2  # batch and, but for states, time are gone
+    heads = torch.tensor(chosen.heads)
+    kept = torch.zeros_like(direction).index_copy(axis, heads, direction.index_select(axis, heads))
+    return kept.float()
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -14,10 +14,10 @@ from workbench.errors import InputError
 from workbench.figures.maps import plain_layout
 from workbench.interventions import Positions, Steer, SteeringVector
 from workbench.model import HookedModel
+from workbench.probes.linear.places import At
 from workbench.probes.patching.comparison import Comparison
 from workbench.probes.patching.metric import Metric
 from workbench.progress import tracked
-from workbench.sites import SiteLike
 from workbench.tasks import Task, bootstrap_means
 from workbench.wrapping import ModelInput
 
@@ -30,7 +30,7 @@ def steering_sweep(
     alphas: Sequence[float],
     metric: Metric | None = None,
     *,
-    at: SiteLike | Iterable[SiteLike] | None = None,
+    at: At | None = None,
     positions: Positions = None,
     norm: str = "raw",
     level: float = 0.95,

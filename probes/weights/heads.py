@@ -15,7 +15,7 @@ from workbench.errors import InputError
 from workbench.families.base import MixerAdapter
 from workbench.model import HookedModel
 from workbench.probes.weights.factored import FactoredMatrix
-from workbench.probes.weights.slopes import Operand, operands
+from workbench.probes.weights.slopes import Operand, operand_slopes
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +96,7 @@ def all_head_weights(
     """`head_weights` of several mixers, from one pass. Raises InputError for a lag other than 0 and 1."""
     if lag not in (0, 1):
         raise InputError(f"lag is {lag}; the current token is 0 and the one before it 1.")
-    writers, made = anatomy(model).heads, operands(model, mixers, lag)
+    writers, made = anatomy(model).heads, operand_slopes(model, mixers, lag)
     result = []
     for adapter in mixers:
         found, heads = made[adapter], adapter.n_heads

@@ -42,7 +42,7 @@ class Operand:
     linear: bool
 
 
-def operands(
+def operand_slopes(
     model: HookedModel, mixers: Sequence[MixerAdapter], lag: int = 0
 ) -> dict[MixerAdapter, dict[str, Operand]]:
     """``q``, ``k`` and ``v`` of each mixer as far as it has them.

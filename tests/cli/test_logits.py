@@ -21,9 +21,9 @@ def test_logits_are_attributed_as_the_library_does(run: Any, gpt2: Path, tmp_pat
     parts = logit_parts(wb.load(gpt2), "the cat sat on the", "a", "o")
     found = json.loads((tmp_path / "l.json").read_text())
     assert found["total"] == pytest.approx(float(parts.total), rel=1e-4)
-    assert {row["part"] for row in found["parts"]} == set(parts.labels) >= {"embed", "L1H3", "L0.mlp", "bias"}
-    assert sum(row["logit"] for row in found["parts"]) == pytest.approx(found["total"], abs=1e-5)
-    largest = max(found["parts"], key=lambda row: abs(row["logit"]))["part"]
+    assert {row["site"] for row in found["parts"]} == set(parts.labels) >= {"embed", "L1H3", "L0.mlp", "bias"}
+    assert sum(row["direct"] for row in found["parts"]) == pytest.approx(found["total"], abs=1e-5)
+    largest = max(found["parts"], key=lambda row: abs(row["direct"]))["site"]
     assert largest in result.stdout and "the logit of 'a' over 'o'" in result.stdout
     assert Dom((tmp_path / "l.html").read_text()).text["h1"] == [f"Direct logit attribution in {gpt2}"]
 

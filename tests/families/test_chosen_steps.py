@@ -94,7 +94,7 @@ def test_a_cache_of_chosen_steps_holds_what_one_of_every_step_holds_there(case: 
         assert chosen[hook_of(case)].shape[1] == 2
         torch.testing.assert_close(chosen[hook_of(case)], every[hook_of(case)][:, [3, 18]], atol=1e-10, rtol=1e-10)
         assert chosen.keys() == every.keys()
-        states = model.recurrent_states(tokens, case.layer, at=[18, -16], attention_mask=mask)
+        states = model.recurrent_states(tokens, case.layer, positions=[18, -16], attention_mask=mask)
         torch.testing.assert_close(states, every[hook_of(case)][:, [18, 3]], atol=1e-10, rtol=1e-10)
 
 

@@ -26,8 +26,8 @@ def test_the_parts_are_complete(name: str) -> None:
     cap = getattr(model.wrapped.config, "final_logit_softcapping", None)  # type: ignore[union-attr]
     told = logits if cap is None else cap * torch.atanh(logits / cap)
     torch.testing.assert_close(found.total, told, atol=1e-4, rtol=1e-4)
-    assert found.table()["logit"].is_monotonic_decreasing
-    assert found.table()["logit"].sum() == pytest.approx(float(found.total.mean()), rel=1e-4, abs=1e-4)
+    assert found.table()["direct"].is_monotonic_decreasing
+    assert found.table()["direct"].sum() == pytest.approx(float(found.total.mean()), rel=1e-4, abs=1e-4)
 
 
 def test_the_heads_that_write_the_answer_are_those_that_copy() -> None:
@@ -49,7 +49,7 @@ def test_a_figure_shows_the_largest_parts_in_the_models_order() -> None:
     figure = found.figure(most=4)
     shown = list(figure.data[0].x)
     assert shown == [label for label in found.labels if label in shown] and len(shown) == 4
-    table = found.table().set_index("part")["logit"].abs()
+    table = found.table().set_index("site")["direct"].abs()
     assert set(shown) == set(table.nlargest(4).index)
 
 

@@ -136,7 +136,7 @@ def test_interventions_of_all_kinds_act_in_one_run() -> None:
         (lambda: Scale("hook_resid_post", 0.0, units=[128]), "numbers 0 to 127"),
         (lambda: Fix("hook_resid_post", float("nan")), "NaN is no value"),
         (lambda: Fix("hook_resid_post", torch.ones(3)), "does not fit"),
-        (lambda: Fix([], 0.0), "nothing to change"),
+        (lambda: Fix([], 0.0), "list of places is empty"),
     ],
 )
 def test_edits_that_make_no_sense_are_refused_with_a_sentence(make: object, said: str) -> None:

@@ -77,7 +77,7 @@ def test_states_at_listed_tokens_are_the_recurrences_own(name: str) -> None:
     tokens, mask = batch_of_tokens()
     form = record(case, torch.float64)
     with hooked(build(case, torch.float64)) as model, all_in_float64(torch.float64):
-        states = model.recurrent_states(tokens, case.layer, at=[3, -1, 11], attention_mask=mask)
+        states = model.recurrent_states(tokens, case.layer, positions=[3, -1, 11], attention_mask=mask)
         every = model.recurrent_states(tokens, case.layer, attention_mask=mask)
         final = model.prefill(tokens, mask).recurrent[case.layer]
     assert every.shape[1] == tokens.shape[1]
@@ -117,7 +117,7 @@ def test_bad_states_are_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Padding belongs to the beginning"):
         model.prefill(tokens, torch.tensor([[0, *[1] * 7]]), state)
     with pytest.raises(InputError, match="Positions go from 0 to 7"):
-        model.recurrent_states(tokens, 1, at=[8])
+        model.recurrent_states(tokens, 1, positions=[8])
     with pytest.raises(InputError, match="keeps no recurrent state"):
         wb.load("zoo:attention").recurrent_states(tokens, 1)
     with pytest.raises(LoadError, match="is no saved state"):

@@ -200,7 +200,7 @@ def test_counts_are_right_however_the_string_is_cut(zoo: HookedModel, group: int
         ("list_recall", {"repeats": 0}, "repeats is 0"),
         ("laundry_list", {"items": 1}, "items is 1"),
         ("ordinals", {"run": 6}, "run is 6; the shortest class has 7 words"),
-        ("ordinals", {"classes": "moths"}, "No class of ordinals is called 'moths'; there is: numbers, number_words, months"),
+        ("ordinals", {"classes": "moths"}, "No class of ordinals is called 'moths'; there is: numbers, .*months"),
         ("calendar", {"unit": "years"}, "unit is 'years'"),
         ("calendar", {"examples": 42}, "examples is 42; there are 41 other questions"),
         ("modular_addition", {"modulus": 2}, "modulus is 2"),

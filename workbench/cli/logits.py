@@ -38,18 +38,18 @@ def logits(
     called = visible_token(str(opened.to_string([likeliest])) if isinstance(likeliest, int) else likeliest)
     what = f"the logit of {called!r}" + ("" if instead is None else f" over {visible_token(instead)!r}")
     table = parts.table()
-    order = table["logit"].abs().sort_values(ascending=False).index
+    order = table["direct"].abs().sort_values(ascending=False).index
     shown = Table()
-    shown.add_column("part")
-    for column in ("logit", "share"):
+    shown.add_column("site")
+    for column in ("direct", "share"):
         shown.add_column(column, justify="right")
     for row in records(table.loc[order].head(top)):
-        shown.add_row(str(row["part"]), f"{row['logit']:+.3f}", f"{row['share']:+.1%}")
+        shown.add_row(str(row["site"]), f"{row['direct']:+.3f}", f"{row['share']:+.1%}")
     total = float(parts.total.mean())
     output.console.print(f"{opened.cfg.model_name}: {what} is {total:.3f}", highlight=False, markup=False)
     output.console.print(shown)
     output.console.print(f"The {len(table)} parts add up to it within {parts.check():.1e}.", highlight=False)
-    result = table[["part", "logit", "share"]]
+    result = table[["site", "direct", "share"]]
     output.save(
         {"model": summary(opened), "prompt": prompt, "answer": called, "total": total, "parts": records(result)}
     )

@@ -109,7 +109,7 @@ def _layers(model: HookedModel, windows: Any) -> pd.DataFrame:
     lives = room.gate_half_lives(model, windows[:2]).groupby(["layer", "mixer"], as_index=False)
     table = sizes.merge(lives[["half_life", "longest"]].median(), on=["layer", "mixer"])
     norms = room.state_norms(model, windows, [length // 8, length - 1])
-    states = norms[norms["what"] == "state"]
+    states = norms[norms["asked"] == "state"]
     first, last = (states[states["position"] == at] for at in (length // 8, length - 1))
     keys = ["layer", "mixer", "norm"]
     table = table.merge(first[keys].rename(columns={"norm": "norm_first"}), on=["layer", "mixer"], how="left")

@@ -105,7 +105,9 @@ def fit(
                 model_name=opened.cfg.model_name,
                 seed=seed,
             )
-            tables[place.name] = swept.table().assign(hook=place.hook, layer=place.layer, head=None)
+            tables[place.name] = swept.table().assign(
+                hook=place.name, asked=place.hook, layer=-1 if place.layer is None else place.layer, head=-1
+            )
             for result in swept.results.values():
                 best = result if best is None or result.score.mean > best.score.mean else best
         table = pd.concat(tables.values(), ignore_index=True)

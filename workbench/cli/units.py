@@ -129,7 +129,7 @@ def cells(
     output.save({"model": summary(opened), "predicate": predicate, "units": records(table)})
     if html_file is not None:
         first = records(table.head(1))[0]
-        (place,) = unit_places(opened, first["hook"], None if first["layer"] is None else [int(first["layer"])])
+        (place,) = unit_places(opened, first["hook"], None)
         _, values = next(iter(stream_units(opened, corpus, [place.name], 1)))
         tokens = opened.to_str_tokens(corpus.counted[0])
         figure = plot_cell(tokens, values[place.name][0, :, int(first["unit"])].numpy())

@@ -44,38 +44,38 @@ class LogitParts:
         """One row a part, the largest mean first.
 
         Returns:
-            ``part``, ``logit`` (mean over places), its bootstrap interval over places ``low`` and ``high`` (NaN for a
-            single place), ``share`` of the mean total.
+            ``site``, ``direct`` (logits, mean over places), its bootstrap interval over places ``low`` and ``high``
+            (NaN for a single place), ``share`` of the mean total.
         """
         from workbench.tasks import bootstrap_means
 
         interval = bootstrap_means(self.values.double().cpu().T, level=level, seed=seed, units="places")
         table = pd.DataFrame(
             {
-                "part": self.labels,
-                "logit": interval.mean.numpy(),
+                "site": self.labels,
+                "direct": interval.mean.numpy(),
                 "low": interval.low.numpy(),
                 "high": interval.high.numpy(),
                 "share": (interval.mean / self.total.double().mean().cpu()).numpy(),
             }
         )
-        return table.sort_values("logit", ascending=False, kind="stable").reset_index(drop=True)
+        return table.sort_values("direct", ascending=False, kind="stable").reset_index(drop=True)
 
     def figure(self, most: int = 30) -> go.Figure:
         """Bars of the parts with the largest absolute means, in the order of the model, with their intervals."""
         from workbench.figures.maps import plain_layout
 
-        table = self.table().set_index("part").loc[self.labels].reset_index()
-        largest = table["logit"].abs().nlargest(most).index
+        table = self.table().set_index("site").loc[self.labels].reset_index()
+        largest = table["direct"].abs().nlargest(most).index
         shown = table.loc[sorted(largest)]
         spread = {"type": "data", "symmetric": False}
         bars = go.Bar(
-            x=shown["part"],
-            y=shown["logit"],
+            x=shown["site"],
+            y=shown["direct"],
             error_y={
                 **spread,
-                "array": (shown["high"] - shown["logit"]).fillna(0),
-                "arrayminus": (shown["logit"] - shown["low"]).fillna(0),
+                "array": (shown["high"] - shown["direct"]).fillna(0),
+                "arrayminus": (shown["direct"] - shown["low"]).fillna(0),
             },
         )
         figure = go.Figure(bars)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from workbench.errors import InputError
+from workbench.errors import HookNameError, InputError
 from workbench.hooks import HookFunction, HookPoint
 from workbench.interventions.positions import When
 from workbench.model import HookedModel
@@ -31,12 +31,14 @@ class Selection:
         heads: numbers along the tensor's head or group axis; None for all.
         units: numbers along its last axis; None for all.
         when: positions, or steps of a recurrent state.
+        asked: the spelling that it was asked for by.
     """
 
     name: str
     heads: tuple[int, ...] | None = None
     units: tuple[int, ...] | None = None
     when: When = field(default_factory=When)
+    asked: str = field(default="", compare=False)
 
     def hook(self, model: HookedModel, change: Change, time: int | None = None) -> tuple[str, HookFunction]:
         """The hook that puts ``change(tensor, hook)`` where the selection is and keeps the tensor elsewhere.
@@ -111,17 +113,28 @@ def selections(
     heads: Sequence[int] | int | None = None,
     units: Sequence[int] | int | None = None,
     when: When | None = None,
+    layers: Sequence[int] | int | None = None,
 ) -> list[Selection]:
-    """The selections that places mean: sites as in `Ablate`, or hook names, globs and tails as in ``model.points``.
+    """The selections that places mean, place by place in the order of the forward pass.
+
+    This is the one reading of where something is, in every function with an `at`: sites as in `Ablate` (``"L2H1"``,
+    ``"L0.mlp"``), or what ``model.points.select`` takes: short names (``"resid_post"``, ``"z"``, ``"state"``), tails
+    (``"mixer.hook_out"``), whole names and aliases, globs.
+
+    Args:
+        layers: which layers of short names, tails and globs; None for every layer that has the hook. Sites and whole
+            names have a layer of their own.
 
     Raises:
-        InputError: a site that the model lacks, heads named twice or for a site that names its own.
-        HookNameError: a hook name matches nothing.
+        InputError: a site that the model lacks, heads named twice or for a site that names its own, no layer or one
+            given twice.
+        HookNameError: a hook name matches nothing, or nothing in one of the listed layers.
     """
+    numbers = None if layers is None else _layers(model, [layers] if isinstance(layers, int) else list(layers))
     found: dict[str, Selection] = {}
     for item in [at] if isinstance(at, str | Site) else list(at):
         site = _as_site(item)
-        names = model.points.select(str(item)) if site is None else site.hook_names(model)
+        names = _in_layers(model, str(item), numbers) if site is None else site.hook_names(model)
         own = range(site.start, site.stop) if site is not None and site.part == "heads" else None
         if own is not None and heads is not None:
             raise InputError(f"{site} names its heads; heads= is for hook names.")
@@ -129,14 +142,36 @@ def selections(
         for name in names:
             before = found.get(name)
             if before is None:
-                found[name] = Selection(name, chosen, _numbers("units", units), when or When())
+                found[name] = Selection(name, chosen, _numbers("units", units), when or When(), str(item))
             elif before.heads is None or chosen is None or set(before.heads) & set(chosen):
-                raise InputError(f"{item} names a part of {name} a second time; each place is changed once.")
+                raise InputError(f"{item} names a part of {name} a second time; each place is given once.")
             else:
                 found[name] = replace(before, heads=before.heads + chosen)
     if not found:
-        raise InputError("There is nothing to change: the list of places is empty.")
+        raise InputError("The list of places is empty; name at least one hook or site.")
     return list(found.values())
+
+
+def _layers(model: HookedModel, listed: list[int]) -> list[int]:
+    if not listed:
+        raise InputError("The list of layers is empty; None means every layer.")
+    numbers = [model.layer_index(layer) for layer in listed]
+    twice = next((number for number in numbers if numbers.count(number) > 1), None)
+    if twice is not None:
+        raise InputError(f"Layer {twice} is given twice.")
+    return numbers
+
+
+def _in_layers(model: HookedModel, item: str, numbers: list[int] | None) -> list[str]:
+    """The hooks that a name means, in the listed layers where it does not name its own."""
+    names = model.points.select(item)
+    if numbers is None or item in model.points or not any(name.startswith("blocks.") for name in names):
+        return names
+    by_layer = {number: [name for name in names if name.startswith(f"blocks.{number}.")] for number in numbers}
+    without = next((number for number, there in by_layer.items() if not there), None)
+    if without is not None:
+        raise HookNameError(f"Layer {without} of {model.cfg.model_name} has no {item!r}; model.hook_names lists all.")
+    return [name for name in names if any(name in there for there in by_layer.values())]
 
 
 def head_axis(hook: HookPoint) -> int | None:

@@ -31,7 +31,7 @@ def _text(model: HookedModel, length: int, rows: int) -> Int[Tensor, "rows lengt
     section="Reading a model",
     paper="Stuffed Mamba: Oversized States Lead to the Inability to Forget (Chen et al. 2024)",
     published="past the trained length Mamba-2's loss rises and a few channels of its state explode",
-    ask="loss_by_position(model, tokens); state_norms(model, tokens, at=[255, 2047])",
+    ask="loss_by_position(model, tokens); state_norms(model, tokens, positions=[255, 2047])",
 )
 def past_the_trained_length() -> Outcome:
     """Loss and state norm of members trained at 256 tokens, eight times as far."""
@@ -45,7 +45,7 @@ def past_the_trained_length() -> Outcome:
         within, beyond = loss[loss["stop"] == TRAINED].iloc[0], loss[loss["start"] >= 4 * TRAINED]
         risen[name] = float(beyond["low"].min()) > float(within["high"])
         norms = memory.state_norms(model, tokens[:2], [TRAINED - 1, 8 * TRAINED - 1])
-        states = norms[norms["what"] == "state"].pivot(index="layer", columns="position", values="norm")
+        states = norms[norms["asked"] == "state"].pivot(index="layer", columns="position", values="norm")
         growth = float((states[8 * TRAINED - 1] / states[TRAINED - 1]).max()) if len(states) else float("nan")
         numbers |= {
             f"{name}: loss within": float(within["loss"]),
@@ -63,12 +63,12 @@ def past_the_trained_length() -> Outcome:
     section="Reading a model",
     paper="MemMamba: Rethinking Memory Patterns in State Space Model (Wang et al. 2025)",
     published="Mamba's memory of a token fades with distance along the text and with depth across layers",
-    ask='memory_fidelity(model, lags=(0, 1, 4, 16, 32), what="state")',
+    ask='memory_fidelity(model, lags=(0, 1, 4, 16, 32), at="state")',
 )
 def fidelity() -> Outcome:
     """A linear reader of the states after random tokens, a layer and lag."""
     model = workbench.load("zoo:mamba", check=False)
-    table = memory.memory_fidelity(model, lags=(0, 1, 4, 16, 32), what="state", seed=2)
+    table = memory.memory_fidelity(model, lags=(0, 1, 4, 16, 32), at="state", seed=2)
     grid = table.pivot(index="layer", columns="lag", values="accuracy")
     low, high = (table.pivot(index="layer", columns="lag", values=limit) for limit in ("low", "high"))
     chance = float(table["chance"].mean())

@@ -95,7 +95,7 @@ def writers_of_the_answer() -> Outcome:
         answers = task.tokens[:, 61:100]
         others = task.tokens[:, torch.randint(0, 50, (39,), generator=torch.Generator().manual_seed(1))]
         table = logit_parts(model, task.tokens, answers, others, position=places, group=group).table()
-        heads = table[table["part"].str.contains("H")].set_index("part")["logit"]
+        heads = table[table["site"].str.contains("H")].set_index("site")["direct"]
         found = find_heads(model, "induction", seeds=(0,), batch=4, group=group)
         readers = set(found[found["low"] > found["null"]]["site"]) & set(heads.index)
         share = float(heads[sorted(readers)].sum() / table["logit"].sum())

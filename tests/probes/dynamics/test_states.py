@@ -82,19 +82,19 @@ def test_a_silenced_unit_of_a_linear_network_is_one_without_its_row_and_column()
             logits.append(hidden @ head.T)
         expected = next_token_loss(torch.stack(logits, 1), tokens)
         assert found.loc[unit, "loss"] == pytest.approx(expected.item(), rel=1e-9)
-    changes = silence_units(model, tokens, 0)["change"].tolist()
+    changes = silence_units(model, tokens, 0)["effect"].tolist()
     assert changes == sorted(changes, reverse=True)
 
 
 def test_silencing_what_a_unit_writes_leaves_what_it_remembers() -> None:
     model = tiny("lstm", layers=1, units=4)
     tokens = torch.randint(40, (2, 8))
-    output = silence_units(model, tokens, 0, units=[1, 2], where="output").set_index("unit")
+    output = silence_units(model, tokens, 0, units=[1, 2], at="head_out").set_index("unit")
     weight = model.wrapped.blocks[0].mixer.o_proj.weight
     with torch.no_grad():
         weight[:, 2] = 0
     assert output.loc[2, "loss"] == pytest.approx(next_token_loss(model(tokens), tokens).item(), rel=1e-9)
-    state = silence_units(model, tokens, 0, units=[1], where="state")
+    state = silence_units(model, tokens, 0, units=[1], at="state")
     assert state["loss"][0] != pytest.approx(output.loc[1, "loss"], rel=1e-6)
 
 
@@ -113,8 +113,8 @@ def test_bad_units_and_labels_are_refused() -> None:
     tokens = torch.randint(40, (1, 6))
     with pytest.raises(InputError, match="from 0 to 3"):
         silence_units(model, tokens, 0, units=[4])
-    with pytest.raises(InputError, match="must be one of 'state', 'output'"):
-        silence_units(model, tokens, 0, where="gate")
+    with pytest.raises(InputError, match="must be one of 'state', 'head_out'"):
+        silence_units(model, tokens, 0, at="gate")
     with pytest.raises(InputError, match="one label"):
         cluster_states(torch.zeros(1, 3, 2), torch.zeros(1, 3, dtype=torch.long))
     with pytest.raises(InputError, match="do not pair up"):

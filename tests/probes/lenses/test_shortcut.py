@@ -127,7 +127,7 @@ def test_parts_that_are_not_there_or_replaced_twice_are_refused() -> None:
 def test_a_state_lens_is_the_ridge_map_from_states_to_the_last_stream(mixer: str, head: int | None) -> None:
     model = random_model(mixer)
     tokens, at = rows(model, 12), [3, 7, 11]
-    lens = fit_state_lens(model, tokens, 0, head=head, at=at, ridge=0.1)
+    lens = fit_state_lens(model, tokens, 0, head=head, positions=at, ridge=0.1)
     states = model.recurrent_states(tokens, 0, at)
     chosen = states if head is None else states[:, :, head : head + 1]
     x = chosen.flatten(2).flatten(0, 1).double()

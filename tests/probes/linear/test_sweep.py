@@ -6,6 +6,7 @@ import torch
 
 import workbench as wb
 from workbench.errors import HookNameError, InputError
+from workbench.interventions.selection import selections
 from workbench.model import HookedModel
 from workbench.probes.linear import (
     collect_activations,
@@ -15,6 +16,9 @@ from workbench.probes.linear import (
     plot_by_layer,
     probe_sweep,
 )
+from workbench.probes.neurons.streaming import unit_places
+from workbench.probes.patching import activation_patching
+from workbench.probes.steering import contrastive_vector
 
 MEMBERS = ("lstm", "mamba", "attention")
 
@@ -79,7 +83,9 @@ def test_the_token_can_be_read_where_it_was_written_and_everybody_says_how_well(
     data = labelled_texts(model, rows, labels, position=3)
     sweep = probe_sweep(model, data, ["embed", "resid_post"], [0, 3], folds=4)
     table = sweep.table()
-    assert table["name"].tolist() == ["hook_embed", "blocks.0.hook_resid_post", "blocks.3.hook_resid_post"]
+    assert table["hook"].tolist() == ["hook_embed", "blocks.0.hook_resid_post", "blocks.3.hook_resid_post"]
+    assert table["asked"].tolist() == ["embed", "resid_post", "resid_post"]
+    assert table["layer"].tolist() == [-1, 0, 3] and table["head"].tolist() == [-1, -1, -1]
     assert (table["accuracy"] > 0.9).all() and (table["groups"] == 80).all()
     assert table["features"].tolist() == [128] * 3
     embedding = model.layout.embed.weight.detach().numpy()
@@ -136,21 +142,71 @@ def test_a_label_a_token_is_needed(lstm: HookedModel) -> None:
 
 
 @pytest.mark.parametrize(
-    ("hooks", "layers", "error", "says"),
+    ("at", "layers", "error", "says"),
     [
         ("resid_post", [1, 1], InputError, "Layer 1 is given twice"),
         ("resid_post", [3, -1], InputError, "Layer 3 is given twice"),
         ("resid_post", [9], InputError, "out of range"),
-        ("resid_post", [], InputError, "no layer"),
-        ([], None, InputError, "no hook"),
-        (["resid_post", "hook_resid_post"], 0, InputError, "blocks.0.hook_resid_post is given twice"),
+        ("resid_post", [], InputError, "list of layers is empty"),
+        ([], None, InputError, "list of places is empty"),
+        (["resid_post", "hook_resid_post"], 0, InputError, "blocks.0.hook_resid_post a second time"),
         ("mixer.hook_pattern", 0, InputError, "one vector a token"),
         ("resid_pots", 0, HookNameError, "nearest"),
     ],
 )
-def test_places_that_make_no_sense_are_refused(lstm: HookedModel, hooks, layers, error, says) -> None:
+def test_places_that_make_no_sense_are_refused(lstm: HookedModel, at, layers, error, says) -> None:
     with pytest.raises(error, match=says):
-        places(lstm, hooks, layers)
+        places(lstm, at, layers)
+
+
+@pytest.mark.parametrize(
+    ("at", "layers", "names"),
+    [
+        ("resid_post", [0, -1], ["blocks.0.hook_resid_post", "blocks.3.hook_resid_post"]),
+        ("hook_resid_post", 1, ["blocks.1.hook_resid_post"]),
+        ("blocks.2.hook_resid_post", 1, ["blocks.2.hook_resid_post"]),
+        ("blocks.*.mixer.hook_z", 3, ["blocks.3.mixer.hook_z"]),
+        ("mixer.hook_out", [1], ["blocks.1.mixer.hook_out"]),
+        ("blocks.1.attn.hook_z", None, ["blocks.1.mixer.hook_z"]),
+        ("embed", [1], ["hook_embed"]),
+        ("L2.mlp", None, ["blocks.2.hook_mlp_out"]),
+        (wb.Site.parse("L1.mixer"), None, ["blocks.1.mixer.hook_out"]),
+        (["z", "L0.mlp"], [1], ["blocks.1.mixer.hook_z", "blocks.0.hook_mlp_out"]),
+    ],
+)
+def test_every_spelling_of_a_place_is_read_alike_everywhere(at, layers, names) -> None:
+    model = wb.load("zoo:attention", check=False)
+    assert [place.name for place in places(model, at, layers)] == names
+    assert [one.name for one in selections(model, at, layers=layers)] == names
+    run, other = torch.arange(3, 9)[None], torch.arange(13, 19)[None]
+    options = {"at": at, "layers": layers, "positions": "all", "by_head": False}
+    table = activation_patching(model, run, other, lambda logits: logits[:, -1, 5], **options)
+    assert sorted(table["hook"]) == sorted(names)
+    assert list(contrastive_vector(model, run, other, at, layers).values) == names
+
+
+def test_a_site_that_is_heads_reads_and_steers_those_heads_alone() -> None:
+    model = wb.load("zoo:attention", check=False)
+    rows = random_rows([5] * 12)
+    data = labelled_texts(model, rows, [0, 1] * 6)
+    (whole,) = collect_activations(model, data, "mixer.hook_head_out", 2).values()
+    (some,) = collect_activations(model, data, ["L2H1", "L2H3"]).values()
+    assert [place.heads for place in places(model, ["L2H1", "L2H3"])] == [(1, 3)]
+    np.testing.assert_array_equal(some.head(1).values, whole.head(3).values)
+    table = probe_sweep(model, data, ["L2H1", "L2H3"], folds=2).table()
+    every = probe_sweep(model, data, "mixer.hook_head_out", 2, per_head=True, folds=2).table()
+    assert table["head"].tolist() == [1, 3]
+    assert table["accuracy"].tolist() == every["accuracy"][[1, 3]].tolist()
+    good, bad = torch.stack(rows[:3]), torch.stack(rows[3:6])
+    (full,) = contrastive_vector(model, good, bad, "blocks.2.mixer.hook_head_out").values.values()
+    (alone,) = contrastive_vector(model, good, bad, "L2H1").values.values()
+    torch.testing.assert_close(alone[1], full[1])
+    assert not alone[[0, 2, 3]].any()
+
+
+def test_units_are_those_of_whole_hooks() -> None:
+    with pytest.raises(InputError, match="L2H1 is a part of blocks"):
+        unit_places(wb.load("zoo:attention", check=False), "L2H1", None)
 
 
 def test_arrays_that_would_be_too_large_are_refused(lstm: HookedModel) -> None:

@@ -5,7 +5,7 @@ import torch
 from sklearn.linear_model import Ridge
 
 from tests.probes.memory.models import linear_rnn, tiny
-from workbench.errors import InputError
+from workbench.errors import HookNameError, InputError
 from workbench.model import HookedModel
 from workbench.probes.memory import memory_fidelity, ridge_classes
 
@@ -21,9 +21,9 @@ def shift_register() -> HookedModel:
     return linear_rnn(transition, inputs, torch.eye(SYMBOLS, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("what", ["state", "resid_post", "mixer"])
+@pytest.mark.parametrize("what", ["state", "resid_post", "mixer.hook_out", "L0.mixer", "L0H0:9"])
 def test_a_shift_register_remembers_three_tokens_and_no_fourth(what: str) -> None:
-    found = memory_fidelity(shift_register(), lags=[0, 1, 2, 3], what=what, symbols=SYMBOLS, length=20, readings=8)
+    found = memory_fidelity(shift_register(), lags=[0, 1, 2, 3], at=what, symbols=SYMBOLS, length=20, readings=8)
     assert found["accuracy"].tolist()[:3] == [1, 1, 1]
     assert found["accuracy"][3] < 0.35 and found["chance"][3] < 0.35
 
@@ -60,7 +60,9 @@ def test_a_feature_that_never_changes_is_no_evidence() -> None:
 def test_a_lag_longer_than_the_text_and_a_model_without_states_are_refused() -> None:
     with pytest.raises(InputError, match="do not fit into 20 tokens"):
         memory_fidelity(tiny("attention"), lags=[15], length=20)
-    with pytest.raises(InputError, match="has a state to read"):
-        memory_fidelity(tiny("attention"), what="state")
+    with pytest.raises(HookNameError, match="No hook point matches 'state'"):
+        memory_fidelity(tiny("attention"), at="state")
+    with pytest.raises(InputError, match="one hook of each"):
+        memory_fidelity(tiny("attention"), at=["resid_pre", "resid_post"])
     with pytest.raises(InputError, match="2 to 40 symbols"):
         memory_fidelity(tiny("attention"), symbols=41)

@@ -26,7 +26,7 @@ def test_the_norm_of_a_linear_recurrence_grows_as_its_matrix_says() -> None:
     transition = torch.tensor([[1.2, 0.0], [0.0, 0.5]], dtype=torch.float64)
     model = linear_rnn(transition, torch.eye(2, dtype=torch.float64), torch.ones(3, 2, dtype=torch.float64))
     found = state_norms(model, torch.zeros(2, 30, dtype=torch.long), [0, 9, 29])
-    states = found[found["what"] == "state"]
+    states = found[found["asked"] == "state"]
     for row in states.to_dict("records"):
         n = row["position"] + 1
         expected = torch.tensor([(1.2**n - 1) / 0.2, (1 - 0.5**n) / 0.5])
@@ -38,9 +38,9 @@ def test_the_norm_of_a_linear_recurrence_grows_as_its_matrix_says() -> None:
 def test_norms_are_those_of_recorded_states_and_streams() -> None:
     model = tiny("gated_delta")
     tokens = torch.randint(40, (2, 8))
-    found = state_norms(model, tokens, [3, 7]).set_index(["what", "layer", "position"])
+    found = state_norms(model, tokens, [3, 7]).set_index(["asked", "layer", "position"])
     for layer in range(2):
-        states = model.recurrent_states(tokens, layer, at=[3, 7]).flatten(2).norm(dim=2).mean(0)
+        states = model.recurrent_states(tokens, layer, positions=[3, 7]).flatten(2).norm(dim=2).mean(0)
         stream = model.run_with_cache(tokens)[1]["resid_post", layer][:, [3, 7]].norm(dim=2).mean(0)
         for place, position in enumerate((3, 7)):
             assert found.loc[("state", layer, position), "norm"] == pytest.approx(states[place].item())
@@ -48,7 +48,7 @@ def test_norms_are_those_of_recorded_states_and_streams() -> None:
 
 
 def test_a_model_without_states_still_shows_its_stream() -> None:
-    assert set(state_norms(tiny("attention"), torch.randint(40, (1, 5)), [4])["what"]) == {"resid_post"}
+    assert set(state_norms(tiny("attention"), torch.randint(40, (1, 5)), [4])["asked"]) == {"resid_post"}
 
 
 def test_bad_positions_are_refused() -> None:

@@ -33,7 +33,7 @@ def test_norms_after_the_parts_are_held_too() -> None:
     torch.testing.assert_close(found.values.sum(1), found.total, rtol=1e-7, atol=1e-7)
     assert "L1H3" in found.components
     # A norm has no bias: what heads write is all there is.
-    assert found.table().set_index("component").loc[["L0.mixer rest", "constant"], "direct"].abs().max() < 1e-7
+    assert found.table().set_index("site").loc[["L0.mixer rest", "constant"], "direct"].abs().max() < 1e-7
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ from tests.probes.hand_built import induction_gpt2, induction_mamba2
 from tests.probes.patching.cases import pick, repeats, small_gpt2, zoo
 from workbench.errors import InputError
 from workbench.model import HookedModel
-from workbench.probes.patching import answer_metric, operands, path_patching
+from workbench.probes.patching import answer_metric, head_operands, path_patching
 from workbench.tasks import repeated_random_tokens
 
 
@@ -153,9 +153,9 @@ def test_answering_mlps_add_their_paths() -> None:
 
 def test_recurrent_heads_send_and_receive_by_their_own_operands() -> None:
     lm = zoo("mamba2")
-    assert operands(lm.mixer(2)) == ["q", "k", "v", "log_decay", "write", "gate"]
+    assert head_operands(lm.mixer(2)) == ["q", "k", "v", "log_decay", "write", "gate"]
     task, source = repeats(lm)
-    receivers = ["logits", "L2H1", *(f"L2H1.{name}" for name in operands(lm.mixer(2)))]
+    receivers = ["logits", "L2H1", *(f"L2H1.{name}" for name in head_operands(lm.mixer(2)))]
     table = path_patching(
         lm, task, source, answer_metric(task, label="second"), senders=["L0.mixer", "L3H0"], receivers=receivers
     )

@@ -1,4 +1,4 @@
-"""The places of a patching sweep: a hook, all its heads or one, all positions or one."""
+"""The edits of a patching sweep: at a hook, of all its heads or one, at all positions or one."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from torch import Tensor
 from workbench.errors import InputError
 from workbench.interventions.selection import Selection, head_axis, selections, time_axis
 from workbench.model import HookedModel
-from workbench.sites import SiteLike
+from workbench.probes.linear.places import At
 
-At: TypeAlias = "SiteLike | Sequence[SiteLike]"
 Sweep: TypeAlias = str | Sequence[int]
 """``"all"`` positions in one edit, ``"each"`` in an edit of its own, or so each of the listed ones."""
 
 
 @dataclass(frozen=True)
-class Place:
+class Edit:
     """One edit of a sweep.
 
     Attributes:
@@ -45,7 +44,7 @@ class Place:
         }
 
 
-def places(
+def sweep_edits(
     model: HookedModel,
     chosen: Sequence[Selection],
     values: Mapping[str, Tensor],
@@ -53,7 +52,7 @@ def places(
     group: int,
     positions: Sweep,
     time: int,
-) -> list[Place]:
+) -> list[Edit]:
     """Every edit of a sweep, hook by hook, head by head, position by position.
 
     Args:
@@ -77,7 +76,7 @@ def places(
             if group < 1 or len(every) % group:
                 raise InputError(f"Groups of {group} do not divide the {len(every)} heads of {selection.name}.")
             heads = [tuple(every[first : first + group]) for first in range(0, len(every), group)]
-        found += [Place(selection.name, layer, one, at) for one in heads for at in swept(positions, time)]
+        found += [Edit(selection.name, layer, one, at) for one in heads for at in swept(positions, time)]
     return found
 
 
@@ -94,10 +93,10 @@ def swept(positions: Sweep, time: int) -> list[int | None]:
     return [position % time for position in listed]
 
 
-def chosen_at(model: HookedModel, at: At) -> list[Selection]:
+def chosen_at(model: HookedModel, at: At, layers: Sequence[int] | int | None = None) -> list[Selection]:
     """The selections that a sweep's places mean, in the order of the forward pass. See `selections`."""
     order = {name: place for place, name in enumerate(model.points)}
-    return sorted(selections(model, at), key=lambda selection: order[selection.name])
+    return sorted(selections(model, at, layers=layers), key=lambda selection: order[selection.name])
 
 
 def axes(model: HookedModel, name: str) -> tuple[int, int | None]:
