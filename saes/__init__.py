@@ -14,12 +14,18 @@ if TYPE_CHECKING:
     from workbench.saes.streams import ActivationStream as ActivationStream
     from workbench.saes.streams import DatasetTexts as DatasetTexts
     from workbench.saes.streams import JointActivationStream as JointActivationStream
+    from workbench.saes.streams import JointShardReader as JointShardReader
+    from workbench.saes.streams import ShardReader as ShardReader
+    from workbench.saes.streams import Shards as Shards
+    from workbench.saes.streams import Subspace as Subspace
     from workbench.saes.streams import TextFiles as TextFiles
     from workbench.saes.streams import TextSource as TextSource
     from workbench.saes.streams import TokenBatch as TokenBatch
     from workbench.saes.streams import activation_stream as activation_stream
+    from workbench.saes.streams import fit_basis as fit_basis
     from workbench.saes.streams import read_rows as read_rows
     from workbench.saes.streams import weights_fingerprint as weights_fingerprint
+    from workbench.saes.streams import write_shards as write_shards
     from workbench.saes.training import SaeTraining as SaeTraining
     from workbench.saes.training import SaeTrainingOptions as SaeTrainingOptions
     from workbench.saes.training import train_sae as train_sae
@@ -35,6 +41,12 @@ if TYPE_CHECKING:
 
 # Public name -> the module that defines it: nothing is imported before it is asked for.
 PUBLIC = {
+    "JointShardReader": "workbench.saes.streams",
+    "ShardReader": "workbench.saes.streams",
+    "Shards": "workbench.saes.streams",
+    "Subspace": "workbench.saes.streams",
+    "fit_basis": "workbench.saes.streams",
+    "write_shards": "workbench.saes.streams",
     "ActivationStream": "workbench.saes.streams",
     "DatasetTexts": "workbench.saes.streams",
     "JointActivationStream": "workbench.saes.streams",

@@ -40,6 +40,19 @@ class Rows:
         return len(self.document)
 
 
+class NotFiniteRowError(NotFiniteError):
+    """A row that holds NaN or an infinity.
+
+    Attributes:
+        row: its number among the rows of its pass.
+        what: the sentence without its full stop.
+    """
+
+    def __init__(self, what: str, row: int) -> None:
+        super().__init__(f"{what}.")
+        self.what, self.row = what, row
+
+
 class Reading:
     """What reads some sites of a model on a text; the model runs no further than the last of them.
 
@@ -179,18 +192,22 @@ class Reading:
 
     def _check_finite(self, rows: Rows) -> None:
         for site, values in zip(self.sites, rows.values, strict=True):
-            # A sum is finite only if every number is, and is taken without another tensor of that size.
-            if bool(values.sum(dtype=torch.float64).isfinite()):
+            row = first_not_finite(values)
+            if row is None:
                 continue
-            wrong = (~values.isfinite().all(-1)).nonzero()
-            if not len(wrong):
-                continue
-            row = int(wrong[0])
             what = "NaN" if bool(values[row].isnan().any()) else "infinite"
-            raise NotFiniteError(
-                f"{site} of {self.model.cfg.model_name} is {what} at token {int(rows.position[row])} of "
-                f"{self.source.name(int(rows.document[row]))}."
-            )
+            name = self.source.name(int(rows.document[row]))
+            where = f"token {int(rows.position[row])} of {name}" if rows.position[row] >= 0 else f"a mark in {name}"
+            raise NotFiniteRowError(f"{site} of {self.model.cfg.model_name} is {what} at {where}", row)
+
+
+def first_not_finite(values: Float[Tensor, "rows _"]) -> int | None:
+    """The first row that holds NaN or an infinity, if one does."""
+    # A sum is finite only if every number is, and takes no second tensor of that size.
+    if bool(values.sum(dtype=torch.float64).isfinite()):
+        return None
+    wrong = (~values.isfinite().all(-1)).nonzero()
+    return int(wrong[0]) if len(wrong) else None
 
 
 def read_rows(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Generic, TypeVar, overload
 
 import torch
@@ -80,9 +80,9 @@ class ShuffledStream(Generic[Batch]):
         missing = {"about", "at", "skip", "block", "served", "rows"} - set(state)
         if missing:
             raise InputError(f"This is no state of a stream: it lacks {', '.join(sorted(missing))}.")
-        differences = list(_differences(state["about"], self._about()))
-        if differences:
-            raise InputError(f"The state is of another stream: {'; '.join(differences[:3])}.")
+        changed = list(differences(state["about"], self._about()))
+        if changed:
+            raise InputError(f"The state is of another stream: {'; '.join(changed[:3])}.")
         self._blocks.resume(state)
 
     def restart(self) -> None:
@@ -207,7 +207,7 @@ def activation_stream(
     return kind(reading, batch=batch, buffer_bytes=buffer_bytes, seed=seed, drop_last=drop_last)
 
 
-def _differences(was: Any, now: dict[str, Any], within: str = "") -> Any:
+def differences(was: Any, now: dict[str, Any], within: str = "") -> Iterator[str]:
     """Sentences about the values that two descriptions do not share."""
     if not isinstance(was, dict):
         yield "it says nothing of its rows"
@@ -215,6 +215,7 @@ def _differences(was: Any, now: dict[str, Any], within: str = "") -> Any:
     for name in sorted({*was, *now}):
         old, new = was.get(name), now.get(name)
         if isinstance(old, dict) and isinstance(new, dict):
-            yield from _differences(old, new, f"{within}{name} ")
+            yield from differences(old, new, f"{within}{name} ")
         elif old != new:
-            yield f"{within}{name} was {old} and is {new}"
+            short = len(f"{old}{new}") <= 60
+            yield f"{within}{name} was {old} and is {new}" if short else f"{within}{name} differ"
