@@ -1,0 +1,89 @@
+"""Sums over tokens that correlations are made of: nothing that grows with the text is kept."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from workbench.errors import InputError
+
+MOST_BYTES = 3 * 2**30
+IN_FLOAT64 = 2**26
+"""Products of more units than that are summed in float32, after a shift that keeps them small."""
+
+
+class CrossMoments:
+    """Means, variances and products of two sets of units, summed as tokens come.
+
+    Args:
+        first, second: how many units there are.
+        within: also the products of the units of each side with each other.
+
+    Raises:
+        InputError: the products would take more than `MOST_BYTES`.
+    """
+
+    def __init__(self, first: int, second: int, *, within: bool = False) -> None:
+        sizes = [(first, second)] + ([(first, first), (second, second)] if within else [])
+        numbers = sum(rows * columns for rows, columns in sizes)
+        dtype = torch.float64 if numbers <= IN_FLOAT64 else torch.float32
+        if numbers * dtype.itemsize > MOST_BYTES:
+            raise InputError(
+                f"The products of {first} units with {second} take {numbers * dtype.itemsize / 2**30:.1f} GiB, and "
+                f"{MOST_BYTES / 2**30:.0f} are allowed; compare fewer units, or a subspace."
+            )
+        self.count = 0
+        self.shift: tuple[Tensor, Tensor] | None = None
+        self.sums = (torch.zeros(first, dtype=torch.float64), torch.zeros(second, dtype=torch.float64))
+        self.squares = (torch.zeros(first, dtype=torch.float64), torch.zeros(second, dtype=torch.float64))
+        self.products = [torch.zeros(size, dtype=dtype) for size in sizes]
+
+    def add(self, first: Float[Tensor, "places first"], second: Float[Tensor, "places second"]) -> None:
+        """Count some tokens in."""
+        if self.shift is None:
+            # Far from 0, the products of raw values would lose the digits that a correlation is made of.
+            self.shift = (first.double().mean(0).cpu(), second.double().mean(0).cpu())
+        a, b = first.cpu().double() - self.shift[0], second.cpu().double() - self.shift[1]
+        self.count += len(a)
+        for total, squared, values in zip(self.sums, self.squares, (a, b), strict=True):
+            total += values.sum(0)
+            squared += values.square().sum(0)
+        dtype = self.products[0].dtype
+        pairs = [(a, b), (a, a), (b, b)][: len(self.products)]
+        for product, (one, other) in zip(self.products, pairs, strict=True):
+            product += one.to(dtype).T @ other.to(dtype)
+
+    def __add__(self, other: CrossMoments) -> CrossMoments:
+        """Both together; they must have been begun with one `shift`."""
+        made = CrossMoments(len(self.sums[0]), len(self.sums[1]), within=len(self.products) > 1)
+        made.shift, made.count = self.shift, self.count + other.count
+        made.sums = tuple(x + y for x, y in zip(self.sums, other.sums, strict=True))  # type: ignore[assignment]
+        made.squares = tuple(x + y for x, y in zip(self.squares, other.squares, strict=True))  # type: ignore[assignment]
+        made.products = [x + y for x, y in zip(self.products, other.products, strict=True)]
+        return made
+
+    def variances(self) -> tuple[Float[Tensor, " first"], Float[Tensor, " second"]]:
+        """Of each unit; 0 of one that never changes."""
+        found = []
+        for total, squared in zip(self.sums, self.squares, strict=True):
+            variance = squared / self.count - (total / self.count).square()
+            # What rounding leaves of a constant is no variance.
+            found.append(torch.where(variance > 1e-12 * (squared / self.count), variance, torch.zeros_like(variance)))
+        return found[0], found[1]
+
+    def covariance(self, which: int = 0) -> Float[Tensor, "rows columns"]:
+        """Of the first with the second units (0), of the first (1) or of the second (2) among themselves."""
+        sides = [(0, 1), (0, 0), (1, 1)][which]
+        means = [self.sums[side] / self.count for side in sides]
+        product = self.products[which]
+        return product / self.count - torch.outer(means[0], means[1]).to(product)
+
+    def correlation(self) -> Float[Tensor, "first second"]:
+        """Pearson's, of every unit with every other; 0 where one of them never changes."""
+        one, other = self.variances()
+        found = self.covariance()
+        for axis, variance in ((0, one), (1, other)):
+            inverse = torch.where(variance > 0, variance.clamp(min=1e-300).rsqrt(), torch.zeros_like(variance))
+            found = found * inverse.to(found).unsqueeze(1 - axis)
+        return found.clamp(-1, 1)

@@ -1,0 +1,116 @@
+"""What baselines are fitted on: means, covariances and a sample of the vectors at an autoencoder's place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from workbench.errors import InputError
+from workbench.model import HookedModel
+from workbench.progress import tracked
+from workbench.saes.judging.reading import read_vectors
+from workbench.saes.site import VectorSite
+
+MOST_NUMBERS = 8192
+"""Numbers a vector may have: a basis of such vectors takes 268 MB."""
+WITH_COVARIANCE = 2048
+"""Vectors of more numbers are known by their sample alone: the work on a covariance grows with their cube."""
+SAMPLE = 2048
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """What is known of what an autoencoder reads, ``x``, and of what it predicts, ``y`` (the same but of a transcoder).
+
+    Attributes:
+        mean, mean_out: of ``x`` and of ``y``.
+        covariance: of ``x``; None where it has more than `WITH_COVARIANCE` numbers.
+        cross: covariance of ``x`` with ``y``; None where ``y`` is ``x``, or `covariance` is.
+        sample, sample_out: up to `SAMPLE` of the vectors, evenly spread over the text.
+        count: vectors that were read.
+        transcodes: whether ``y`` is another vector than ``x``.
+    """
+
+    mean: Float[Tensor, " d_in"]
+    mean_out: Float[Tensor, " d_out"]
+    covariance: Float[Tensor, "d_in d_in"] | None
+    cross: Float[Tensor, "d_in d_out"] | None
+    sample: Float[Tensor, "rows d_in"]
+    sample_out: Float[Tensor, "rows d_out"]
+    count: int
+    transcodes: bool
+
+    def components(self) -> Float[Tensor, "components d_in"]:
+        """Principal components, the one along which most varies first: of the covariance, or of the sample."""
+        if self.covariance is not None:
+            return torch.linalg.eigh(self.covariance)[1].flip(1).T
+        centred = self.sample.to(self.mean) - self.mean
+        values, vectors = torch.linalg.eigh(centred @ centred.T)
+        there = values > 1e-9 * values[-1]
+        rows = vectors[:, there].T.flip(0) @ centred
+        return rows / rows.norm(dim=1, keepdim=True)
+
+    def mapped(self, directions: Float[Tensor, "directions d_in"]) -> Float[Tensor, "directions d_out"]:
+        """What the least-squares map of ``x - mean`` to ``y - mean_out`` makes of directions; see the class."""
+        if not self.transcodes:
+            return directions
+        # A ridge far below what varies: directions in which the text never moves have no slope to find.
+        if self.covariance is not None and self.cross is not None:
+            ridge = 1e-6 * self.covariance.diagonal().mean().clamp(min=1e-12)
+            identity = torch.eye(len(self.mean), dtype=self.mean.dtype, device=self.mean.device)
+            return directions @ torch.linalg.solve(self.covariance + ridge * identity, self.cross)
+        x, y = self.sample.to(self.mean) - self.mean, self.sample_out.to(self.mean) - self.mean_out
+        gram = x @ x.T
+        ridge = 1e-6 * gram.diagonal().mean().clamp(min=1e-12)
+        identity = torch.eye(len(x), dtype=x.dtype, device=x.device)
+        return (directions @ x.T) @ torch.linalg.solve(gram + ridge * identity, y)
+
+
+def read_reference(
+    model: HookedModel,
+    windows: Int[Tensor, "windows time"],
+    site: VectorSite,
+    site_out: VectorSite | None = None,
+    *,
+    batch: int = 8,
+    progress: bool = False,
+) -> Reference:
+    """Read what baselines have to know off text, in one pass.
+
+    Args:
+        site_out: what a transcoder predicts; None where it is `site`.
+
+    Raises:
+        InputError: vectors of more than `MOST_NUMBERS` numbers, or a text in which fewer than two are read.
+    """
+    sites = [site] if site_out is None else [site, site_out]
+    moments: list[Tensor] = []
+    kept: list[tuple[Tensor, Tensor]] = []
+    count = 0
+    parts = list(windows.split(batch))
+    every = max(1, -(-len(windows) * len(site.positions(windows.shape[1])) // SAMPLE))
+    for tokens in tracked(parts, progress, "reading what baselines are fitted on"):
+        read = read_vectors(model, tokens.to(model.cfg.device), sites)[0]
+        x, y = read[0].flatten(0, 1).double(), read[-1].flatten(0, 1).double()
+        if max(x.shape[1], y.shape[1]) > MOST_NUMBERS:
+            raise InputError(
+                f"Vectors of {max(x.shape[1], y.shape[1])} numbers are too long for baselines (at most "
+                f"{MOST_NUMBERS}); read one head, or a subspace."
+            )
+        added = [x.sum(0), y.sum(0)]
+        if x.shape[1] <= WITH_COVARIANCE:
+            added += [x.T @ x] + ([x.T @ y] if site_out is not None else [])
+        moments = added if not moments else [total + more for total, more in zip(moments, added, strict=True)]
+        first = -count % every
+        kept.append((x[first::every].float(), y[first::every].float()))
+        count += len(x)
+    if count < 2:
+        raise InputError(f"{site} is read {count} times in this text; at least 2 vectors are needed.")
+    mean, mean_out = moments[0] / count, moments[1] / count
+    covariance = moments[2] / count - torch.outer(mean, mean) if len(moments) > 2 else None
+    cross = moments[3] / count - torch.outer(mean, mean_out) if len(moments) > 3 else None
+    sample, sample_out = (torch.cat([pair[side] for pair in kept]) for side in (0, 1))
+    return Reference(mean, mean_out, covariance, cross, sample, sample_out, count, site_out is not None)
