@@ -77,7 +77,7 @@ def render_page(page: Page) -> str:
         style=static.joinpath("page.css").read_text("utf-8"),
         script=script,
         plotly=plotly,
-        script_sources=" ".join(_policy_hash(source) for source in (plotly, script) if source),
+        script_sources=" ".join(policy_hash(source) for source in (plotly, script) if source),
         data=inert_json({"figures": figures, "matrices": matrices}),
     )
 
@@ -114,6 +114,7 @@ def _thumbnail(panel: MatrixPanel) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
-def _policy_hash(source: str) -> str:
+def policy_hash(source: str) -> str:
+    """What a content security policy calls a script or style that stands in the page."""
     digest = hashlib.sha256(source.encode("utf-8")).digest()
     return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
