@@ -38,7 +38,7 @@ def dynamics(
     exponents: Annotated[int, typer.Option("--exponents", min=0, help="Lyapunov exponents, the largest first.")] = 4,
     steps: Annotated[int, typer.Option("--steps", min=1, help="Steps that exponents are averaged over.")] = 100,
     settle: Annotated[int, typer.Option("--settle", min=0, help="Steps before, to get there.")] = 50,
-    most: Annotated[int, typer.Option("--max-tokens", min=1, help="Tokens of the text that are read.")] = 256,
+    length: options.Length = 256,
     html_file: options.HtmlFile = None,
     json_file: options.JsonFile = None,
     seed: options.Seed = 0,
@@ -59,7 +59,7 @@ def dynamics(
     from workbench.probes.dynamics import StateMap, find_fixed_points, lyapunov_exponents, principal_trajectories
 
     recurrence = StateMap(opened, layer, mixer)
-    tokens = opened.to_tokens(read)[:, :most]
+    tokens = opened.to_tokens(read)[:, :length]
     chosen = _token(opened, token, tokens)
     called = _called(opened, chosen)
     step = recurrence.under_token(chosen)

@@ -206,7 +206,7 @@ def _print(output: Output, model: HookedModel, table: pd.DataFrame, what: str) -
     byte = "bits_per_byte" if "bits_per_byte" in table else "bits_per_token"
     names = list(dict.fromkeys(table["lens"]))
     for name in names:
-        for measure in ("KL", byte.replace("_", " "), "agrees"):
+        for measure in ("KL", byte.replace("_", " "), "agree"):
             shown.add_column(f"{name}: {measure}", justify="right")
     for depth, rows in table.groupby("depth"):
         by = {row["lens"]: row for row in records(rows)}
@@ -215,8 +215,8 @@ def _print(output: Output, model: HookedModel, table: pd.DataFrame, what: str) -
             for name in names
             for cell in (
                 _divergence(by[name]),
-                f"{by[name][byte]:.3f}",
-                f"{by[name]['precision@1']:.1%}",
+                f"{by[name][byte]:.2f}",
+                f"{by[name]['precision@1']:.0%}",
             )
         ]
         shown.add_row(str(depth), *cells)
@@ -226,9 +226,13 @@ def _print(output: Output, model: HookedModel, table: pd.DataFrame, what: str) -
 
 
 def _divergence(row: dict[str, Any]) -> str:
-    """A single window of text has no interval."""
-    interval = "" if math.isnan(row["kl_low"]) else f" ({row['kl_low']:.3f}–{row['kl_high']:.3f})"
-    return f"{row['kl']:.3f}{interval}"
+    """With its interval, as short as 80 columns need; a single window of text has no interval."""
+    low, high = row["kl_low"], row["kl_high"]
+    return _short(row["kl"]) + ("" if math.isnan(low) else f" ({_short(low)}–{_short(high)})")
+
+
+def _short(value: float) -> str:
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def _last_words(shown: Any) -> Table:

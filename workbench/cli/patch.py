@@ -108,7 +108,7 @@ def patch(
 ) -> None:
     """Exchange activations between two runs and say which places, paths or components the answer depends on.
 
-    Example: workbench patch zoo:attention "red green blue red green" "red green gold red green" --hook z
+    Example: workbench patch zoo:attention "one two three one two" "one two four one two" --hook z
     """
     output = Output(json_file, html_file)
     given = _given(clean, corrupted, answer, instead, pairs, task, settings)
