@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ PLACE = 8
 """Bytes of a row's place in the shuffled order."""
 
 
+@runtime_checkable
 class Piece(Protocol):
     """Some rows of a feed."""
 
@@ -29,6 +30,7 @@ class Piece(Protocol):
         """Where the feed goes on after them."""
 
 
+@runtime_checkable
 class Feed(Protocol):
     """What gives rows, from any of its positions on, and always the same ones."""
 
