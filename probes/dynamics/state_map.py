@@ -22,6 +22,7 @@ from workbench.hooks import HookPoint
 from workbench.memory import DictMemory
 from workbench.model import HookedModel
 from workbench.wrapping import ModelInput, whole_number
+from workbench.zoo.handing import forward_pass, hand_on, handed_so_far
 
 States: TypeAlias = Float[Tensor, "batch dim"]
 Step: TypeAlias = Callable[[States], States]
@@ -32,6 +33,10 @@ class StateMap:
 
     A cell whose gates read its own state (LSTM, GRU, Elman, leaky) computes in float64 whatever the model's dtype is;
     other mixers compute in the model's.
+
+    What a token brings is what the mixer reads of the residual stream, and behind it what earlier layers hand it
+    besides (RWKV-7's later layers mix the first layer's values into their own). RetNet turns its keys by the token's
+    position: one step of it is a map at that position, and steps under a constant input have no fixed point.
 
     Attributes:
         parts: name and shape of what the state vector is made of, in order.
@@ -54,7 +59,10 @@ class StateMap:
         # What a cell's gates read stands for the form's state, which would be there a second time.
         self._own_state = set(adapter.opened) == {"state"}
         self.dtype = model.cfg.dtype if self._own_state else torch.float64
-        self.width = self.inputs(torch.zeros(1, 1, dtype=torch.long)).shape[-1]
+        hidden, handed = self._read(torch.zeros(1, 1, dtype=torch.long))
+        self._handed = {name: tuple(value.shape[2:]) for name, value in handed.items()}
+        self._hidden = hidden.shape[-1]
+        self.width = self._hidden + sum(math.prod(shape) for shape in self._handed.values())
         kept: dict[str, Tensor] = {}
         one = torch.zeros(1, 1, self.width, dtype=self.dtype, device=model.cfg.device)
         with torch.no_grad():
@@ -83,10 +91,25 @@ class StateMap:
         """States of zeros: what a mixer starts from, but for running maxima (mLSTM, sLSTM, RWKV-4)."""
         return torch.zeros(batch, self.dim, dtype=self.dtype, device=self._model.cfg.device)
 
-    def step(self, states: States, inputs: Float[Tensor, "batch width"]) -> States:
-        """The state after one more token, of which the mixer reads `inputs`; differentiable in both."""
+    def step(self, states: States, inputs: Float[Tensor, "batch width"], position: int | None = None) -> States:
+        """The state after one more token, of which the mixer reads `inputs`; differentiable in both.
+
+        Args:
+            position: of that token, for a mixer that reads it (RetNet).
+
+        Raises:
+            InputError: no position for a mixer that reads it, or a state of another size.
+        """
+        if position is None and self._reads_clock:
+            raise InputError(
+                f"{self._adapter.place.capitalize()} ({self._adapter.family}) reads the position of each token; say "
+                "which one it is."
+            )
         batch = len(states)
-        held = {name: value.expand(batch, *value.shape[1:]) for name, value in self._clocks.items()}
+        held = {
+            name: (value if position is None else torch.full_like(value, position)).expand(batch, *value.shape[1:])
+            for name, value in self._clocks.items()
+        }
         for (name, shape), flat in zip(self.parts, self._split(states), strict=True):
             held[name] = flat.reshape(batch, *shape)
         self._advance(held, inputs[:, None].to(self.dtype))
@@ -134,13 +157,19 @@ class StateMap:
         Raises:
             InputError: sequences of different lengths.
         """
+        hidden, handed = self._read(input)
+        return torch.cat([hidden, *(handed[name].flatten(2).to(hidden) for name in self._handed)], dim=-1)
+
+    def _read(self, input: ModelInput) -> tuple[Float[Tensor, "batch time model"], dict[str, Tensor]]:
+        """What the mixer reads of the stream, and what earlier layers handed on by then."""
         tokens, mask = self._model.prepared(input, None)
         if mask is not None:
             raise InputError("States are followed along sequences of one length; give them unpadded.")
-        seen: list[Tensor] = []
+        seen: list[tuple[Tensor, dict[str, Tensor]]] = []
 
         def keep(tensor: Tensor, hook: HookPoint) -> None:
-            seen.append(tensor.detach().clone())
+            handed = {name: value.detach().clone() for name, value in sorted(handed_so_far().items())}
+            seen.append((tensor.detach().clone(), handed))
 
         name = f"blocks.{self._adapter.layer}.{self._adapter.part}.hook_in"
         self._model.run_with_hooks(
@@ -174,7 +203,11 @@ class StateMap:
 
     def _advance(self, held: dict[str, Tensor], inputs: Float[Tensor, "batch 1 width"]) -> None:
         """One token further; `held` is what the mixer remembers, a form's state in the form's own layout."""
-        inlet = self._adapter.read_in(inputs, None, DictMemory(held))
+        hidden, *handed = inputs.split([self._hidden, *map(math.prod, self._handed.values())], dim=-1)
+        with forward_pass():
+            for (name, shape), value in zip(self._handed.items(), handed, strict=True):
+                hand_on(name, value.unflatten(-1, shape))
+            inlet = self._adapter.read_in(hidden, None, DictMemory(held))
         if self._own_state:
             start = held.get("state")
             _, final = kernels.forward(inlet.form, None if start is None else start.to(inlet.form.v.dtype))

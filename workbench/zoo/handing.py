@@ -35,6 +35,11 @@ def hand_on(name: str, value: Tensor) -> None:
         exchange[name] = value
 
 
+def handed_so_far() -> dict[str, Tensor]:
+    """Everything that earlier layers of this forward pass have left; nothing outside of one."""
+    return dict(_exchange.get() or {})
+
+
 def handed_on(name: str) -> Tensor:
     """What an earlier layer of this forward pass left under `name`.
 

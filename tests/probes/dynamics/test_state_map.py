@@ -30,14 +30,29 @@ def test_linear_recurrences_have_a_map_too_convolution_and_all(mixer: str) -> No
     along = recurrence.trajectory(tokens)
     states = model.recurrent_states(tokens, 1).flatten(2)
     torch.testing.assert_close(along[..., recurrence.part("state")], states)
-    if mixer != "retnet":
-        # A step from a state of the trajectory leads to the next one, registers and normalisers included.
-        torch.testing.assert_close(recurrence.step(along[:, 6], recurrence.inputs(tokens)[:, 7]), along[:, 7])
+    # A step from a state of the trajectory leads to the next one, registers and normalisers included.
+    at = 7 if mixer == "retnet" else None
+    torch.testing.assert_close(recurrence.step(along[:, 6], recurrence.inputs(tokens)[:, 7], at), along[:, 7])
+
+
+def test_a_layer_that_reads_the_first_layers_values_is_given_them() -> None:
+    model = tiny("rwkv7", head_dim=16)
+    tokens = torch.randint(40, (2, 9))
+    first, second = StateMap(model, 0), StateMap(model, 1)
+    assert (first.width, second.width) == (32, 64)
+    values = model.run_with_cache(tokens)[1]["blocks.0.mixer.hook_v"]
+    torch.testing.assert_close(second.inputs(tokens)[..., 32:], values.flatten(2))
+    along = second.trajectory(tokens)
+    torch.testing.assert_close(along[..., second.part("state")], model.recurrent_states(tokens, 1).flatten(2))
+    torch.testing.assert_close(second.step(along[:, 6], second.inputs(tokens)[:, 7]), along[:, 7])
+    assert second.under_token(3)(second.rest(2)).shape == (2, second.dim)
 
 
 def test_a_mixer_that_reads_positions_has_no_map_of_the_state_alone() -> None:
     with pytest.raises(InputError, match="reads the position of each token"):
         StateMap(tiny("retnet"), 0).under_token(3)
+    with pytest.raises(InputError, match="say which one it is"):
+        StateMap(tiny("retnet"), 0).step(torch.zeros(1, 512, dtype=F64), torch.zeros(1, 32, dtype=F64))
     assert "seen" not in [name for name, _ in StateMap(tiny("rg_lru"), 0).parts]
     StateMap(tiny("rg_lru"), 0).under_token(3)
 
