@@ -6,6 +6,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from workbench.saes.autoencoder import SaeConfig as SaeConfig
     from workbench.saes.autoencoder import SparseAutoencoder as SparseAutoencoder
+    from workbench.saes.features import Example as Example
+    from workbench.saes.features import FeatureStore as FeatureStore
+    from workbench.saes.features import Label as Label
+    from workbench.saes.features import LabelStore as LabelStore
+    from workbench.saes.features import collect_features as collect_features
     from workbench.saes.files import KeyMap as KeyMap
     from workbench.saes.files import load_sae as load_sae
     from workbench.saes.files import save_sae as save_sae
@@ -56,6 +61,11 @@ PUBLIC = {
     "activation_stream": "workbench.saes.streams",
     "read_rows": "workbench.saes.streams",
     "weights_fingerprint": "workbench.saes.streams",
+    "Example": "workbench.saes.features",
+    "FeatureStore": "workbench.saes.features",
+    "Label": "workbench.saes.features",
+    "LabelStore": "workbench.saes.features",
+    "collect_features": "workbench.saes.features",
     "KeyMap": "workbench.saes.files",
     "FeatureEdit": "workbench.saes.using",
     "FeatureCircuit": "workbench.saes.using",

@@ -1,0 +1,337 @@
+"""A feature store as it is read: tables of features, examples, labels; open for reading only, and cheap to open."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from workbench.errors import InputError
+from workbench.saes.features.example import Example
+from workbench.saes.features.labels import FILE as LABELS
+from workbench.saes.features.labels import LabelStore
+from workbench.saes.features.ledger import FORMAT, Ledger
+from workbench.saes.features.options import FeatureOptions
+
+if TYPE_CHECKING:
+    import duckdb
+    import pandas as pd
+
+    from workbench.saes.autoencoder import SparseAutoencoder
+
+VIEWS = ("features", "histograms", "top_tokens", "partners", "nearest", "logits", "neurons", "rows", "codes")
+"""Tables that are files as they are; ``examples`` has the tokens put to them, ``labels`` comes out of SQLite."""
+
+_EXAMPLES = """
+create view examples as
+select e.feature, e.band, e.rank, e.row, e.position, e.value, e.start,
+    list_slice(r.token_ids, e.start + 1, e.start + len(e.activations)) as token_ids,
+    list_slice(r.tokens, e.start + 1, e.start + len(e.activations)) as tokens,
+    array_to_string(list_slice(r.tokens, e.start + 1, e.start + len(e.activations)), '') as text, e.activations
+from example_files e join rows r using (row)
+"""
+
+
+@dataclass(frozen=True)
+class StoreInfo:
+    """What a store is of.
+
+    Attributes:
+        model: its name.
+        hook, site: where the autoencoder reads, and the same in words.
+        d_sae: features.
+        length: tokens a row has at most.
+        rows, tokens: rows, and tokens that were read, so far.
+        shards: pieces of the text that are done.
+        dead: features that fire nowhere; None while the pass is not finished.
+        finished: whether all tables are there.
+        no_logits: why there are no logit effects; None where there are.
+        options: of `collect_features`.
+        source: what the text was, as plain values.
+    """
+
+    model: str
+    hook: str
+    site: str
+    d_sae: int
+    length: int
+    rows: int
+    tokens: int
+    shards: int
+    dead: int | None
+    finished: bool
+    no_logits: str | None
+    options: dict[str, Any]
+    source: dict[str, Any]
+
+
+class FeatureStore:
+    """Everything that a pass found, feature by feature; `collect_features` makes one.
+
+    Only labels are ever written, through `labels`. Every process opens it for itself; nothing is locked.
+
+    Args:
+        folder: of the store.
+
+    Raises:
+        InputError: the folder is no store, or one of another format.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+        form = self._ledger("format")
+        if form != FORMAT:
+            raise InputError(f"{folder} is a feature store of format {form}; this version reads format {FORMAT}.")
+
+    def __repr__(self) -> str:
+        info = self.info
+        state = "" if info.finished else ", not finished"
+        return f"FeatureStore({info.d_sae} features of {info.model} at {info.site}, {info.tokens} tokens{state})"
+
+    @property
+    def info(self) -> StoreInfo:
+        """What the store is of, and how far the pass has come."""
+        ledger = Ledger(self.folder)
+        try:
+            shards = ledger.shards()
+            return StoreInfo(
+                **{
+                    name: ledger.info(name)
+                    for name in ("model", "hook", "site", "d_sae", "length", "dead", "no_logits")
+                },
+                **{name: ledger.info(name) for name in ("options", "source")},
+                rows=sum(shard.rows for shard in shards),
+                tokens=sum(shard.tokens for shard in shards),
+                shards=len(shards),
+                finished=bool(ledger.info("finished")),
+            )
+        finally:
+            ledger.close()
+
+    @cached_property
+    def sae(self) -> SparseAutoencoder:
+        """The autoencoder, as it was when the features were collected."""
+        from workbench.saes.files import load_sae
+
+        return load_sae(self.folder / "sae")
+
+    @cached_property
+    def labels(self) -> LabelStore:
+        """What features are called; read and written."""
+        return LabelStore(self.folder / LABELS, self._d_sae)
+
+    def features(self) -> pd.DataFrame:
+        """A row a feature.
+
+        Returns:
+            ``feature``, ``label``, ``source`` (of the label: ``human``, ``auto``, ``none``), ``density`` (share of the
+            tokens read at which it fires), ``count`` of these tokens, ``rows`` in which it fires, ``max``; of the
+            activations that are not zero ``mean`` and the quantiles ``q05`` ``q25`` ``q50`` ``q75`` ``q95`` ``q99``;
+            ``dead``.
+        """
+        table = self.query("select * exclude (sum, sum_squares) from features order by feature")
+        return self._labelled(table, ("label", "source"))
+
+    def examples(
+        self, feature: int, band: str | Sequence[str] | None = None, limit: int | None = None
+    ) -> list[Example]:
+        """Pieces of text that show what a feature is; what each band holds says `collect_features`.
+
+        Args:
+            band: one or several; None for all, in the order top, quarters, random, silent.
+            limit: at most so many of each band.
+
+        Raises:
+            InputError: no such feature or band.
+        """
+        bands = self._bands(band)
+        found = self.run(
+            "select band::varchar, rank, row, position, start, value, activations from example_files where feature = ?",
+            [self._checked(feature)],
+        ).fetchall()
+        order = {name: number for number, name in enumerate(bands)}
+        kept = sorted(
+            (one for one in found if one[0] in order and (limit is None or one[1] < limit)),
+            key=lambda one: (order[one[0]], one[1]),
+        )
+        texts = self._rows({int(one[2]) for one in kept})
+        examples = []
+        for name, rank, row, position, start, value, activations in kept:
+            ids, tokens = texts[row]
+            here = slice(start, start + len(activations))
+            examples.append(
+                Example(
+                    feature,
+                    name,
+                    rank,
+                    row,
+                    position,
+                    start,
+                    value,
+                    tuple(ids[here]),
+                    tuple(tokens[here]),
+                    tuple(activations),
+                )
+            )
+        return examples
+
+    def logits(self, feature: int) -> pd.DataFrame:
+        """The tokens that a unit of the feature raises and lowers most: ``token_id``, ``token``, ``effect``, falling.
+
+        Empty where its direction is not one of the residual stream; ``info.no_logits`` says why.
+        """
+        return self._of("token_id, token, effect", "logits", feature)
+
+    def histogram(self, feature: int) -> pd.DataFrame:
+        """How its activations that are not zero are spread: ``low``, ``high``, ``count``; empty of a dead feature."""
+        import pandas as pd
+
+        found = self.run("select max, counts from histograms where feature = ?", [self._checked(feature)]).fetchone()
+        top, counts = found if found is not None else (0.0, [])
+        if top == 0:
+            counts = []
+        width = top / max(1, len(counts))
+        return pd.DataFrame(
+            {
+                "low": [width * number for number in range(len(counts))],
+                "high": [width * (number + 1) for number in range(len(counts))],
+                "count": counts,
+            }
+        )
+
+    def top_tokens(self, feature: int) -> pd.DataFrame:
+        """The tokens on which its activations add up to most.
+
+        Returns:
+            ``token_id``, ``token``, ``count`` (of occurrences at which it fires), ``share`` of all occurrences of that
+            token, ``mean`` and ``max`` activation where it fires.
+        """
+        return self._of("token_id, token, count, share, mean, max", "top_tokens", feature)
+
+    def neighbours(self, feature: int, by: Literal["decoder", "firing"] = "decoder") -> pd.DataFrame:
+        """Features that write nearly the same, or that fire at the same tokens.
+
+        Returns:
+            by decoder: ``feature``, ``label``, ``cosine``; by firing: ``feature``, ``label``, ``count`` (tokens at which
+            both fire), ``phi``, ``jaccard``, ``pmi`` (nats), the highest phi first.
+
+        Raises:
+            InputError: no such feature, or another `by`.
+        """
+        if by not in ("decoder", "firing"):
+            raise InputError(f"by is {by!r}; neighbours are by 'decoder' or by 'firing'.")
+        if by == "decoder":
+            table = self._of("other as feature, cosine", "nearest", feature)
+        else:
+            table = self._of("other as feature, count, phi, jaccard, pmi", "partners", feature)
+        return self._labelled(table, ("label",))
+
+    def neurons(self, feature: int) -> pd.DataFrame:
+        """Neurons whose values go up and down with the feature: ``neuron``, ``correlation``; empty unless asked for."""
+        return self._of("neuron, correlation", "neurons", feature)
+
+    def activations(self, feature: int) -> pd.DataFrame:
+        """All tokens at which a feature fires: ``row``, ``position``, ``value``."""
+        statement = "select row, position, value from codes where feature = ? order by row, position"
+        return self.run(statement, [self._checked(feature)]).df()
+
+    def row(self, row: int) -> tuple[list[int], list[str]]:
+        """Token ids and tokens of a row of the text. Raises InputError where there is none."""
+        found = self._rows({row})
+        if row not in found:
+            raise InputError(f"There is no row {row}; they go from 0 to {self.info.rows - 1}.")
+        return found[row]
+
+    def search(
+        self, text: str, where: Literal["examples", "labels", "all"] = "all", *, case: bool = False, limit: int = 100
+    ) -> pd.DataFrame:
+        """Features whose label, or whose examples, hold a piece of text; see `workbench.saes.features.search`."""
+        from workbench.saes.features.search import search
+
+        return search(self, text, where, case=case, limit=limit)
+
+    def query(self, sql: str) -> pd.DataFrame:
+        """Ask the tables in SQL (DuckDB's): those of `VIEWS`, ``examples`` and ``labels``.
+
+        Raises:
+            InputError: what DuckDB says of a query that is wrong.
+        """
+        import duckdb
+
+        self._connection.register("labels", self.labels.table())
+        try:
+            return self._connection.execute(sql).df()
+        except duckdb.Error as error:
+            raise InputError(f"The query fails: {error}") from error
+
+    @cached_property
+    def _connection(self) -> duckdb.DuckDBPyConnection:
+        """A database in memory whose tables are views of the files; they do not change once the pass is finished."""
+        import duckdb
+
+        if not self._ledger("finished"):
+            info = self.info
+            raise InputError(
+                f"{self.folder} is not finished: {info.shards} shards of {info.tokens} tokens are done. Wait for the pass, "
+                "or call collect_features again if it was killed; it goes on where it was."
+            )
+        connection = duckdb.connect(":memory:")
+        for view in (*VIEWS, "examples"):
+            # A glob, so that a folder's own brackets and quotes have to be spelled out.
+            files = f"{glob.escape(str(self.folder.absolute()))}/{view}/{view}-*.parquet".replace("'", "''")
+            name = "example_files" if view == "examples" else view
+            connection.execute(f"create view {name} as select * from read_parquet('{files}')")
+        connection.execute(_EXAMPLES)
+        return connection
+
+    @cached_property
+    def _d_sae(self) -> int:
+        return int(self._ledger("d_sae"))
+
+    def _ledger(self, key: str) -> Any:
+        ledger = Ledger(self.folder)
+        try:
+            return ledger.info(key)
+        finally:
+            ledger.close()
+
+    def run(self, statement: str, values: Sequence[Any] | Mapping[str, Any]) -> duckdb.DuckDBPyConnection:
+        """Run a statement with values in the place of its parameters."""
+        # A cursor of its own, so that threads of a server do not take each other's results.
+        return self._connection.cursor().execute(statement, values)
+
+    def _checked(self, feature: int) -> int:
+        if not 0 <= feature < self._d_sae:
+            raise InputError(f"There is no feature {feature}; they go from 0 to {self._d_sae - 1}.")
+        return int(feature)
+
+    def _bands(self, band: str | Sequence[str] | None) -> list[str]:
+        known = ["top", *FeatureOptions(**self._ledger("options")).band_names, "random", "silent"]
+        asked = known if band is None else [band] if isinstance(band, str) else list(band)
+        for one in asked:
+            if one not in known:
+                raise InputError(f"No band is called {one!r}; there is: {', '.join(known)}.")
+        return asked
+
+    def _of(self, columns: str, table: str, feature: int) -> pd.DataFrame:
+        """A feature's rows of a table, by rank."""
+        statement = f"select {columns} from {table} where {table}.feature = ? order by rank"
+        return self.run(statement, [self._checked(feature)]).df()
+
+    def _rows(self, rows: set[int]) -> dict[int, tuple[list[int], list[str]]]:
+        if not rows:
+            return {}
+        wanted = ", ".join(str(int(row)) for row in sorted(rows))
+        found = self.run(f"select row, token_ids, tokens from rows where row in ({wanted})", []).fetchall()
+        return {row: (ids, tokens) for row, ids, tokens in found}
+
+    def _labelled(self, table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+        """The table with columns of its features' labels after the first."""
+        known = self.labels.table().set_index("feature")
+        for at, column in enumerate(columns):
+            missing = "none" if column == "source" else ""
+            table.insert(1 + at, column, table["feature"].map(known[column]).astype(object).fillna(missing))
+        return table
