@@ -1,0 +1,52 @@
+"""What an export asks of a feature store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import pandas as pd
+
+from workbench.errors import InputError
+
+
+@runtime_checkable
+class FeatureReader(Protocol):
+    """The part of `FeatureStore` that exports read: what passes for one here is exported."""
+
+    @property
+    def info(self) -> Any: ...
+
+    def features(self) -> pd.DataFrame: ...
+
+    def examples(self, feature: int, band: str | None = None, limit: int | None = None) -> Sequence[Any]: ...
+
+    def logits(self, feature: int) -> pd.DataFrame: ...
+
+    def histogram(self, feature: int) -> pd.DataFrame: ...
+
+    def neighbours(self, feature: int, by: str = "decoder") -> pd.DataFrame: ...
+
+
+def chosen_features(table: pd.DataFrame, features: Sequence[int] | None) -> pd.DataFrame:
+    """The rows of the features to export, in the order in which a budget is spent on them.
+
+    Args:
+        table: ``store.features()``.
+        features: their numbers; None for all: labelled ones first, then by how often they fire, dead ones last.
+
+    Raises:
+        InputError: a feature that the store lacks, or one twice.
+    """
+    if features is None:
+        ranked = table.assign(unlabelled=table["label"].fillna("") == "")
+        ranked = ranked.sort_values(["unlabelled", "density"], ascending=[True, False], kind="stable")
+        return ranked.drop(columns="unlabelled")
+    listed = [int(feature) for feature in features]
+    known = table.set_index("feature", drop=False)
+    missing = [feature for feature in listed if feature not in known.index]
+    if missing:
+        raise InputError(f"The store has no feature {missing[0]}; it has 0 to {int(table['feature'].max())}.")
+    if not listed or len(set(listed)) < len(listed):
+        raise InputError(f"Features are named once each, at least one; got {listed[:10]}.")
+    return known.loc[listed].reset_index(drop=True)
