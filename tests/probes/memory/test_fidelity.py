@@ -21,11 +21,18 @@ def shift_register() -> HookedModel:
     return linear_rnn(transition, inputs, torch.eye(SYMBOLS, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("what", ["state", "resid_post", "mixer.hook_out", "L0.mixer", "L0H0:9"])
+@pytest.mark.parametrize("what", ["state", "resid_post", "mixer.hook_out", "L0.mixer", "L0H0:15"])
 def test_a_shift_register_remembers_three_tokens_and_no_fourth(what: str) -> None:
     found = memory_fidelity(shift_register(), lags=[0, 1, 2, 3], at=what, symbols=SYMBOLS, length=20, readings=8)
     assert found["accuracy"].tolist()[:3] == [1, 1, 1]
     assert found["accuracy"][3] < 0.35 and found["chance"][3] < 0.35
+
+
+def test_heads_of_two_slots_remember_two_tokens() -> None:
+    options = {"lags": [0, 1, 2], "symbols": SYMBOLS, "length": 20, "readings": 8}
+    found = memory_fidelity(shift_register(), at=f"L0H0:{2 * SYMBOLS}", **options)
+    assert found["accuracy"].tolist()[:2] == [1, 1]
+    assert found["accuracy"][2] < 0.35
 
 
 def test_a_trained_reader_of_the_current_token_is_perfect_in_every_layer() -> None:
