@@ -160,7 +160,7 @@ def test_a_transcoder_is_judged_at_what_it_predicts(model):
     whole = baseline("pca", reference, sae, 256)(x.float()).double()
     design = torch.cat([x, torch.ones(len(x), 1).double()], 1)
     fitted = design @ torch.linalg.lstsq(design, y, driver="gelsd").solution
-    assert float((whole - fitted).norm() / (fitted - y.mean(0)).norm()) < 1e-2
+    assert float((whole - fitted).square().sum() / (fitted - y.mean(0)).square().sum()) < 5e-3
     assert table.loc["pca", "explained_variance"] > table.loc["random", "explained_variance"]
 
 
