@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from workbench.saes.autoencoder import SaeConfig as SaeConfig
     from workbench.saes.autoencoder import SparseAutoencoder as SparseAutoencoder
+    from workbench.saes.export import export_dashboard as export_dashboard
+    from workbench.saes.export import export_neuronpedia as export_neuronpedia
     from workbench.saes.features import Example as Example
     from workbench.saes.features import FeatureStore as FeatureStore
     from workbench.saes.features import Label as Label
@@ -68,6 +70,8 @@ PUBLIC = {
     "collect_features": "workbench.saes.features",
     "KeyMap": "workbench.saes.files",
     "FeatureEdit": "workbench.saes.using",
+    "export_neuronpedia": "workbench.saes.export",
+    "export_dashboard": "workbench.saes.export",
     "FeatureCircuit": "workbench.saes.using",
     "feature_circuit": "workbench.saes.using",
     "SaeConfig": "workbench.saes.autoencoder",

@@ -14,17 +14,9 @@ from workbench.figures.tokens import visible_token
 from workbench.progress import tracked
 from workbench.report.files import check_writable, write_atomically
 from workbench.report.page import inert_json, policy_hash
+from workbench.saes.export.bands import band_order, band_words
 from workbench.saes.export.reader import FeatureReader, chosen_features
 
-BANDS = {
-    "top": "the strongest",
-    "75-100%": "the strongest quarter of the texts in which it fires",
-    "50-75%": "the second quarter, above the median",
-    "25-50%": "the third quarter, below the median",
-    "0-25%": "the weakest quarter of the texts in which it fires",
-    "random": "texts at random",
-    "silent": "texts in which it does not fire",
-}
 BUDGET = 16_000_000
 """Bytes a page has by default: what a browser opens at once, and what mail and chat take."""
 
@@ -145,22 +137,22 @@ def _panel(store: FeatureReader, row: Any, per_band: int, pieces: _Pieces) -> di
 
 def _examples(store: FeatureReader, feature: int, top: float, per_band: int, pieces: _Pieces) -> list[dict[str, Any]]:
     found = []
-    for band in BANDS:
-        for example in list(store.examples(feature, band))[:per_band]:
-            # Thousandths of the feature's largest activation; most tokens are at zero and left out.
-            levels = [round(1000 * float(value) / top) if top else 0 for value in example.activations]
-            found.append(
-                {
-                    "b": band,
-                    "v": _number(example.value),
-                    "r": int(example.row),
-                    "p": int(example.position),
-                    "k": int(example.position) - int(example.start),
-                    "t": [pieces.number(token) for token in example.tokens],
-                    "a": [entry for place, level in enumerate(levels) if level for entry in (place, level)],
-                    "n": [place for place, token in enumerate(example.tokens) if "\n" in token],
-                }
-            )
+    examples = store.examples(feature, limit=per_band)
+    for example in sorted(examples, key=lambda one: (band_order(one.band), one.rank)):
+        # Thousandths of the feature's largest activation; most tokens are at zero and left out.
+        levels = [round(1000 * float(value) / top) if top else 0 for value in example.activations]
+        found.append(
+            {
+                "b": example.band,
+                "v": _number(example.value),
+                "r": int(example.row),
+                "p": int(example.position),
+                "k": int(example.position) - int(example.start),
+                "t": [pieces.number(token) for token in example.tokens],
+                "a": [entry for place, level in enumerate(levels) if level for entry in (place, level)],
+                "n": [place for place, token in enumerate(example.tokens) if "\n" in token],
+            }
+        )
     return found
 
 
@@ -190,7 +182,8 @@ def _page(store: FeatureReader, title: str | None, shown: list[dict[str, Any]], 
         f"Truncated to {len(shown)} of {len(shown) + left_out} features, by the file's size budget or by choice; "
         "a budget is spent on labelled features first, then on the most frequent."
     )
-    data = {"features": shown, "pieces": pieces.texts, "tokens": int(info.tokens), "bands": BANDS}
+    bands = {example["b"]: band_words(example["b"]) for panel in shown for example in panel["examples"]}
+    data = {"features": shown, "pieces": pieces.texts, "tokens": int(info.tokens), "bands": bands}
     return environment.get_template("dashboard.html").render(
         title=visible_text(title) if title is not None else f"Features of {model} at {hook}",
         lead=f"{len(shown)} features of a sparse autoencoder with {int(info.d_sae)}, read on {int(info.tokens)} tokens"

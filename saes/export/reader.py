@@ -12,7 +12,7 @@ from workbench.errors import InputError
 
 @runtime_checkable
 class FeatureReader(Protocol):
-    """The part of `FeatureStore` that exports read: what passes for one here is exported."""
+    """The part of `FeatureStore` that exports read; a store whose autoencoder is at hand (``sae``) exports directions, too."""
 
     @property
     def info(self) -> Any: ...

@@ -89,7 +89,7 @@ class MemoryStore:
             for one, scale in (("top", 1.0), ("50-75%", 0.5), ("random", 0.1))
             for rank in range(7)
         ]
-        return [one for one in found if band in (None, one.band)][:limit]
+        return [one for one in found if band in (None, one.band) and (limit is None or one.rank < limit)]
 
     def logits(self, feature):
         effects = [2.0, 1.0, 0.5, -0.25, -1.5]

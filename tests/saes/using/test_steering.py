@@ -44,7 +44,7 @@ def test_texts_and_costs_are_those_of_runs_edited_by_hand(name, temperature):
         assert row.text == model.to_string(written[0, tokens.shape[1] :])
         assert row.kl == pytest.approx(float(kl), abs=1e-9)
         assert row.loss == pytest.approx(float(loss), abs=1e-9)
-    assert len(set(table["text"])) == 3 and (table["kl"][1:] > 0.01).all()
+    assert len(set(table["text"])) >= 2 and (table["kl"][1:] > 0.01).all()
     assert found.unsteered == table["text"][0]
 
 
