@@ -12,7 +12,7 @@ from workbench.errors import InputError
 
 @runtime_checkable
 class FeatureReader(Protocol):
-    """The part of `FeatureStore` that exports read; a store whose autoencoder is at hand (``sae``) exports directions, too."""
+    """The part of `FeatureStore` that exports read; where its ``sae`` is at hand, they write directions, too."""
 
     @property
     def info(self) -> Any: ...
