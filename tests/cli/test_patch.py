@@ -143,7 +143,7 @@ def test_pairs_of_a_file_have_an_interval(run: Run, refused: Callable[..., str],
     file.write_text(
         "clean,corrupted,answer,instead\n"
         f'{CLEAN},{CORRUPTED}," three"," four"\n'
-        'two one three two one,two one four two one," three"," four"\n'
+        'one three two one three,one three four one three," two"," four"\n'
     )
     asked = ("--pairs", file, "--layers", 1, "--positions", "all")
     (row,) = found(run, tmp_path / "p.json", "patch", "zoo:attention", *asked)["effects"]
