@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from tests import real_inputs
 from workbench.cli.application import app
+from workbench.errors import InputError
 from workbench.probes import replications
 from workbench.probes.replications import Outcome, Replication, Result, registry
+from workbench.probes.replications.rows import finders
 
 REPOSITORY = Path(__file__).parents[2]
 replications.replications()  # registers the real rows before a test puts others in their place
@@ -59,6 +62,26 @@ def test_without_a_folder_the_table_is_shown_and_nothing_written(
     assert answer.exit_code == 0 and rows == ["first", "second"]
     assert "second found" in answer.stdout and "a | shape" in answer.stdout
     assert not [*tmp_path.iterdir()]
+
+
+def test_a_row_whose_model_is_missing_does_not_stop_the_others(
+    rows: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent() -> Outcome:
+        raise InputError("The model is not here; fetch it.")
+
+    monkeypatch.setitem(registry._ROWS, "first", row("first", absent))
+    answer = CliRunner().invoke(app, ["replicate", "--all", "--out", str(tmp_path)])
+    assert answer.exit_code == 0 and rows == ["second"]
+    assert "first is left out: The model is not here" in answer.stderr
+    assert CliRunner().invoke(app, ["replicate", "first"]).exit_code == 2
+
+
+def test_the_row_about_a_real_model_says_how_to_fetch_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORKBENCH_CACHE", str(tmp_path))
+    with pytest.raises(InputError, match="`make inputs` fetches it"):
+        finders.smollm2()
+    assert Path(finders.SMOLLM2).name == real_inputs.FILE_NAME
 
 
 def test_a_broken_result_counts_as_none(tmp_path: Path) -> None:

@@ -164,6 +164,18 @@ def test_a_second_mixer_and_a_group_of_channels_have_labels_of_their_own() -> No
         cache.stack_head_results(group=3)
 
 
+def test_what_the_first_heads_and_a_layers_mlp_read_is_complete_too() -> None:
+    _, cache = HookedModel(decoder_cases.build("gpt2")).run_with_cache(decoder_cases.batch())
+    rest, labels = cache.stack_head_results(0, return_labels=True, incl_remainder=True)
+    assert labels == ["remainder"]
+    torch.testing.assert_close(rest[0], cache["resid_pre", 0])
+    stack, labels = cache.get_full_resid_decomposition(0, mlp_input=True, expand_neurons=False, return_labels=True)
+    assert "L0H0" in labels and "L1H0" not in labels and "0_mlp_out" not in labels
+    assert relative(stack.sum(0), cache["resid_mid", 0]) < 1e-5
+    # Of this layer's heads nothing is left to the bias but the output matrix's own, the same at every place.
+    torch.testing.assert_close(stack[-1], stack[-1][:1, :1].expand_as(stack[-1]), atol=1e-5, rtol=1e-4)
+
+
 @pytest.mark.parametrize("size", [6, 7])
 @pytest.mark.parametrize("centred", [True, False])
 def test_a_linear_norm_is_the_norm_with_its_scale_taken_apart(size: int, centred: bool) -> None:

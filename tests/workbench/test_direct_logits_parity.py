@@ -50,11 +50,13 @@ STACKS: dict[str, Any] = {
     "accumulated, second layer's MLP": lambda c: c.accumulated_resid(
         1, apply_ln=True, mlp_input=True, return_labels=True
     ),
+    "accumulated, middle, up to a layer": lambda c: c.accumulated_resid(1, incl_mid=True, return_labels=True),
     "decomposed": lambda c: c.decompose_resid(return_labels=True),
     "decomposed, first MLP's input": lambda c: c.decompose_resid(0, mlp_input=True, apply_ln=True, return_labels=True),
     "decomposed, last token": lambda c: c.decompose_resid(pos_slice=-1, apply_ln=True, return_labels=True),
     "attention alone": lambda c: c.decompose_resid(mode="attn", incl_embeds=False, return_labels=True),
     "MLPs alone": lambda c: c.decompose_resid(mode="mlp", incl_embeds=False, return_labels=True),
+    "MLPs alone, second MLP's input": lambda c: c.decompose_resid(1, mlp_input=True, mode="mlp", return_labels=True),
     "heads": lambda c: c.stack_head_results(return_labels=True),
     "heads and the rest, normalised": lambda c: c.stack_head_results(
         1, incl_remainder=True, apply_ln=True, pos_slice=(2, 8, 2), return_labels=True

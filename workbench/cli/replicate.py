@@ -67,8 +67,14 @@ def replicate(
         result = None if again or results is None else replications.load(row.name, results)
         if result is None:
             began = time.monotonic()
-            with output.errors.status(f"{row.name} ..."):
-                outcome = row.run()
+            try:
+                with output.errors.status(f"{row.name} ..."):
+                    outcome = row.run()
+            except InputError as missing:
+                if not every:
+                    raise
+                output.note(f"{row.name} is left out: {missing}")
+                continue
             result = replications.Result.of(row, outcome, time.monotonic() - began, versions())
             if results is not None:
                 replications.save(result, results)
