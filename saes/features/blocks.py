@@ -51,7 +51,7 @@ class Text:
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """All activations of the features ``first .. first + count - 1``, by feature and, of each, in the order of the text.
+    """All activations of the features ``first .. first + count - 1``, by feature, of each in the order of the text.
 
     Attributes:
         feature: counted from `first`.

@@ -20,6 +20,8 @@ FILE = "labels.sqlite"
 SOURCES = ("human", "auto")
 COLUMNS = ("feature", "label", "source", "author", "detection", "fuzzing", "changed")
 
+_ALL = f"select {', '.join(COLUMNS)} from labels order by feature"
+
 _SCHEMA = """
 create table if not exists labels (
     feature integer primary key, label text not null, source text not null, author text,
@@ -111,14 +113,14 @@ class LabelStore:
         """All labels: ``feature``, ``label``, ``source``, ``author``, ``detection``, ``fuzzing``, ``changed``."""
         import pandas as pd
 
-        return pd.DataFrame(self._read(f"select {', '.join(COLUMNS)} from labels order by feature"), columns=COLUMNS)
+        return pd.DataFrame(self._read(_ALL), columns=list(COLUMNS))
 
     def history(self, feature: int) -> pd.DataFrame:
         """Every label that a feature had, the last one first; one that was taken away leaves a row without a label."""
         import pandas as pd
 
         statement = f"select {', '.join(COLUMNS)} from history where feature = ? order by number desc"
-        return pd.DataFrame(self._read(statement, feature), columns=COLUMNS)
+        return pd.DataFrame(self._read(statement, feature), columns=list(COLUMNS))
 
     def export(self, file: Path | str) -> None:
         """Write all labels as ``.json`` or ``.csv``. Raises InputError for another kind of file."""
@@ -126,9 +128,7 @@ class LabelStore:
         if path.suffix == ".csv":
             write_atomically(path, table.to_csv(index=False))
         elif path.suffix == ".json":
-            rows = [
-                asdict(Label(*row)) for row in self._read(f"select {', '.join(COLUMNS)} from labels order by feature")
-            ]
+            rows = [asdict(Label(*row)) for row in self._read(_ALL)]
             write_atomically(path, json.dumps(rows, indent=2, ensure_ascii=False) + "\n")
         else:
             raise InputError(f"Labels are written as .json or .csv, not as {path.name}.")
@@ -169,8 +169,8 @@ class LabelStore:
                 values = (one.feature, one.label, one.source, one.author, one.detection, one.fuzzing, _now())
                 changed = database.execute(
                     f"insert into labels ({', '.join(COLUMNS)}) values (?, ?, ?, ?, ?, ?, ?) on conflict (feature) do "
-                    "update set label = excluded.label, source = excluded.source, author = excluded.author, detection = "
-                    "excluded.detection, fuzzing = excluded.fuzzing, changed = excluded.changed "
+                    "update set label = excluded.label, source = excluded.source, author = excluded.author, "
+                    "detection = excluded.detection, fuzzing = excluded.fuzzing, changed = excluded.changed "
                     "where excluded.source = 'human' or labels.source = 'auto'",
                     values,
                 ).rowcount

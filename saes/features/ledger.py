@@ -69,9 +69,8 @@ class Ledger:
                 self._database = _reading(self.file)
             self.info("format")
         except sqlite3.Error as error:
-            raise InputError(
-                unwritten(self.file, error) if write else f"{self.file} cannot be read: {error}."
-            ) from error
+            sentence = unwritten(self.file, error) if write else f"{self.file} cannot be read: {error}."
+            raise InputError(sentence) from error
 
     def close(self) -> None:
         """Let go of the file."""

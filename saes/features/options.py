@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 from workbench.errors import InputError
@@ -46,7 +47,7 @@ class FeatureOptions:
     def band_names(self) -> list[str]:
         """The bands of ranks, highest first: ``75-100%``, ``50-75%``, ..."""
         edges = [round(100 * (self.bands - band) / self.bands) for band in range(self.bands + 1)]
-        return [f"{low}-{high}%" for high, low in zip(edges[:-1], edges[1:], strict=True)]
+        return [f"{low}-{high}%" for high, low in pairwise(edges)]
 
 
 def sae_fingerprint(sae: SparseAutoencoder) -> str:

@@ -27,7 +27,7 @@ def write_parquet(file: Path, columns: Mapping[str, Any], *, sorted_numbers: tup
     import pyarrow.parquet as pq
 
     table = pa.table(dict(columns))
-    encoding = {name: "DELTA_BINARY_PACKED" for name in sorted_numbers}
+    encoding = dict.fromkeys(sorted_numbers, "DELTA_BINARY_PACKED")
     plain = [name for name in table.column_names if name not in encoding]
     temporary = None
     try:
@@ -60,5 +60,5 @@ def unwritten(file: Path, error: BaseException) -> str:
     """The sentence for a file that could not be written."""
     reason = getattr(error, "strerror", None) or str(error)
     return (
-        f"{file} could not be written ({reason}); what was done before it is kept, and the same call goes on from it."
+        f"{file} could not be written ({reason}); what was done before is kept, and the same call goes on from there."
     )

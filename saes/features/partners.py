@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -111,4 +112,4 @@ def _portions(starts: Int[np.ndarray, " _"], token: Int[np.ndarray, " some"]) ->
         return []
     cuts = np.searchsorted(ends, np.arange(GROUP_ACTIVE, int(ends[-1]), GROUP_ACTIVE)).tolist()
     edges = sorted({0, *cuts, len(token)})
-    return [slice(low, high) for low, high in zip(edges[:-1], edges[1:], strict=True)]
+    return [slice(low, high) for low, high in pairwise(edges)]

@@ -58,8 +58,8 @@ def search(
     parts = []
     if where != "examples":
         table = store.labels.table()
-        needle = text if case else text.casefold()
-        hit = [needle in (label if case else label.casefold()) for label in table["label"]]
+        needle = text if case else text.lower()
+        hit = [needle in (label if case else label.lower()) for label in table["label"]]
         found = table[hit][["feature"]].head(limit)
         parts.append(found.assign(where="labels", hits=0, at_peak=0, value=float("nan")))
     if where != "labels":
@@ -71,10 +71,7 @@ def search(
 
 
 def _in_examples(store: FeatureStore, text: str, case: bool, limit: int) -> pd.DataFrame:
-    folded = {name: name if case else f"lower({name})" for name in ("text", "around")}
-    row = "text" if case else "lower(text)"
-    needle = text if case else text.lower()
-    statement = _EXAMPLES.format(
-        row=row, text=f"e.{folded['text']}" if case else "lower(e.text)", around=folded["around"]
-    )
-    return store.run(statement, {"needle": needle, "length": len(text), "limit": limit}).df()
+    columns = {"row": "text", "text": "e.text", "around": "around"}
+    folded = {name: column if case else f"lower({column})" for name, column in columns.items()}
+    values = {"needle": text if case else text.lower(), "length": len(text), "limit": limit}
+    return store.run(_EXAMPLES.format(**folded), values).df()

@@ -15,7 +15,7 @@ def order_by(group: Int[np.ndarray, " items"]) -> Int[np.ndarray, " items"]:
 
     A sort of plain 64-bit numbers, group above index, is several times as fast as a stable sort of groups.
     """
-    bits = max(1, int(len(group)).bit_length())
+    bits = max(1, len(group).bit_length())
     keys = (group.astype(np.int64) << bits) | np.arange(len(group), dtype=np.int64)
     keys.sort()
     return keys & ((1 << bits) - 1)

@@ -40,7 +40,7 @@ def feature_columns(block: Block, text: Text) -> dict[str, Any]:
 
 
 def histogram_columns(block: Block, bins: int) -> dict[str, Any]:
-    """The table ``histograms``: counts of the activations that are not zero, in `bins` equal parts from 0 to ``max``."""
+    """The table ``histograms``: how many activations that are not zero lie in each of `bins` parts of 0 to ``max``."""
     import pyarrow as pa
 
     top = largest(block)
@@ -60,8 +60,8 @@ def token_columns(
 ) -> dict[str, Any]:
     """The table ``top_tokens``: the tokens on which a feature's activations add up to most.
 
-    ``count`` (occurrences at which it fires), ``share`` (of all that token's occurrences), ``mean`` (activation where it
-    fires), ``max``, ``rank``.
+    ``count`` (occurrences at which it fires), ``share`` (of all that token's occurrences), ``mean`` and ``max``
+    (activation where it fires), ``rank``.
     """
     token = text.ids[text.flat(block.place)].astype(np.int64)
     key = block.feature * np.int64(len(occurrences)) + token

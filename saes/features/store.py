@@ -35,6 +35,9 @@ from example_files e join rows r using (row)
 """
 
 
+_NOTED = ("model", "hook", "site", "d_sae", "length", "dead", "no_logits", "options", "source")
+
+
 @dataclass(frozen=True)
 class StoreInfo:
     """What a store is of.
@@ -98,11 +101,7 @@ class FeatureStore:
         try:
             shards = ledger.shards()
             return StoreInfo(
-                **{
-                    name: ledger.info(name)
-                    for name in ("model", "hook", "site", "d_sae", "length", "dead", "no_logits")
-                },
-                **{name: ledger.info(name) for name in ("options", "source")},
+                **{name: ledger.info(name) for name in _NOTED},
                 rows=sum(shard.rows for shard in shards),
                 tokens=sum(shard.tokens for shard in shards),
                 shards=len(shards),
@@ -149,33 +148,17 @@ class FeatureStore:
         """
         bands = self._bands(band)
         found = self.run(
-            "select band::varchar, rank, row, position, start, value, activations from example_files where feature = ?",
+            "select band::varchar, rank, row, position, start, value, activations from example_files "
+            "where feature = ? order by rank",
             [self._checked(feature)],
         ).fetchall()
-        order = {name: number for number, name in enumerate(bands)}
-        kept = sorted(
-            (one for one in found if one[0] in order and (limit is None or one[1] < limit)),
-            key=lambda one: (order[one[0]], one[1]),
-        )
+        kept = [one for name in bands for one in found if one[0] == name and (limit is None or one[1] < limit)]
         texts = self._rows({int(one[2]) for one in kept})
         examples = []
         for name, rank, row, position, start, value, activations in kept:
-            ids, tokens = texts[row]
             here = slice(start, start + len(activations))
-            examples.append(
-                Example(
-                    feature,
-                    name,
-                    rank,
-                    row,
-                    position,
-                    start,
-                    value,
-                    tuple(ids[here]),
-                    tuple(tokens[here]),
-                    tuple(activations),
-                )
-            )
+            ids, tokens = (tuple(column[here]) for column in texts[row])
+            examples.append(Example(feature, name, rank, row, position, start, value, ids, tokens, tuple(activations)))
         return examples
 
     def logits(self, feature: int) -> pd.DataFrame:
@@ -215,8 +198,8 @@ class FeatureStore:
         """Features that write nearly the same, or that fire at the same tokens.
 
         Returns:
-            by decoder: ``feature``, ``label``, ``cosine``; by firing: ``feature``, ``label``, ``count`` (tokens at which
-            both fire), ``phi``, ``jaccard``, ``pmi`` (nats), the highest phi first.
+            by decoder: ``feature``, ``label``, ``cosine``; by firing: ``feature``, ``label``, ``count`` (tokens at
+            which both fire), ``phi``, ``jaccard``, ``pmi`` (nats), the highest phi first.
 
         Raises:
             InputError: no such feature, or another `by`.
@@ -275,8 +258,8 @@ class FeatureStore:
         if not self._ledger("finished"):
             info = self.info
             raise InputError(
-                f"{self.folder} is not finished: {info.shards} shards of {info.tokens} tokens are done. Wait for the pass, "
-                "or call collect_features again if it was killed; it goes on where it was."
+                f"{self.folder} is not finished: {info.shards} shards of {info.tokens} tokens are done. Wait for the "
+                "pass, or call collect_features again if it was killed; it goes on where it was."
             )
         connection = duckdb.connect(":memory:")
         for view in (*VIEWS, "examples"):
