@@ -65,9 +65,9 @@ def export_neuronpedia(
     """Write a store as Neuronpedia's import format.
 
     Rows of its tables SourceRelease, Model, SourceSet, Source, Neuron, Activation and Explanation
-    (``apps/webapp/prisma/schema.prisma`` of the public repository). Examples of the largest activations and of the bands
-    of ranks go along, labels as explanations; random and silent texts have no place there. What its database does not
-    hold is replaced: a null character by ``␀``, a lone surrogate by ``U+FFFD``.
+    (``apps/webapp/prisma/schema.prisma`` of the public repository). Examples of the largest activations and of the
+    bands of ranks go along, labels as explanations; random and silent texts have no place there. What its database
+    does not hold is replaced: a null character by ``␀``, a lone surrogate by ``U+FFFD``.
 
     Args:
         store: a feature store.
