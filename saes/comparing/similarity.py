@@ -10,7 +10,7 @@ from workbench.errors import InputError
 
 
 def svcca(
-    first: Float[Tensor, "places first"], second: Float[Tensor, "places second"], *, variance: float = 0.99
+    first: Float[Tensor, "places first"], second: Float[Tensor, "others second"], *, variance: float = 0.99
 ) -> float:
     """Mean canonical correlation after each side is cut to the principal directions that hold most of its variance.
 
@@ -46,7 +46,7 @@ def svcca_of(
     return float(correlations.clamp(max=1).mean())
 
 
-def linear_cka(first: Float[Tensor, "places first"], second: Float[Tensor, "places second"]) -> float:
+def linear_cka(first: Float[Tensor, "places first"], second: Float[Tensor, "others second"]) -> float:
     """Linear centred kernel alignment (Kornblith et al. 2019, arXiv:1905.00414, section 3).
 
     1 for spaces that are rotations of each other, whatever their scale.
@@ -75,7 +75,7 @@ def dissimilarities(values: Float[Tensor, "stimuli units"]) -> Float[Tensor, "st
     return 1 - a @ a.T
 
 
-def rsa(first: Float[Tensor, "stimuli first"], second: Float[Tensor, "stimuli second"]) -> float:
+def rsa(first: Float[Tensor, "stimuli first"], second: Float[Tensor, "others second"]) -> float:
     """Rank correlation (Spearman) of two spaces' `dissimilarities` (Kriegeskorte et al. 2008).
 
     doi:10.3389/neuro.06.004.2008. Every pair of stimuli is compared once; memory goes with their square.

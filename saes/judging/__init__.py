@@ -2,6 +2,7 @@
 
 from workbench.saes.judging.absorption import ConceptAbsorption, absorption
 from workbench.saes.judging.baselines import BASELINES, baseline, constant
+from workbench.saes.judging.figures import judgement_figure
 from workbench.saes.judging.judge import judge_sae
 from workbench.saes.judging.judgement import MEASURES, Judgement, Measured
 from workbench.saes.judging.letters import LetterAbsorption, first_letter_absorption
@@ -26,6 +27,7 @@ __all__ = [
     "first_letter_absorption",
     "judge_recovery",
     "judge_sae",
+    "judgement_figure",
     "labelled_words",
     "probe_features",
     "read_reference",

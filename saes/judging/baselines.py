@@ -19,8 +19,8 @@ BASELINES = ("pca", "random", "neurons")
 def baseline(name: str, reference: Reference, like: SparseAutoencoder, k: int, *, seed: int = 0) -> SparseAutoencoder:
     """An autoencoder that nobody trained, with `k` features a token, at the place of another one.
 
-    Of a transcoder the features are read off its input, and their directions are what the least-squares linear map of
-    input to output makes of them.
+    Of a transcoder the features are read off its input, and their directions are what a ridge regression of output on
+    input makes of them.
 
     Args:
         name: ``pca``: the `k` principal components with the largest coefficients, chosen anew for each token; a feature

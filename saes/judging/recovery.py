@@ -137,7 +137,9 @@ def synthetic_batches(
     for start in range(0, samples, batch):
         with torch.no_grad():
             activations = generator.sample(min(batch, samples - start))
-            yield activations, dictionary(activations)
+            vectors = dictionary(activations)
+        # Not within the block above: whoever takes the batches may want gradients of their own.
+        yield activations, vectors
 
 
 def _cosines(first: Float[Tensor, "first d"], second: Float[Tensor, "second d"]) -> Float[Tensor, "first second"]:

@@ -54,17 +54,18 @@ class Reference:
         return rows / rows.norm(dim=1, keepdim=True)
 
     def mapped(self, directions: Float[Tensor, "directions d_in"]) -> Float[Tensor, "directions d_out"]:
-        """What the least-squares map of ``x - mean`` to ``y - mean_out`` makes of directions; see the class."""
+        """What the ridge regression of ``x - mean`` on ``y - mean_out`` makes of directions; see the class."""
         if not self.transcodes:
             return directions
-        # A ridge far below what varies: directions in which the text never moves have no slope to find.
+        # The fewer vectors there are for the numbers to be found, the more of the slopes is chance.
+        share = max(1e-6, len(self.mean) / self.count)
         if self.covariance is not None and self.cross is not None:
-            ridge = 1e-6 * self.covariance.diagonal().mean().clamp(min=1e-12)
+            ridge = share * self.covariance.diagonal().mean().clamp(min=1e-12)
             identity = torch.eye(len(self.mean), dtype=self.mean.dtype, device=self.mean.device)
             return directions @ torch.linalg.solve(self.covariance + ridge * identity, self.cross)
         x, y = self.sample.to(self.mean) - self.mean, self.sample_out.to(self.mean) - self.mean_out
         gram = x @ x.T
-        ridge = 1e-6 * gram.diagonal().mean().clamp(min=1e-12)
+        ridge = share * gram.diagonal().mean().clamp(min=1e-12)
         identity = torch.eye(len(x), dtype=x.dtype, device=x.device)
         return (directions @ x.T) @ torch.linalg.solve(gram + ridge * identity, y)
 

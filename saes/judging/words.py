@@ -35,22 +35,19 @@ def vocabulary(model: HookedModel) -> pd.DataFrame:
     import pandas as pd
 
     model.tokens.needed()
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for token in range(len(model.tokens.needed())):
         text = str(model.tokens.needed().decode([token]))
         word = text[1:] if text.startswith(" ") else text
         spelled = word.isascii() and word.isalpha()
-        rows.append(
-            {
-                "token": token,
-                "text": text,
-                "first_letter": word[0].lower() if spelled else None,
-                "capitalised": word[0].isupper() if spelled else None,
-                "leading_space": text.startswith(" "),
-                "digits": word.isascii() and word.isdigit(),
-            }
-        )
-    return pd.DataFrame(rows).astype({"first_letter": object, "capitalised": object})
+        letter, capital = (word[0].lower(), word[0].isupper()) if spelled else (None, None)
+        rows.append((token, text, letter, capital, text.startswith(" "), word.isascii() and word.isdigit()))
+    columns = ("token", "text", "first_letter", "capitalised", "leading_space", "digits")
+    # As objects, because None means that there is no letter, and pandas would make a number of it.
+    mixed = {"first_letter": object, "capitalised": object}
+    return pd.DataFrame(
+        {name: pd.Series([row[number] for row in rows], dtype=mixed.get(name)) for number, name in enumerate(columns)}
+    )
 
 
 def labelled_words(

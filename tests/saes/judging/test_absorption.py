@@ -79,7 +79,8 @@ def test_half_of_a_letter_carried_elsewhere_is_absorbed_in_part():
     found = absorption(SparseAutoencoder(sae.cfg, weights), x, positive, token)
     part = found.fraction[found.groups == 5]
     assert not found.full.any() and (found.fraction[found.groups != 5] == 0).all()
-    assert ((part > 0.3) & (part < 0.7)).mean() > 0.7
+    # What carries less than two fifths counts for nothing, and the strength of the letter varies.
+    assert np.all((part == 0) | ((part > 0.4) & (part < 0.6))) and (part > 0).sum() >= 4
 
 
 def test_what_absorption_cannot_be_asked_of_is_refused():
