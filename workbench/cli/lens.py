@@ -207,7 +207,9 @@ def _print(output: Output, model: HookedModel, table: pd.DataFrame, what: str) -
     names = list(dict.fromkeys(table["lens"]))
     for name in names:
         for measure in ("KL", byte.replace("_", " "), "agree"):
-            shown.add_column(f"{name}: {measure}", justify="right")
+            # Where 80 columns are too few, a cell goes on in the next line; cut short an interval would lose its end.
+            width = 16 if measure == "KL" else None
+            shown.add_column(f"{name}: {measure}", justify="right", min_width=width, overflow="fold")
     for depth, rows in table.groupby("depth"):
         by = {row["lens"]: row for row in records(rows)}
         cells = [
