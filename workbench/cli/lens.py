@@ -201,15 +201,16 @@ def _lenses(model: HookedModel, folder: Path | None) -> list[Lens]:
 def _print(output: Output, model: HookedModel, table: pd.DataFrame, what: str) -> None:
     from rich.table import Table
 
-    shown = Table()
+    shown = Table(padding=(0, 0, 0, 1))
     shown.add_column("depth", justify="right")
     byte = "bits_per_byte" if "bits_per_byte" in table else "bits_per_token"
     names = list(dict.fromkeys(table["lens"]))
     for name in names:
         for measure in ("KL", byte.replace("_", " "), "agree"):
-            # Where 80 columns are too few, a cell goes on in the next line; cut short an interval would lose its end.
-            width = 16 if measure == "KL" else None
-            shown.add_column(f"{name}: {measure}", justify="right", min_width=width, overflow="fold")
+            # Seven columns fit into 80 characters; one too wide goes on below, as cut short it would lose its end.
+            width = 17 if measure == "KL" else 6
+            title = f"{name.removesuffix(' lens')}: {measure}"
+            shown.add_column(title, justify="right", width=width, overflow="fold")
     for depth, rows in table.groupby("depth"):
         by = {row["lens"]: row for row in records(rows)}
         cells = [
