@@ -42,8 +42,10 @@ if TYPE_CHECKING:
     from workbench.saes.using import FeatureEdit as FeatureEdit
     from workbench.saes.using import Steering as Steering
     from workbench.saes.using import feature_circuit as feature_circuit
+    from workbench.saes.using import find_repetition_features as find_repetition_features
     from workbench.saes.using import read_features as read_features
     from workbench.saes.using import repeated_ngrams as repeated_ngrams
+    from workbench.saes.using import repetition_experiment as repetition_experiment
     from workbench.saes.using import steer_features as steer_features
 
 # Public name -> the module that defines it: nothing is imported before it is asked for.
@@ -70,6 +72,8 @@ PUBLIC = {
     "collect_features": "workbench.saes.features",
     "KeyMap": "workbench.saes.files",
     "FeatureEdit": "workbench.saes.using",
+    "find_repetition_features": "workbench.saes.using",
+    "repetition_experiment": "workbench.saes.using",
     "export_neuronpedia": "workbench.saes.export",
     "export_dashboard": "workbench.saes.export",
     "FeatureCircuit": "workbench.saes.using",

@@ -6,17 +6,23 @@ from workbench.saes.using.edit import FeatureEdit
 from workbench.saes.using.faithfulness import circuit_faithfulness, exact_effects
 from workbench.saes.using.reading import read_features
 from workbench.saes.using.repeats import repeated_ngrams
+from workbench.saes.using.repetition import RepetitionFeatures, find_repetition_features
+from workbench.saes.using.repetition_experiment import RepetitionExperiment, repetition_experiment
 from workbench.saes.using.steering import Steering, steer_features
 
 __all__ = [
     "FeatureCircuit",
     "FeatureEdit",
+    "RepetitionExperiment",
+    "RepetitionFeatures",
     "Steering",
     "circuit_faithfulness",
     "circuit_figure",
     "exact_effects",
     "feature_circuit",
+    "find_repetition_features",
     "read_features",
     "repeated_ngrams",
+    "repetition_experiment",
     "steer_features",
 ]

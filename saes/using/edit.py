@@ -189,6 +189,8 @@ class FeatureEdit(Intervention):
         Raises:
             InputError: the autoencoder does not fit the model, or a position that it does not read.
         """
+        if not self.parts and self.keep_error:
+            return []
         time = None if tokens is None else model.prepared(tokens, attention_mask)[0].shape[1]
         # What is predicted is edited: a transcoder reads as often as it writes.
         site = self.sae.site_out(model) if self.at is None else self.at

@@ -66,7 +66,7 @@ def test_in_a_linear_model_effects_are_those_of_replacing_and_add_up(with_source
 PLACES = [
     ("attention", ["blocks.1.hook_resid_post", "blocks.2.hook_resid_post"], {}),
     ("mamba", ["blocks.1.mixer.hook_out", "blocks.2.mixer.hook_out"], {}),
-    ("gated_delta", ["blocks.1.mixer.hook_state", "blocks.2.hook_resid_post"], {"every": 3, "head": 1}),
+    ("lstm", ["blocks.1.mixer.hook_state", "blocks.2.hook_resid_post"], {"every": 3}),
 ]
 
 
@@ -80,7 +80,7 @@ def two(name, hooks, options):
 def test_effects_and_edges_are_slopes_of_real_runs(place):
     """Next to no difference between two runs: then first order is all there is, and real edits say what it must be."""
     model, saes = two(*place)
-    task, _ = repeats(model)
+    task, _ = repeats(model, block=4, batch=2)
     late = saes[0]
     circuit = feature_circuit(model, saes, task, nodes=60)
     shift = 1e-5
@@ -173,8 +173,8 @@ def test_integrated_gradients_come_nearer_to_the_true_effects():
 
 
 def test_all_nodes_carry_the_whole_metric_and_none_nothing():
-    model, saes = two("gated_delta", *PLACES[2][1:])
-    task, source = repeats(model)
+    model, saes = two(*PLACES[2])
+    task, source = repeats(model, block=4, batch=2)
     circuit = feature_circuit(model, saes, task, source, nodes=10_000, by_position=True, edges=False)
     for replaced in ("mean", "zero", "source"):
         table = circuit.faithfulness([0, 5, len(circuit.nodes)], replaced=replaced)
