@@ -1,0 +1,178 @@
+"""``workbench sae eval``: what autoencoders explain, what a model loses with them, what their features stand for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from workbench.cli import options
+from workbench.cli.models import open_model, summary
+from workbench.cli.output import Output, facts, records
+from workbench.cli.texts import read_texts, spread
+from workbench.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from workbench.saes import SparseAutoencoder
+
+SHOWN = {
+    "loss": "loss",
+    "kl": "KL",
+    "loss_recovered": "loss recovered",
+    "explained_variance": "explained variance",
+    "cosine": "cosine",
+    "l0": "L0",
+    "dead": "dead",
+    "shrinkage": "shrinkage",
+}
+
+
+def evaluate(
+    model: options.ModelArgument,
+    sae: Annotated[
+        list[Path],
+        typer.Argument(metavar="SAE...", help="Folders of autoencoders of one place.", show_default=False),
+    ],
+    text: options.TextFile,
+    baseline: Annotated[
+        list[str] | None,
+        typer.Option("--baseline", help="pca, random, neurons, or none; may be given again.", show_default="all three"),
+    ] = None,
+    letters: Annotated[
+        bool, typer.Option("--letters", help="Absorption of the letters that words begin with, too.")
+    ] = False,
+    probe: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--probe",
+            help="Sparse probes of features and of raw activations, too: capitalised, leading_space, digits, or a "
+            "letter, for words that begin with it; may be given again.",
+        ),
+    ] = None,
+    length: options.Length = 128,
+    windows: options.Windows = 64,
+    batch: options.Batch = 8,
+    html_file: options.HtmlFile = None,
+    json_file: options.JsonFile = None,
+    seed: options.Seed = 0,
+    device: options.Device = None,
+    dtype: options.DtypeOption = None,
+    revision: options.Revision = None,
+    trust_pickle: options.TrustPickle = False,
+) -> None:
+    """Judge autoencoders on text, beside PCA, random directions and neurons of the same L0.
+
+    Every other window is what the baselines are fitted on; the others are judged on.
+
+    Example: workbench sae eval zoo:mamba saes/mamba --text speeches.txt --letters --json scores.json
+    """
+    output = Output(json_file, html_file)
+    read = read_texts(text)
+    opened = open_model(output, model, device=device, dtype=dtype, revision=revision, trust_pickle=trust_pickle)
+    from workbench.saes import judging, load_sae
+
+    asked = [name for name in (baseline or judging.BASELINES) if name != "none"]
+    saes = _named(sae, {place: load_sae(place, model=opened, device=opened.cfg.device) for place in sae})
+    rows = spread(judging.token_windows(opened, read, length), windows)
+    judgement = judging.judge_sae(opened, saes, rows, baselines=asked, batch=batch, seed=seed, progress=output.progress)
+    table = judgement.table(seed=seed)
+    count = len(judgement.clean_loss)
+    place = f"{opened.cfg.model_name} at {judgement.place}"
+    told = f"{place}: {count} windows of {length} tokens, baselines of L0 {judgement.k}"
+    output.console.print(told, highlight=False, markup=False)
+    output.console.print(_table(table))
+    output.console.print(
+        "Loss and KL in nats a token, of the model with the reconstruction spliced in; 95 % intervals."
+    )
+    found: dict[str, Any] = {"model": summary(opened), "place": judgement.place, "scores": records(table)}
+    sections: list[tuple[str, pd.DataFrame]] = []
+    if letters:
+        for name, one in saes.items():
+            absorbed = judging.first_letter_absorption(opened, one, rows, batch=batch, seed=seed)
+            shown = absorbed.table(seed=seed)
+            sections.append((f"{name}: absorption of first letters", shown.drop(columns="features")))
+            found.setdefault("letters", {})[name] = records(shown)
+            found.setdefault("absorbed", {})[name] = records(absorbed.cases())
+    for label in probe or []:
+        data = judging.labelled_words(opened, rows, label, rows=2000, seed=seed)
+        probed = judging.probe_features(opened, saes, data, batch=batch, seed=seed)
+        sections.append((f"Sparse probes for {label}", probed[["space", "k", "accuracy", "auc", "baseline"]]))
+        found.setdefault("probes", {})[label] = records(probed)
+    for title, part in sections:
+        output.console.print(title, highlight=False, markup=False)
+        output.console.print(_plain(part))
+    output.save(found)
+    if html_file is not None:
+        from workbench.report import Heading, Page, Plot, write_page
+
+        caption = "With 95 % intervals over windows of text."
+        blocks: list[Any] = [Plot(judging.judgement_figure(judgement, seed=seed), caption, "wide"), _block(table)]
+        for title, part in sections:
+            blocks += [Heading(title), _block(part)]
+        lead = f"{told}. Intervals resample windows."
+        page = Page(f"Autoencoders of {opened.cfg.model_name}", lead, blocks, facts(Text=str(text)))
+        write_page(html_file, page)
+        output.wrote(html_file)
+
+
+def _named(places: list[Path], loaded: dict[Path, SparseAutoencoder]) -> dict[str, SparseAutoencoder]:
+    """Autoencoders by the names of their folders, or by their paths where names are alike."""
+    names = [place.resolve().name for place in places]
+    if len(set(places)) < len(places):
+        raise InputError("The same autoencoder is given twice.")
+    return {
+        str(place) if names.count(name) > 1 else name: loaded[place] for place, name in zip(places, names, strict=True)
+    }
+
+
+def _table(table: pd.DataFrame) -> Any:
+    from rich.table import Table
+
+    shown = Table()
+    shown.add_column("")
+    for title in SHOWN.values():
+        shown.add_column(title, justify="right")
+    for row in records(table):
+        shown.add_row(row["autoencoder"], *(_cell(row, name) for name in SHOWN))
+    return shown
+
+
+def _cell(row: dict[str, Any], name: str) -> str:
+    """A number, and its interval where that is of use to a reader of the terminal."""
+    value = row[name]
+    if value is None or value != value:
+        return ""
+    low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
+    digits = 1 if name == "l0" else 3
+    number = f"{value:.{digits}f}"
+    if name in ("kl", "loss_recovered", "explained_variance") and low == low and low is not None and low < high:
+        number += f" ({low:.{digits}f}–{high:.{digits}f})"
+    return number
+
+
+def _block(table: pd.DataFrame) -> Any:
+    """A table of a page."""
+    from workbench.report import Table
+
+    rows = [["" if cell != cell else _text(cell) for cell in row.values()] for row in records(table)]
+    numeric = frozenset(number for number, kind in enumerate(table.dtypes) if kind.kind in "fi")
+    return Table([str(name).replace("_", " ") for name in table], rows, numeric=numeric)
+
+
+def _text(cell: Any) -> str:
+    return f"{cell:.3f}" if isinstance(cell, float) else str(cell)
+
+
+def _plain(table: pd.DataFrame) -> Any:
+    from rich.markup import escape
+    from rich.table import Table
+
+    shown = Table()
+    for name in table:
+        shown.add_column(str(name).replace("_", " "), justify="right")
+    for row in records(table):
+        shown.add_row(*(escape(_text(value)) for value in row.values()))
+    return shown
