@@ -45,7 +45,7 @@ class DatasetTexts(Documents):
             "split": split,
             "column": self.column,
         }
-        if hasattr(found, "__getitem__"):
+        if hasattr(found, "__len__"):
             about["fingerprint"] = str(getattr(found, "_fingerprint", None))
             self._documents: Documents = Listed(len(found), lambda number: self._content(found[number]), about)
         else:

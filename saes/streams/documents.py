@@ -17,7 +17,7 @@ from workbench.errors import InputError
 from workbench.saes.streams.order import Order
 
 Cursor: TypeAlias = dict[str, int]
-Content: TypeAlias = "str | Int[np.ndarray, ' tokens']"
+Content: TypeAlias = "str | Int[np.ndarray, ' _']"
 
 PIECE = 2**17
 """Characters (bytes, of files) a passage has at most: no text is ever in memory as a whole."""

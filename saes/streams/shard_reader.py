@@ -203,7 +203,8 @@ class ShardFeed:
                 wrong = first_not_finite(rows)
                 if wrong is not None:
                     raise NotFiniteError(f"Row {first + wrong} of {about.file} is NaN or infinite at {name}.")
-                values.append(rows.to(device=self.device, dtype=self.dtype))
+                # A copy: a slice would keep all of the file's tensor with it.
+                values.append(rows.to(device=self.device, dtype=self.dtype, copy=True))
         return Chunk(tuple(values), after)
 
 

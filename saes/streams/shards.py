@@ -196,7 +196,7 @@ class _Writer:
                 what = f"{name} of {manifest.about['model']} is too large for {manifest.dtype}"
                 raise NotFiniteError(self._refusal(what, manifest.total + row))
         tensors |= {name: kept[: self._held] for name, kept in zip(PLACES, self._places, strict=True)}
-        data = save(tensors, {"format": FORMAT, "shard": str(number)})
+        data = save(tensors, {"format": f"{FORMAT} shard {number}"})  # of two words the order would change by itself
         if self.budget is not None and manifest.bytes + len(data) > self.budget:
             raise InputError(
                 f"The disk budget of {_gb(self.budget)} is used up: {self._kept()} in {self.folder}; the same call "

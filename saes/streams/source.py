@@ -124,6 +124,8 @@ class TextSource:
     def batches(self, model: HookedModel, windows: int = 16, position: Position | None = None) -> Iterator[TokenBatch]:
         """Windows for forward passes, some at a time, from a position on.
 
+        They come in the order of their documents, but for those of `STRETCH` passes, of which the longest come first.
+
         Args:
             windows: how many at a time.
             position: what a batch before had for `after`, in a run with the same settings; None for the start.
