@@ -6,6 +6,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from workbench.saes.autoencoder import SaeConfig as SaeConfig
     from workbench.saes.autoencoder import SparseAutoencoder as SparseAutoencoder
+    from workbench.saes.comparing import Matches as Matches
+    from workbench.saes.comparing import SpaceComparison as SpaceComparison
+    from workbench.saes.comparing import Units as Units
+    from workbench.saes.comparing import compare_spaces as compare_spaces
+    from workbench.saes.comparing import linear_cka as linear_cka
+    from workbench.saes.comparing import match_features as match_features
+    from workbench.saes.comparing import rsa as rsa
+    from workbench.saes.comparing import svcca as svcca
     from workbench.saes.export import export_dashboard as export_dashboard
     from workbench.saes.export import export_neuronpedia as export_neuronpedia
     from workbench.saes.features import Example as Example
@@ -16,6 +24,20 @@ if TYPE_CHECKING:
     from workbench.saes.files import KeyMap as KeyMap
     from workbench.saes.files import load_sae as load_sae
     from workbench.saes.files import save_sae as save_sae
+    from workbench.saes.geometry import CirclePatch as CirclePatch
+    from workbench.saes.geometry import clustering_entropy as clustering_entropy
+    from workbench.saes.geometry import fit_circle as fit_circle
+    from workbench.saes.geometry import irreducible_features as irreducible_features
+    from workbench.saes.geometry import lobes as lobes
+    from workbench.saes.geometry import parallelograms as parallelograms
+    from workbench.saes.geometry import read_co_occurrence as read_co_occurrence
+    from workbench.saes.geometry import spectrum_slope as spectrum_slope
+    from workbench.saes.judging import Judgement as Judgement
+    from workbench.saes.judging import first_letter_absorption as first_letter_absorption
+    from workbench.saes.judging import judge_recovery as judge_recovery
+    from workbench.saes.judging import judge_sae as judge_sae
+    from workbench.saes.judging import labelled_words as labelled_words
+    from workbench.saes.judging import probe_features as probe_features
     from workbench.saes.site import VectorSite as VectorSite
     from workbench.saes.splice import Splice as Splice
     from workbench.saes.streams import ActivationStream as ActivationStream
@@ -50,6 +72,28 @@ if TYPE_CHECKING:
 
 # Public name -> the module that defines it: nothing is imported before it is asked for.
 PUBLIC = {
+    "judge_sae": "workbench.saes.judging",
+    "Judgement": "workbench.saes.judging",
+    "first_letter_absorption": "workbench.saes.judging",
+    "probe_features": "workbench.saes.judging",
+    "judge_recovery": "workbench.saes.judging",
+    "labelled_words": "workbench.saes.judging",
+    "Matches": "workbench.saes.comparing",
+    "SpaceComparison": "workbench.saes.comparing",
+    "Units": "workbench.saes.comparing",
+    "compare_spaces": "workbench.saes.comparing",
+    "linear_cka": "workbench.saes.comparing",
+    "match_features": "workbench.saes.comparing",
+    "rsa": "workbench.saes.comparing",
+    "svcca": "workbench.saes.comparing",
+    "CirclePatch": "workbench.saes.geometry",
+    "clustering_entropy": "workbench.saes.geometry",
+    "fit_circle": "workbench.saes.geometry",
+    "irreducible_features": "workbench.saes.geometry",
+    "lobes": "workbench.saes.geometry",
+    "parallelograms": "workbench.saes.geometry",
+    "read_co_occurrence": "workbench.saes.geometry",
+    "spectrum_slope": "workbench.saes.geometry",
     "JointShardReader": "workbench.saes.streams",
     "ShardReader": "workbench.saes.streams",
     "Shards": "workbench.saes.streams",
