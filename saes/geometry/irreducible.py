@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def separability(points: Float[np.ndarray, "points 2"], *, angles: int = 90, bins: int = 12) -> float:
+def separability(points: Float[np.ndarray, "points numbers"], *, angles: int = 90, bins: int = 12) -> float:
     """The least mutual information of two orthogonal coordinates, over all rotations, in bits.
 
     Engels et al. 2024, arXiv:2405.14860, section 3.2 (separability index): near 0 where some rotation makes the
@@ -41,7 +41,7 @@ def separability(points: Float[np.ndarray, "points 2"], *, angles: int = 90, bin
 
 
 def mixture(
-    points: Float[np.ndarray, "points 2"], *, tolerance: float = 0.1, angles: int = 180, offsets: int = 200
+    points: Float[np.ndarray, "points numbers"], *, tolerance: float = 0.1, angles: int = 180, offsets: int = 200
 ) -> float:
     """The largest share of points that lie close to one line, as a share of the spread across it.
 

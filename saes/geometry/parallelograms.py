@@ -64,8 +64,8 @@ class Parallelograms:
 
 def parallelograms(
     first: Float[np.ndarray, "pairs d"],
-    second: Float[np.ndarray, "pairs d"],
-    relation: Sequence[Any] | Shaped[np.ndarray, " pairs"],
+    second: Float[np.ndarray, "others d"],
+    relation: Sequence[Any] | Shaped[np.ndarray, " relations"],
     *,
     distractors: Float[np.ndarray, "directions d"] | None = None,
     directions: int | None = None,

@@ -45,7 +45,7 @@ def test_an_autoencoder_is_judged_beside_its_baselines(run, text, sae, tmp_path)
     assert [row["kl"] for row in found["scores"]] == pytest.approx(list(want["kl"]), abs=1e-5)
     assert found["letters"]["mine"][-1]["letter"] == "all"
     assert {row["space"] for row in found["probes"]["leading_space"]} == {"mine", "activations"}
-    for said in ("explained", "zero ablation", "absorption of first letters", "Sparse probes for leading_space"):
+    for said in ("recovered", "zero ablation", "absorption of first letters", "Sparse probes for leading_space"):
         assert said in result.stdout
     page = Dom((tmp_path / "out.html").read_text())
     assert page.text["h1"] == ["Autoencoders of zoo:attention"]

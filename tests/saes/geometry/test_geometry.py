@@ -103,7 +103,7 @@ def test_clusters_have_less_entropy_than_the_gaussian_of_their_covariance(genera
     assert found.clustering > 5 and found.clustering > 20 * max(found.null)
     with pytest.raises(InputError, match="coincide"):
         clustering_entropy(np.repeat(generator.standard_normal((30, 3)), 10, axis=0), dimensions=2)
-    with pytest.raises(InputError, match="do not fill"):
+    with pytest.raises(InputError, match="no entropy in 5 dimensions"):
         clustering_entropy(points, dimensions=5)
 
 

@@ -21,12 +21,10 @@ if TYPE_CHECKING:
 SHOWN = {
     "loss": "loss",
     "kl": "KL",
-    "loss_recovered": "loss recovered",
-    "explained_variance": "explained variance",
-    "cosine": "cosine",
+    "loss_recovered": "recovered",
+    "explained_variance": "variance",
     "l0": "L0",
     "dead": "dead",
-    "shrinkage": "shrinkage",
 }
 
 
@@ -85,7 +83,8 @@ def evaluate(
     output.console.print(told, highlight=False, markup=False)
     output.console.print(_table(table))
     output.console.print(
-        "Loss and KL in nats a token, of the model with the reconstruction spliced in; 95 % intervals."
+        "Loss and KL in nats a token with the reconstruction spliced in; recovered: of what zero ablation costs; "
+        "variance: explained. 95 % intervals."
     )
     found: dict[str, Any] = {"model": summary(opened), "place": judgement.place, "scores": records(table)}
     sections: list[tuple[str, pd.DataFrame]] = []
@@ -129,9 +128,11 @@ def _named(places: list[Path], loaded: dict[Path, SparseAutoencoder]) -> dict[st
 
 
 def _table(table: pd.DataFrame) -> Any:
+    from rich import box
     from rich.table import Table
 
-    shown = Table()
+    # Seven columns, two of them with intervals, have to fit into 80 characters.
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     shown.add_column("")
     for title in SHOWN.values():
         shown.add_column(title, justify="right")
@@ -146,10 +147,9 @@ def _cell(row: dict[str, Any], name: str) -> str:
     if value is None or value != value:
         return ""
     low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
-    digits = 1 if name == "l0" else 3
-    number = f"{value:.{digits}f}"
-    if name in ("kl", "loss_recovered", "explained_variance") and low == low and low is not None and low < high:
-        number += f" ({low:.{digits}f}–{high:.{digits}f})"
+    number = f"{value:.{1 if name == 'l0' else 3}f}"
+    if name in ("loss_recovered", "explained_variance") and low is not None and low < high:
+        number += f" ({low:.2f}–{high:.2f})"
     return number
 
 
