@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
@@ -25,7 +26,9 @@ def training_sae(options: SaeTrainingOptions, d_in: int, d_out: int | None = Non
     Raises:
         InputError: an option that SAELens' config does not have, or an architecture that no transcoder is trained with.
     """
-    from sae_lens.registry import get_sae_training_class
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of TransformerLens, to SAELens
+        from sae_lens.registry import get_sae_training_class
 
     base, config = get_sae_training_class(options.architecture)
     if d_out is not None and options.architecture not in TRANSCODING:

@@ -18,6 +18,11 @@ from workbench.saes.training.trainer import SaeTraining
 if TYPE_CHECKING:
     from workbench.saes.streams import TextSource
 
+BUFFER_BYTES = 2**28
+MIXED = 8
+"""The buffer that mixes vectors of different texts holds so many batches, or such a part of the training if that is
+more: text that is read again and again would otherwise fill it however little is trained on."""
+
 
 def train_sae(
     model: HookedModel,
@@ -48,7 +53,7 @@ def train_sae(
         length: tokens a window of text; None for 128, or what the source says.
         windows: windows a forward pass.
         checkpoint_steps, log_steps, progress: as in `SaeTraining`.
-        stream: further arguments of `activation_stream`, such as ``buffer_bytes``.
+        stream: further arguments of `activation_stream`, such as ``buffer_bytes`` (for what is mixed; at most 2^28).
         settings: of `SaeTrainingOptions`: ``architecture``, ``d_sae`` (16 times the width), ``k``, ``tokens``,
             ``learning_rate``, ``seed``, ....
 
@@ -83,8 +88,12 @@ def train_sae(
         progress=progress,
     )
     sites: Any = at if onto is None else (at, onto)
+    row = 4 * (d_in + (training.d_out or 0))
+    least = row * (options.batch + windows * text.length)
+    mixed = row * max(MIXED * options.batch, options.tokens // MIXED)
+    given = {"buffer_bytes": least + min(BUFFER_BYTES, mixed)}
     rows: Iterator[Tensor] = activation_stream(
-        model, text, sites, batch=options.batch, windows=windows, seed=options.seed, **(stream or {})
+        model, text, sites, batch=options.batch, windows=windows, seed=options.seed, **{**given, **(stream or {})}
     )
     return training.run(rows, resume)
 

@@ -4,4 +4,12 @@ from __future__ import annotations
 
 import typer
 
+from workbench.cli.sae import compare, evaluate, export, steer, training
+
 sae = typer.Typer(help="Train, judge, read, use and compare sparse autoencoders.", no_args_is_help=True)
+
+sae.command("train")(training.train)
+sae.command("eval")(evaluate.evaluate)
+sae.command("compare")(compare.compare)
+sae.command("steer")(steer.steer)
+sae.command("export")(export.export)
