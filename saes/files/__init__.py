@@ -9,6 +9,7 @@ import torch
 
 from workbench.errors import InputError, LoadError
 from workbench.model import HookedModel
+from workbench.saes import shipped
 from workbench.saes.autoencoder import SparseAutoencoder
 from workbench.saes.files import key_map as by_names
 from workbench.saes.files import saelens, sparsify
@@ -42,7 +43,8 @@ def load_sae(
     """Read an autoencoder from disk; no pickled code is run.
 
     Args:
-        path: a folder that SAELens (versions 3 to 6), sparsify or `save_sae` wrote; with a `KeyMap`, a file.
+        path: a folder that SAELens (versions 3 to 6), sparsify or `save_sae` wrote; with a `KeyMap`, a file; or one that
+            comes with the workbench, by its name, such as ``"zoo:mamba/state"``.
         layout: ``"saelens"``, ``"sparsify"``, a `KeyMap` for anything else, or None to go by the files that are there.
         model: the model it will be used on, to refuse at once what does not fit.
         dtype: of the weights; None for the file's.
@@ -51,7 +53,7 @@ def load_sae(
         LoadError: no autoencoder lies there, a file is damaged or truncated, its architecture is not read; says which.
         InputError: `model` lacks the hook, or has vectors of another width there; a layout that does not exist.
     """
-    place = Path(path)
+    place = shipped.directory(path) if isinstance(path, str) and path.startswith(shipped.PREFIX) else Path(path)
     if isinstance(layout, KeyMap):
         sae = by_names.read(place, layout, dtype)
     else:
