@@ -43,8 +43,8 @@ def load_sae(
     """Read an autoencoder from disk; no pickled code is run.
 
     Args:
-        path: a folder that SAELens (versions 3 to 6), sparsify or `save_sae` wrote; with a `KeyMap`, a file; or the name of
-            one that comes with the workbench, such as ``"zoo:mamba/state"``.
+        path: a folder that SAELens (versions 3 to 6), sparsify or `save_sae` wrote; with a `KeyMap`, a file; or
+            the name of one that comes with the workbench, such as ``"zoo:mamba/state"``.
         layout: ``"saelens"``, ``"sparsify"``, a `KeyMap` for anything else, or None to go by the files that are there.
         model: the model it will be used on, to refuse at once what does not fit.
         dtype: of the weights; None for the file's.
