@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from benchmarks.race import Race
 from benchmarks.races import (
+    activations,
     cores,
     finders,
     gpu,
@@ -28,6 +29,7 @@ def all_races() -> tuple[Race, ...]:
         *scores.races(),
         *finders.races(),
         *lenses.races(),
+        *activations.races(),
         *lengths.races(),
         *streamed.races(),
         *processes.races(),

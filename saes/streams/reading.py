@@ -14,9 +14,10 @@ from torch import Tensor
 from workbench.errors import InputError, NotFiniteError
 from workbench.hooks import HookPoint
 from workbench.model import HookedModel
-from workbench.saes.site import VectorSite
+from workbench.saes.site import Keep, VectorSite
 from workbench.saes.streams.fingerprint import weights_fingerprint
 from workbench.saes.streams.source import Position, SourceLike, TokenBatch, as_source
+from workbench.stopping import Stopped
 
 SiteLike: TypeAlias = "VectorSite | str"
 
@@ -102,9 +103,6 @@ class Reading:
         self.dtype = model.cfg.dtype if dtype is None else dtype
         self.device = model.cfg.device if device is None else torch.device(device)
         self.widths = tuple(site.width(model) for site in self.sites)
-        stops = [site.stop_at_layer for site in self.sites]
-        reached = None if None in stops else max(stop for stop in stops if stop is not None)
-        self.stop = None if reached is None or reached >= model.cfg.n_layers else reached
         self._fingerprint: str | None = None
 
     @property
@@ -169,15 +167,27 @@ class Reading:
         return found
 
     def _run(self, batch: TokenBatch, chosen: Tensor, kept: list[list[Tensor]]) -> None:
+        """Run the model until every site has shown what is wanted of it, and no further."""
         time = batch.tokens.shape[1]
-        hooks = [
-            site.reader(self.model, _keeper(into, chosen, site.every), time)
-            for site, into in zip(self.sites, kept, strict=True)
-        ]
+        whole = bool(chosen.all())
+        left = sum(chosen.shape[1] if self.model.points[site.hook].per_step else 1 for site in self.sites)
+
+        def keeper(into: list[Tensor]) -> Keep:
+            def keep(vectors: Tensor, hook: HookPoint) -> None:
+                nonlocal left
+                if hook.step is None:
+                    into.append(vectors.detach().flatten(0, 1) if whole else vectors.detach()[chosen])
+                else:
+                    into.append(vectors.detach()[chosen[:, (hook.step + 1) // self.every - 1]])
+                left -= 1
+                if not left:
+                    raise Stopped
+
+            return keep
+
+        hooks = [site.reader(self.model, keeper(into), time) for site, into in zip(self.sites, kept, strict=True)]
         with torch.no_grad():
-            self.model.run_with_hooks(
-                batch.tokens.to(self.model.cfg.device), fwd_hooks=hooks, return_type=None, stop_at_layer=self.stop
-            )
+            self.model.run_with_hooks(batch.tokens.to(self.model.cfg.device), fwd_hooks=hooks, return_type=None)
 
     def _rows(self, parts: list[Tensor], chosen: Tensor, site: VectorSite, width: int) -> Tensor:
         """One tensor of what the hook was shown; states come step by step and are put in the order of the text."""
@@ -224,19 +234,6 @@ def read_rows(
     """Vectors of some sites in the order of the text, pass by pass; see `Reading` for arguments and errors."""
     reading = Reading(model, source, sites, length=length, windows=windows, special=special, drop_first=drop_first)
     return reading.rows(position)
-
-
-def _keeper(into: list[Tensor], chosen: Tensor, every: int) -> Any:
-    whole = bool(chosen.all())
-
-    def keep(vectors: Tensor, hook: HookPoint) -> None:
-        if hook.step is None:
-            into.append(vectors.detach().flatten(0, 1) if whole else vectors.detach()[chosen])
-        else:
-            column = (hook.step + 1) // every - 1
-            into.append(vectors.detach()[chosen[:, column]])
-
-    return keep
 
 
 def _described(site: VectorSite) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import torch
 
 from benchmarks import models, transformer_lens_models
 from benchmarks.race import CannotMeasure, Contestant, Race
-from benchmarks.races import cores, finders, gpu, lengths, lenses, mamba, scores, state_edits, streamed
+from benchmarks.races import activations, cores, finders, gpu, lengths, lenses, mamba, scores, state_edits, streamed
 
 # Each at shapes that its blocks do not divide.
 SMALL = (
@@ -21,6 +21,9 @@ SMALL = (
     finders.race("a small GPT-2", models.gpt2, transformer_lens_models.hooked_gpt2, block=11),
     finders.streamed(22, layers=2, width=24, checked=True),
     lenses.race("a small GPT-2", models.gpt2, transformer_lens_models.hooked_gpt2, time=11, vocabulary=100),
+    activations.race(
+        "a small GPT-2", activations.Subject(models.gpt2, layers=2, length=13, windows=3, passes=2, text=False)
+    ),
     lengths.mamba(41, channels=3, state=4),
     lengths.gated_delta(41, heads=2, width=8),
     streamed.against_dense(41, heads=2, width=8),

@@ -195,23 +195,34 @@ def test_blocks_are_shuffled_by_their_seed():
     assert abs(ranks) < 0.25
 
 
-@pytest.mark.parametrize("hook", ["blocks.1.hook_resid_pre", "blocks.1.mixer.hook_z", "blocks.1.hook_resid_post"])
-def test_the_model_runs_no_further_than_the_site(model, hook):
-    ran = []
-    handles = [
-        block.block.register_forward_hook(lambda *_, number=number: ran.append(number))
-        for number, block in enumerate(model.layout.blocks)
-    ]
+@pytest.mark.parametrize(
+    ("hook", "last"),
+    [
+        ("hook_embed", "embed"),
+        ("blocks.1.hook_resid_pre", "blocks.0"),
+        ("blocks.1.mixer.hook_z", "blocks.1.mixer.v_proj"),
+        ("blocks.1.hook_resid_mid", "blocks.1.mixer"),
+        ("blocks.1.hook_resid_post", "blocks.1"),
+        ("blocks.1.mixer.hook_state", "blocks.1.mixer"),
+    ],
+)
+def test_the_model_runs_no_further_than_the_site(models, hook, last):
+    model = models("zoo:mamba" if hook.endswith("state") else "zoo:attention")
+    tokens = model.to_tokens(TEXTS[0])
+    before = model(tokens)
+    name_of = {module: name for name, module in model.wrapped.named_modules()}
+    site = VectorSite.of(model, hook, head=0 if hook.endswith("state") else None)
+    stream = activation_stream(model, TEXTS, site)
+    ended = []
+    handles = [module.register_forward_hook(lambda module, *_: ended.append(name_of[module])) for module in name_of]
     try:
-        stream = activation_stream(model, TEXTS, hook)
-        ran.clear()
         next(stream)
     finally:
         for handle in handles:
             handle.remove()
-    assert set(ran) <= {0, 1}
-    logits = model(TEXTS[0])
-    assert logits.shape[-1] == model.cfg.d_vocab  # the next run goes to its end
+    assert ended[-1].startswith(last)
+    assert hook.endswith("resid_post") or "blocks.1" not in ended
+    assert torch.equal(model(tokens), before)  # the next run goes to its end
 
 
 def test_marks_and_first_tokens_are_read_when_asked_for(model):
