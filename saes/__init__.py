@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from workbench.saes.features import Label as Label
     from workbench.saes.features import LabelStore as LabelStore
     from workbench.saes.features import collect_features as collect_features
+    from workbench.saes.codebook import Bottleneck as Bottleneck
+    from workbench.saes.codebook import Codebook as Codebook
+    from workbench.saes.codebook import code_table as code_table
+    from workbench.saes.codebook import train_codebook as train_codebook
+    from workbench.saes.codebook import train_with_codebooks as train_with_codebooks
     from workbench.saes.files import KeyMap as KeyMap
     from workbench.saes.files import load_sae as load_sae
     from workbench.saes.files import save_sae as save_sae
@@ -72,6 +77,11 @@ if TYPE_CHECKING:
 
 # Public name -> the module that defines it: nothing is imported before it is asked for.
 PUBLIC = {
+    "Bottleneck": "workbench.saes.codebook",
+    "Codebook": "workbench.saes.codebook",
+    "code_table": "workbench.saes.codebook",
+    "train_codebook": "workbench.saes.codebook",
+    "train_with_codebooks": "workbench.saes.codebook",
     "judge_sae": "workbench.saes.judging",
     "Judgement": "workbench.saes.judging",
     "first_letter_absorption": "workbench.saes.judging",

@@ -41,6 +41,9 @@ class SaeTrainingOptions:
         sparsity: the coefficient of the L1 or L0 penalty, where the architecture has one; it rises over `warm_up`.
         normalise: multiply vectors by one number that makes their mean norm sqrt(d_in), and put it into the weights in
             the end: learning rates and penalties then mean the same on every hook.
+        centre: the decoder's bias begins at the mean of the first batch (Gao et al., appendix A.1, at its geometric
+            median) and not at 0, and `normalise` counts norms from there. Residual streams have a large mean; features
+            that begin with it are mostly dead in the end.
         widths: of a Matryoshka's levels; None for d_sae / 16, / 4 and d_sae.
         skip: of a transcoder, whether a linear map leads past the features.
         dead_window: steps without firing after which a feature counts as dead; None for a twentieth of the steps, at
@@ -65,6 +68,7 @@ class SaeTrainingOptions:
     decay: float = 0.2
     sparsity: float = 1.0
     normalise: bool = True
+    centre: bool = True
     widths: tuple[int, ...] | list[int] | None = None
     skip: bool = False
     dead_window: int | None = None

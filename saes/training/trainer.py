@@ -180,11 +180,9 @@ class SaeTraining:
     def _step(self, batch: Batch, batches: Iterable[Batch]) -> dict[str, Any] | None:
         """One step; the measures where they are taken after it."""
         x, y = self._checked(batch, batches)
-        if self.scales is None:
-            self.scales = (_scale(x), 1.0 if y is None else _scale(y))
-            if y is None:
-                self.scales = (self.scales[0], self.scales[0])
-        into, out = self.scales
+        if self.scales is None or (self.options.centre and not self.step):
+            self._start(x, x if y is None else y)
+        into, out = self._scales()
         given = x * into if into != 1 else x
         if y is not None:
             given = torch.cat([given, y * out], dim=-1)
@@ -202,6 +200,20 @@ class SaeTraining:
         row = self._measures(output)
         self.history.add(row)
         return row
+
+    def _start(self, x: Tensor, y: Tensor) -> None:
+        """Scales, and where the decoder's bias begins, from the first vectors: those read and those predicted."""
+        centre = self.options.centre
+        if self.options.scales:
+            self.scales = (_scale(x, centre), _scale(y, centre))
+        if not centre:
+            return
+        sae, (into, out) = self.trainer.sae, self._scales()
+        with torch.no_grad():
+            sae.b_dec.copy_(y.mean(0) * out)
+            if not sae.cfg.apply_b_dec_to_input and isinstance(getattr(sae, "b_enc", None), torch.nn.Parameter):
+                # What is not subtracted from the vectors is taken out of what the encoder makes of them.
+                sae.b_enc.sub_((x.mean(0) * into) @ sae.W_enc)
 
     def _checked(self, batch: Batch, batches: Iterable[Batch]) -> tuple[Tensor, Tensor | None]:
         given = (batch,) if isinstance(batch, Tensor) else tuple(batch)
@@ -293,11 +305,11 @@ def _trainer(options: SaeTrainingOptions, sae: Any) -> Any:
     return trainer
 
 
-def _scale(vectors: Tensor) -> float:
-    """What makes the vectors' mean norm sqrt(width)."""
-    norm = float(vectors.norm(dim=-1).mean())
+def _scale(vectors: Tensor, centre: bool) -> float:
+    """What makes the vectors' mean norm, from their mean if they are centred, sqrt(width)."""
+    norm = float((vectors - vectors.mean(0) if centre else vectors).norm(dim=-1).mean())
     if norm == 0:
-        raise InputError("All vectors are 0; there is nothing to learn at this hook.")
+        raise InputError("All vectors are equal; there is nothing to learn at this hook.")
     return math.sqrt(vectors.shape[-1]) / norm
 
 

@@ -75,7 +75,7 @@ def train_sae(
         raise InputError(f"A training has no setting {unknown[0]!r}; it has {known}.")
     d_in = at.width(model)
     options = SaeTrainingOptions(**{"d_sae": 16 * d_in, **settings})
-    text = _source(source, length, options.seed)
+    text = training_text(source, length, options.seed)
     training = SaeTraining(
         options,
         d_in,
@@ -98,17 +98,14 @@ def train_sae(
     return training.run(rows, resume)
 
 
-def _source(source: Any, length: int | None, seed: int) -> TextSource:
+def training_text(source: Any, length: int | None, seed: int) -> TextSource:
+    """A source as it is, or one of its content that is read as often as it takes, each time in another order."""
     from workbench.saes.streams import TextSource, as_source
 
     if isinstance(source, TextSource):
         return as_source(source, length)
-    # An iterator can be read once; all else as often as there are vectors to train on.
-    return TextSource(source, 128 if length is None else length, seed=seed, epochs=1 if _once(source) else None)
-
-
-def _once(source: Any) -> bool:
-    return hasattr(source, "__next__")
+    once = hasattr(source, "__next__")  # an iterator
+    return TextSource(source, 128 if length is None else length, seed=seed, epochs=1 if once else None)
 
 
 def _origin(model: HookedModel, at: VectorSite, onto: VectorSite | None, text: TextSource) -> dict[str, Any]:
