@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,8 @@ class DatasetTexts(Documents):
     A dataset on disk is read in shuffled order without being loaded; a streamed one comes in its own order.
 
     Args:
-        dataset: a dataset, or the name of one for the `datasets` library to load, streamed.
+        dataset: a dataset, or the name of one for the `datasets` library to load, streamed, or the folder where
+            ``save_to_disk`` left one.
         column: which column; None for ``text`` or ``input_ids`` or the only one. Where token ids come with an
             ``attention_mask``, what it hides is left out.
         split: of a dataset with several.
@@ -96,7 +98,10 @@ def _loaded(name: str, config: str | None, split: str) -> Any:
     import datasets
 
     load: Any = datasets.load_dataset
+    saved: Any = datasets.load_from_disk
     try:
+        if any((Path(name) / file).is_file() for file in ("state.json", "dataset_dict.json")):
+            return saved(name)
         return load(name, config, split=split, streaming=True)
     except Exception as error:  # whatever the network, the hub or a loading script came to
         first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")

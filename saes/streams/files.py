@@ -73,7 +73,7 @@ class TextFiles(Documents):
 
     def name(self, document: int) -> str:
         file, place = divmod(document, 1 << BITS)
-        name = self.files[file].name.encode(errors="surrogateescape").decode(errors="replace")
+        name = "".join(mark if mark.isprintable() else "\N{REPLACEMENT CHARACTER}" for mark in self.files[file].name)
         if self.files[file].suffix == ".jsonl":
             return f"{name} line {place + 1}"
         return name if self.separator is None else f"{name} document {place + 1}"

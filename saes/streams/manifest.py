@@ -80,9 +80,13 @@ class Manifest(BaseModel):
         """Bytes of all shards."""
         return sum(shard.bytes for shard in self.shards)
 
+    def text(self) -> str:
+        """What the file holds, in ASCII."""
+        return json.dumps(self.model_dump(), indent=1) + "\n"
+
     def save(self, folder: Path) -> None:
         """Write it, all at once or not at all. Raises InputError where that cannot be done."""
-        write_atomically(folder / MANIFEST, json.dumps(self.model_dump(), indent=1) + "\n")
+        write_atomically(folder / MANIFEST, self.text())
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -99,7 +103,9 @@ def read_manifest(folder: Path) -> Manifest:
     except (ValidationError, ValueError) as error:
         first = str(error.errors()[0]["msg"]) if isinstance(error, ValidationError) else str(error)
         raise LoadError(f"{path} is no manifest of activations: {first}.") from error
-    if found.format != FORMAT or found.dtype not in DTYPES or not found.names:
+    each = (found.about.get("sites"), found.about.get("widths"))
+    whole = all(isinstance(one, list) and len(one) == len(found.names) for one in each)
+    if found.format != FORMAT or found.dtype not in DTYPES or not found.names or not whole:
         raise LoadError(f"{path} is no manifest of activations of the format {FORMAT}.")
     for shard in found.shards:
         if Path(shard.file).name != shard.file:

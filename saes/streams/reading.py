@@ -236,8 +236,18 @@ def read_rows(
     return reading.rows(position)
 
 
+def basis_of(site: VectorSite) -> Float[Tensor, "rank features"]:
+    """A site's basis as it is written to files. Raises InputError for a site without one."""
+    if site.basis is None:
+        raise InputError(f"{site} is read whole: it has no basis.")
+    return site.basis.detach().float().cpu().contiguous()
+
+
+def basis_word(basis: Float[Tensor, "rank features"]) -> str:
+    """What tells a basis from others, in a word."""
+    return hashlib.sha256(basis.numpy().tobytes()).hexdigest()[:16]
+
+
 def _described(site: VectorSite) -> dict[str, Any]:
-    basis = None
-    if site.basis is not None:
-        basis = hashlib.sha256(site.basis.detach().float().cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
+    basis = None if site.basis is None else basis_word(basis_of(site))
     return {"hook": site.hook, "head": site.head, "every": site.every, "basis": basis}

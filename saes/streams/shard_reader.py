@@ -19,7 +19,7 @@ from workbench.saes.site import VectorSite
 from workbench.saes.streams.blocks import Position
 from workbench.saes.streams.manifest import BASES, DTYPES, Manifest, read_manifest, sha256_of
 from workbench.saes.streams.order import Order
-from workbench.saes.streams.reading import first_not_finite
+from workbench.saes.streams.reading import basis_word, first_not_finite
 from workbench.saes.streams.stream import BATCH, BUFFER_BYTES, JointStream, VectorStream
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Shards:
 
     @property
     def sites(self) -> list[VectorSite]:
-        """Where the rows were read."""
+        """Where the rows were read. Raises LoadError where a basis is missing or not the one that was read in."""
         path = self.folder / BASES
         found = []
         for name, about in zip(self.manifest.names, self.manifest.about["sites"], strict=True):
@@ -62,7 +62,9 @@ class Shards:
             if about["basis"] is not None:
                 check_safetensors(path)
                 with safe_open(str(path), framework="pt") as file:
-                    basis = file.get_tensor(name)
+                    basis = file.get_tensor(name) if name in file.keys() else None  # noqa: SIM118 - no dictionary
+                if basis is None or basis_word(basis) != about["basis"]:
+                    raise LoadError(f"{path} does not hold the basis that {name} was read in.")
             found.append(VectorSite(about["hook"], about["head"], about["every"], basis))
         return found
 

@@ -27,12 +27,15 @@ from workbench.saes.streams.manifest import (
     write_file,
     writing_alone,
 )
-from workbench.saes.streams.reading import NotFiniteRowError, Reading, Rows, SiteLike, first_not_finite
+from workbench.saes.streams.reading import NotFiniteRowError, Reading, Rows, SiteLike, basis_of, first_not_finite
 from workbench.saes.streams.shard_reader import Shards
 from workbench.saes.streams.source import Position, SourceLike
 from workbench.saes.streams.stream import differences
 
 SHARD_BYTES = 2**26
+SHARD_OVERHEAD = 1500
+"""Bytes that a shard takes beside its rows, in its header and the manifest; the manifest takes as many itself."""
+
 PLACES = ("document", "position")
 PLACE_BYTES = 16
 """Bytes a row takes beside its vectors: two numbers that say which token of which document it is."""
@@ -91,6 +94,8 @@ def write_shards(
     try:
         place.mkdir(parents=True, exist_ok=True)
         with writing_alone(place):
+            for left in place.glob(".*.part"):  # of a run that was killed while it wrote
+                left.unlink()
             _Writer(reading, place, _begun(place, wanted), disk_budget).write(progress)
     except OSError as error:
         raise InputError(f"{place} cannot be written to: {error.strerror or error}.") from error
@@ -104,6 +109,7 @@ class _Writer:
         self.reading, self.folder, self.manifest, self.budget = reading, folder, manifest, budget
         self.dtype = DTYPES[manifest.dtype]
         self._row_bytes = sum(reading.widths) * self.dtype.itemsize + PLACE_BYTES
+        self._bases_bytes = 0
         self._skip = 0
         self._held = 0
         self._values: list[Tensor] = []
@@ -197,12 +203,15 @@ class _Writer:
                 raise NotFiniteError(self._refusal(what, manifest.total + row))
         tensors |= {name: kept[: self._held] for name, kept in zip(PLACES, self._places, strict=True)}
         data = save(tensors, {"format": f"{FORMAT} shard {number}"})  # of two words the order would change by itself
-        if self.budget is not None and manifest.bytes + len(data) > self.budget:
+        file = f"shard-{number:05d}.safetensors"
+        digest = hashlib.sha256(data).hexdigest()
+        shard = Shard(file=file, rows=self._held, bytes=len(data), sha256=digest, after=after)
+        grown = manifest.model_copy(update={"shards": [*manifest.shards, shard]})
+        if self.budget is not None and grown.bytes + len(grown.text()) + self._bases_bytes > self.budget:
             raise InputError(
                 f"The disk budget of {_gb(self.budget)} is used up: {self._kept()} in {self.folder}; the same call "
                 "with a larger one goes on from there."
             )
-        file = f"shard-{number:05d}.safetensors"
         try:
             write_file(self.folder / file, data)
         except OSError as error:
@@ -212,10 +221,8 @@ class _Writer:
                 f"The disk is full: {self._kept()} in {self.folder}; the same call goes on from there when there is "
                 "room."
             ) from error
-        digest = hashlib.sha256(data).hexdigest()
-        manifest.shards.append(Shard(file=file, rows=self._held, bytes=len(data), sha256=digest, after=after))
-        self._held = 0
-        manifest.save(self.folder)
+        self.manifest, self._held = grown, 0
+        grown.save(self.folder)
 
     def _expected(self) -> int | None:
         """About how many rows there will be; None where nobody knows."""
@@ -230,22 +237,25 @@ class _Writer:
         if expected is None:
             return
         more = max(0, expected - self.manifest.total) * self._row_bytes
+        shards = -(-expected // self.manifest.rows_per_shard)
+        more += SHARD_OVERHEAD * (1 + shards - len(self.manifest.shards))
         needed = self.manifest.bytes + more
         width = sum(self.reading.widths)
         what = f"About {expected} rows of {width} numbers in {self.manifest.dtype} take {_gb(needed)}"
         if self.budget is not None and needed > self.budget:
-            raise InputError(
-                f"{what}, and {_gb(self.budget)} are allowed: enough for rows={self.budget // self._row_bytes}."
-            )
+            enough = max(0, self.budget - SHARD_OVERHEAD * (1 + shards)) // self._row_bytes
+            raise InputError(f"{what}, and {_gb(self.budget)} are allowed: enough for rows={enough}.")
         free = shutil.disk_usage(self.folder).free
         if more > free:
             raise InputError(f"{what}, and the disk has room for {_gb(free)} more: take fewer rows.")
 
     def _save_bases(self) -> None:
         sites = zip(self.manifest.names, self.reading.sites, strict=True)
-        bases = {name: site.basis.detach().float().cpu().contiguous() for name, site in sites if site.basis is not None}
+        bases = {name: basis_of(site) for name, site in sites if site.basis is not None}
         if bases:
-            write_file(self.folder / BASES, save(bases))
+            data = save(bases)
+            self._bases_bytes = len(data)
+            write_file(self.folder / BASES, data)
 
     def _refusal(self, what: str, number: int) -> str:
         shard, row = divmod(number, self.manifest.rows_per_shard)

@@ -183,11 +183,13 @@ def test_lines_of_json_hold_texts_or_token_ids(model, tmp_path):
             list(TextSource(tmp_path).batches(model))
 
 
-def test_datasets_are_read_from_memory_and_streamed(model):
+def test_datasets_are_read_from_memory_from_disk_and_streamed(model, tmp_path):
     texts = [f"Document {n} is here." for n in range(7)]
     expected = {n: tokens_of(model, text) for n, text in enumerate(texts)}
     table = datasets.Dataset.from_dict({"id": list(range(7)), "text": texts})
-    for content in (table, table.to_iterable_dataset(), datasets.DatasetDict({"train": table})):
+    table.save_to_disk(tmp_path / "saved")
+    saved = DatasetTexts(str(tmp_path / "saved"))
+    for content in (table, table.to_iterable_dataset(), datasets.DatasetDict({"train": table}), saved):
         source = TextSource(content, 4)
         batches = list(source.batches(model, 2))
         assert documents_of(gathered(batches)) == expected
