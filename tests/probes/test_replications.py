@@ -13,9 +13,10 @@ from workbench.errors import InputError
 from workbench.probes import replications
 from workbench.probes.replications import Outcome, Replication, Result, registry
 from workbench.probes.replications.rows import finders
+from workbench.saes.replications import replications as whole_table
 
 REPOSITORY = Path(__file__).parents[2]
-replications.replications()  # registers the real rows before a test puts others in their place
+whole_table()  # registers the real rows before a test puts others in their place
 
 
 def row(name: str, run: registry.Run | None = None, missing: str = "") -> Replication:
@@ -106,13 +107,20 @@ def test_what_cannot_be_run_gets_a_sentence(
     assert not rows
 
 
+def test_the_table_holds_rows_of_both_rooms_and_each_is_found_by_name() -> None:
+    sections = {one.name: one.section for one in whole_table()}
+    assert sections["break-the-loop"] == sections["repeat-curse"] == "Changing a model"
+    assert list(sections.values()) == sorted(sections.values(), key=registry.SECTIONS.index)
+    assert replications.get_replication("repeat-curse").run is not None
+
+
 def test_a_name_is_given_away_once(rows: list[str]) -> None:
     with pytest.raises(ValueError, match="Two replications are called 'first'"):
         registry.cannot_run("first", section="Features", paper="", published="", ask="", missing="")
 
 
 def test_every_row_says_what_it_needs_and_the_committed_results_are_of_rows_that_exist() -> None:
-    every = replications.replications()
+    every = whole_table()
     assert all((one.run is None) == bool(one.missing) for one in every)
     assert all(one.paper and one.published and one.ask for one in every)
     folder = REPOSITORY / "docs" / "replications"

@@ -45,9 +45,10 @@ def replicate(
     """
     from workbench.probes import replications
     from workbench.report import write_atomically
+    from workbench.saes.replications import replications as whole_table
 
     output = Output(json_file)
-    rows = replications.replications()
+    rows = whole_table()
     if listed or not (names or every):
         for row in rows:
             state = f"cannot run here: {row.missing}" if row.run is None else row.published
