@@ -46,7 +46,8 @@ class PartnerMoments:
         gram, cross = covariance[:, :-1, :-1], covariance[:, :-1, -1]
         scale = gram.diagonal(dim1=1, dim2=2).mean(1).clamp(min=1e-30)
         identity = torch.eye(gram.shape[1], dtype=gram.dtype)
-        return torch.linalg.solve(gram + penalty * scale[:, None, None] * identity, cross)
+        weights: Tensor = torch.linalg.solve(gram + penalty * scale[:, None, None] * identity, cross)
+        return weights
 
     def explained_by(self, weights: Float[Tensor, "units partners"]) -> Float[Tensor, " units"]:
         """R² of a prediction with these weights on the tokens counted here; NaN of units that never change on them.

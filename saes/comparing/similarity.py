@@ -72,7 +72,8 @@ def dissimilarities(values: Float[Tensor, "stimuli units"]) -> Float[Tensor, "st
     """One minus the correlation of each pair of stimuli's patterns over units (Kriegeskorte et al. 2008)."""
     a = values.double() - values.double().mean(1, keepdim=True)
     a = a / a.norm(dim=1, keepdim=True).clamp(min=1e-300)
-    return 1 - a @ a.T
+    found: Tensor = 1 - a @ a.T
+    return found
 
 
 def rsa(first: Float[Tensor, "stimuli first"], second: Float[Tensor, "others second"]) -> float:
@@ -109,4 +110,5 @@ def _whitening(covariance: Float[Tensor, "units units"], variance: float) -> Flo
         raise InputError("One side never changes, so there is nothing to compare.")
     reached = values.cumsum(0) / total
     kept = min(int((reached < variance - 1e-12).sum()) + 1, int((values > 1e-10 * values[0]).sum()))
-    return vectors[:, :kept] / values[:kept].sqrt()
+    found: Tensor = vectors[:, :kept] / values[:kept].sqrt()
+    return found

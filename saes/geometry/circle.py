@@ -67,7 +67,7 @@ def fit_circle(vectors: Float[Tensor, "rows d"], angles: Float[Tensor, " angles"
     plane = torch.linalg.qr(weights[1:].T)[0].T
     flat, made = (x - weights[0]) @ plane.T, (design[:, 1:] @ weights[1:]) @ plane.T
     explained = 1 - float((flat - made).square().sum() / (flat - flat.mean(0)).square().sum().clamp(min=1e-300))
-    return Circle(*weights, plane, explained)
+    return Circle(weights[0], weights[1], weights[2], plane, explained)
 
 
 class CirclePatch(Intervention):

@@ -35,9 +35,11 @@ def separability(points: Float[np.ndarray, "points numbers"], *, angles: int = 9
     if len(points) < 4 * bins:
         raise InputError(f"{len(points)} points fill no histogram of {bins} bins a side; give more, or fewer bins.")
     centred = points - points.mean(0)
-    return min(
-        _information(*(centred @ _turned(angle)).T, bins) for angle in np.linspace(0, np.pi / 2, angles, endpoint=False)
-    )
+    found = []
+    for angle in np.linspace(0, np.pi / 2, angles, endpoint=False):
+        turned = centred @ _turned(angle)
+        found.append(_information(turned[:, 0], turned[:, 1], bins))
+    return min(found)
 
 
 def mixture(
@@ -242,4 +244,5 @@ def _information(x: Float[np.ndarray, " points"], y: Float[np.ndarray, " points"
     there = joint > 0
     information = float((joint[there] * np.log2(joint[there] / expected[there])).sum())
     used = [len(np.unique(one)) for one in cells]
-    return max(0.0, information - (used[0] - 1) * (used[1] - 1) / (2 * len(x) * np.log(2)))
+    chance = (used[0] - 1) * (used[1] - 1) / (2 * len(x) * float(np.log(2)))
+    return max(0.0, information - chance)

@@ -121,8 +121,8 @@ def parallelograms(
             _parallel(differences[test] @ _discriminant(differences[~test], labels[~test], kept), labels[test])
             for test in (halves, ~halves)
         ]
-        within, between = (np.mean([part[number] for part in parts], axis=0) for number in (0, 1))
-        return within, between, float(np.mean([part[2] for part in parts]))
+        (within, between, error), (within_too, between_too, error_too) = parts
+        return (within + within_too) / 2, (between + between_too) / 2, (error + error_too) / 2
 
     found = {space: judged(space, b - a) for space in spaces}
     shuffled = {space: np.zeros(shuffles) for space in spaces}

@@ -144,7 +144,8 @@ def synthetic_batches(
 
 def _cosines(first: Float[Tensor, "first d"], second: Float[Tensor, "second d"]) -> Float[Tensor, "first second"]:
     one, other = (side / side.norm(dim=1, keepdim=True).clamp(min=1e-8) for side in (first, second))
-    return one @ other.T
+    found: Tensor = one @ other.T
+    return found
 
 
 def _paired(similarity: Float[Tensor, "first second"]) -> tuple[Int[Tensor, " pairs"], Int[Tensor, " pairs"]]:

@@ -46,28 +46,31 @@ class Reference:
     def components(self) -> Float[Tensor, "components d_in"]:
         """Principal components, the one along which most varies first: of the covariance, or of the sample."""
         if self.covariance is not None:
-            return torch.linalg.eigh(self.covariance)[1].flip(1).T
+            whole: Tensor = torch.linalg.eigh(self.covariance)[1].flip(1).T
+            return whole
         centred = self.sample.to(self.mean) - self.mean
         values, vectors = torch.linalg.eigh(centred @ centred.T)
         there = values > 1e-9 * values[-1]
         rows = vectors[:, there].T.flip(0) @ centred
-        return rows / rows.norm(dim=1, keepdim=True)
+        unit: Tensor = rows / rows.norm(dim=1, keepdim=True)
+        return unit
 
     def mapped(self, directions: Float[Tensor, "directions d_in"]) -> Float[Tensor, "directions d_out"]:
-        """What the ridge regression of ``x - mean`` on ``y - mean_out`` makes of directions; see the class."""
+        """What a ridge regression of ``y - mean_out`` on ``x - mean`` makes of directions; themselves, if no ``y``."""
         if not self.transcodes:
             return directions
         # The fewer vectors there are for the numbers to be found, the more of the slopes is chance.
-        share = max(1e-6, len(self.mean) / self.count)
         if self.covariance is not None and self.cross is not None:
-            ridge = share * self.covariance.diagonal().mean().clamp(min=1e-12)
+            ridge = len(self.mean) / self.count * self.covariance.diagonal().mean().clamp(min=1e-12)
             identity = torch.eye(len(self.mean), dtype=self.mean.dtype, device=self.mean.device)
-            return directions @ torch.linalg.solve(self.covariance + ridge * identity, self.cross)
+            mapped: Tensor = directions @ torch.linalg.solve(self.covariance + ridge * identity, self.cross)
+            return mapped
+        # The same in the space of the sample, which has fewer vectors than they have numbers.
         x, y = self.sample.to(self.mean) - self.mean, self.sample_out.to(self.mean) - self.mean_out
         gram = x @ x.T
-        ridge = share * gram.diagonal().mean().clamp(min=1e-12)
         identity = torch.eye(len(x), dtype=x.dtype, device=x.device)
-        return (directions @ x.T) @ torch.linalg.solve(gram + ridge * identity, y)
+        mapped = (directions @ x.T) @ torch.linalg.solve(gram + gram.diagonal().mean() * identity, y)
+        return mapped
 
 
 def read_reference(

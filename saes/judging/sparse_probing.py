@@ -83,7 +83,9 @@ def probe_features(
             level=level,
             seed=seed,
         ).table()
-        rows.extend({"space": space, **row} for row in table.to_dict(orient="records"))
+        table.insert(0, "space", space)
+        found: list[Any] = table.to_dict(orient="records")
+        rows.extend(found)
 
     for name, values in spaces.items():
         sweep(name, values, ks)

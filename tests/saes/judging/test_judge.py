@@ -176,12 +176,10 @@ def test_a_transcoder_is_judged_at_what_it_predicts(model):
 def test_any_site_of_any_family_is_judged(name, hook, options):
     model = wb.load(name)
     width = VectorSite.of(model, hook, **options).width(model)
-    table = judge_sae(model, random_sae(width, hook, **options), TEXT, length=24, windows=6).table()
-    assert np.isfinite(table.set_index("autoencoder").loc[["sae", "pca", "neurons", "random"], ["loss", "kl"]]).all(
-        None
-    )
-    pca = table.set_index("autoencoder").loc["pca"]
-    assert pca["explained_variance"] > table.set_index("autoencoder").loc["mean ablation", "explained_variance"]
+    judgement = judge_sae(model, random_sae(width, hook, **options), TEXT, length=24, windows=6)
+    table = judgement.table().set_index("autoencoder")
+    assert np.isfinite(table.loc[["sae", "pca", "neurons", "random"], ["loss", "kl"]].to_numpy()).all()
+    assert table.loc["pca", "explained_variance"] > table.loc["mean ablation", "explained_variance"]
 
 
 def test_one_row_has_scores_without_limits(model):
@@ -216,3 +214,22 @@ def test_rows_may_come_one_after_the_other_without_end(model):
             yield torch.arange(5, 15)
 
     assert token_windows(model, endless(), count=3).shape == (3, 10)
+
+
+def test_what_is_too_long_for_a_covariance_is_known_by_its_sample(model, monkeypatch):
+    """With a sample of all vectors, the two ways to the components and to the linear map are the same."""
+    from workbench.saes.judging import reference
+
+    rows = token_windows(model, TEXT, 24, 10)
+    places = [VectorSite.of(model, f"blocks.1.mixer.{name}") for name in ("hook_in", "hook_out")]
+    with_covariance = read_reference(model, rows, *places)
+    monkeypatch.setattr(reference, "WITH_COVARIANCE", 64)
+    without = read_reference(model, rows, *places)
+    assert with_covariance.covariance is not None and without.covariance is None
+    directions = torch.randn(5, 128, dtype=torch.float64)
+    torch.testing.assert_close(without.mapped(directions), with_covariance.mapped(directions), atol=1e-3, rtol=1e-3)
+    overlap = without.components()[:10] @ with_covariance.components()[:10].T
+    torch.testing.assert_close(overlap.abs(), torch.eye(10, dtype=torch.float64), atol=1e-3, rtol=0)
+    monkeypatch.setattr(reference, "MOST_NUMBERS", 100)
+    with pytest.raises(InputError, match="128 numbers are too long for baselines"):
+        read_reference(model, rows, *places)
