@@ -89,11 +89,9 @@ class LabelStore:
         Raises:
             InputError: no such feature or source; an empty label; the file cannot be written.
         """
-        self._check(feature)
+        self._check(feature, label)
         if source not in SOURCES:
             raise InputError(f"source is {source!r}; a label is one of {' or '.join(SOURCES)}.")
-        if not label.strip():
-            raise InputError(f"The label of feature {feature} is empty; remove({feature}) takes one away.")
         return bool(self._write([Label(feature, label, source, author, detection, fuzzing)]))
 
     def get(self, feature: int) -> Label | None:
@@ -151,16 +149,18 @@ class LabelStore:
             scores = {name: float(said.pop(name)) for name in ("detection", "fuzzing") if name in said}
         except (KeyError, ValueError) as error:
             raise InputError(f"{path} holds a row that is no label: {dict(row)}.") from error
-        self._check(feature)
+        self._check(feature, label)
         source = str(said.get("source", "human"))
         if source not in SOURCES:
             raise InputError(f"{path} says that a label of feature {feature} is of {source!r}; it is {SOURCES}.")
         return Label(feature, label, source, said.get("author"), **scores)
 
-    def _check(self, feature: int) -> None:
+    def _check(self, feature: int, label: str) -> None:
         if feature < 0 or (self.features is not None and feature >= self.features):
             most = "" if self.features is None else f" to {self.features - 1}"
             raise InputError(f"There is no feature {feature}; they go from 0{most}.")
+        if not label.strip():
+            raise InputError(f"The label of feature {feature} is empty; remove({feature}) takes one away.")
 
     def _write(self, labels: Iterable[Label]) -> int:
         stand = 0
@@ -222,13 +222,15 @@ class _Transaction:
 
 def _rows(path: Path) -> list[dict[str, Any]]:
     import csv
+    import io
 
     try:
-        text = path.read_text("utf-8")
+        with path.open(encoding="utf-8", newline="") as file:  # a label's own line ends stay as they are
+            text = file.read()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: {error}.") from error
     if path.suffix == ".csv":
-        return list(csv.DictReader(text.splitlines(keepends=True)))
+        return list(csv.DictReader(io.StringIO(text, newline="")))
     try:
         held = json.loads(text)
     except ValueError as error:

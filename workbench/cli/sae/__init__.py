@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from workbench.cli.sae import compare, evaluate, export, steer, training
+from workbench.cli.sae import compare, evaluate, export, features, steer, training
 
 sae = typer.Typer(help="Train, judge, read, use and compare sparse autoencoders.", no_args_is_help=True)
 
@@ -13,3 +13,4 @@ sae.command("eval")(evaluate.evaluate)
 sae.command("compare")(compare.compare)
 sae.command("steer")(steer.steer)
 sae.command("export")(export.export)
+sae.add_typer(features.features, name="features")
