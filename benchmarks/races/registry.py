@@ -13,6 +13,7 @@ from benchmarks.races import (
     lenses,
     mamba,
     processes,
+    saes,
     scores,
     state_edits,
     streamed,
@@ -33,6 +34,7 @@ def all_races() -> tuple[Race, ...]:
         *lengths.races(),
         *streamed.races(),
         *processes.races(),
+        *saes.races(),
         *gpu.races(),
     )
 

@@ -132,7 +132,7 @@ class SaeTraining:
                 batch = next(source, None)
                 if batch is None:
                     break
-                row = self._step(batch, batches)
+                row = self.advance(batch, getattr(batches, "where", None))
                 tell(int(self.trainer.n_training_samples), row)
                 if self.folder is not None and self.step < steps and self._due(saved):
                     checkpoint.store(self.folder, self.trainer, self.identity, self._scales(), _state(batches))
@@ -177,9 +177,17 @@ class SaeTraining:
         write_json(self.folder / ABOUT, {"identity": self.identity, "finished": False})
         return source
 
-    def _step(self, batch: Batch, batches: Iterable[Batch]) -> dict[str, Any] | None:
-        """One step; the measures where they are taken after it."""
-        x, y = self._checked(batch, batches)
+    def advance(self, batch: Batch, where: str | None = None) -> dict[str, Any] | None:
+        """One step, without checkpoints; gives the measures of every `log_steps`-th.
+
+        Args:
+            batch: see `run`.
+            where: which vectors these are, for messages.
+
+        Raises:
+            InputError, NotFiniteError, DivergenceError: see `run`.
+        """
+        x, y = self._checked(batch, where)
         if self.scales is None or (self.options.centre and not self.step):
             self._start(x, x if y is None else y)
         into, out = self._scales()
@@ -188,7 +196,8 @@ class SaeTraining:
             given = torch.cat([given, y * out], dim=-1)
         trainer = self.trainer
         trainer.maybe_reset_sparsity()
-        output = trainer.step(given)
+        with torch.enable_grad():
+            output = trainer.step(given)
         if not math.isfinite(float(output.loss.detach())):
             raise DivergenceError(
                 f"The loss is not finite at step {self.step}; take a smaller learning rate than {self.options.rate:g}. "
@@ -215,7 +224,7 @@ class SaeTraining:
                 # What is not subtracted from the vectors is taken out of what the encoder makes of them.
                 sae.b_enc.sub_((x.mean(0) * into) @ sae.W_enc)
 
-    def _checked(self, batch: Batch, batches: Iterable[Batch]) -> tuple[Tensor, Tensor | None]:
+    def _checked(self, batch: Batch, where: str | None) -> tuple[Tensor, Tensor | None]:
         given = (batch,) if isinstance(batch, Tensor) else tuple(batch)
         widths = (self.d_in,) if self.d_out is None else (self.d_in, self.d_out)
         shapes = [tuple(tensor.shape) for tensor in given]
@@ -231,8 +240,7 @@ class SaeTraining:
             good = tensor.isfinite().all(-1)
             if not bool(good.all()):
                 row = int((~good).nonzero()[0, 0])
-                place = getattr(batches, "where", None)
-                of = f", {place}" if place else ""
+                of = f", {where}" if where else ""
                 raise NotFiniteError(
                     f"The vectors of step {self.step} hold NaN or an infinity in row {row} of {len(tensor)}{of}. "
                     + self._kept()

@@ -5,7 +5,19 @@ import torch
 
 from benchmarks import models, transformer_lens_models
 from benchmarks.race import CannotMeasure, Contestant, Race
-from benchmarks.races import activations, cores, finders, gpu, lengths, lenses, mamba, scores, state_edits, streamed
+from benchmarks.races import (
+    activations,
+    cores,
+    finders,
+    gpu,
+    lengths,
+    lenses,
+    mamba,
+    saes,
+    scores,
+    state_edits,
+    streamed,
+)
 
 # Each at shapes that its blocks do not divide.
 SMALL = (
@@ -27,6 +39,8 @@ SMALL = (
     lengths.mamba(41, channels=3, state=4),
     lengths.gated_delta(41, heads=2, width=8),
     streamed.against_dense(41, heads=2, width=8),
+    saes.race("topk", width=12, features=50, k=3, batch=30),
+    saes.race("batchtopk", width=12, features=50, k=3, batch=30),
     *gpu.forwards(1, 19, dtype="float32", device="cpu"),
     gpu.states(1, 19, dtype="float32", device="cpu", every=8),
 )
