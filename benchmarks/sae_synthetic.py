@@ -71,6 +71,7 @@ def both(
         decay=0.0,
         sparsity=0.03,
         normalise=False,
+        centre=False,
         seed=seed,
         more={"l1_warm_up_steps": 0} if architecture == "standard" else {},
     )

@@ -95,7 +95,7 @@ def test_every_architecture_learns_and_is_what_saelens_loads(kind, tmp_path):
 def test_the_weights_are_those_of_saelens_own_trainer(kind):
     steps = 25
     # Dead after 5 steps, so that the dead are revived, too.
-    wanted = options(kind, steps, normalise=False, dtype="float64", dead_window=5, warm_up=0.2)
+    wanted = options(kind, steps, normalise=False, centre=False, dtype="float64", dead_window=5, warm_up=0.2)
     training = SaeTraining(wanted, D_IN, progress=False)
     sae = training_sae(
         SaeTrainingOptions(**{**wanted.plain(), "sparse": False}), D_IN
@@ -287,7 +287,7 @@ def test_wrong_vectors_are_one_sentence():
         training.run(iter([torch.ones(64, 17)]))
     with pytest.raises(InputError, match="not a single batch"):
         training.run(iter([]))
-    with pytest.raises(InputError, match="All vectors are 0"):
+    with pytest.raises(InputError, match="All vectors are equal"):
         training.run(iter([torch.zeros(64, D_IN)]))
     with pytest.raises(InputError, match=r"No transcoder is trained with 'gated'"):
         SaeTraining(options("gated"), D_IN, d_out=3)
@@ -301,3 +301,32 @@ def test_the_figure_shows_the_history():
     figure = training_figure(training.table())
     assert list(figure.data[0].y) == list(training.table()["explained_variance"])
     assert {title.text for title in figure.layout.annotations} >= {"loss", "dead features"}
+
+
+def shifted(by=20.0):
+    mean = torch.randn(D_IN, generator=torch.Generator().manual_seed(8)) * by
+    return (batch + mean for batch in batches())
+
+
+def test_vectors_with_a_large_mean_are_centred_first():
+    """The mean is the decoder's bias from the start, and the features are for what differs."""
+    found = {}
+    for centre in (True, False):
+        training = SaeTraining(options(centre=centre, dead_window=50), D_IN, progress=False)
+        training.run(shifted())
+        found[centre] = training.table().iloc[-1]
+    assert found[True]["explained_variance"] > found[False]["explained_variance"] + 0.2
+    assert found[True]["dead"] <= found[False]["dead"]
+
+
+def test_a_transcoder_begins_as_if_both_means_were_nought():
+    mean_in, mean_out = torch.full((D_IN,), 30.0), torch.full((D_OUT,), -4.0)
+    given = [(x + mean_in, y + mean_out) for x, y in itertools.islice(pairs(), 1)]
+    [(x, y)] = given
+    training = SaeTraining(options(steps=1, normalise=False, learning_rate=1e-12), D_IN, d_out=D_OUT, progress=False)
+    sae = training.run(given)
+    with torch.no_grad():
+        torch.testing.assert_close(sae.b_dec, y.mean(0), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            sae.preactivations(x), (x - x.mean(0)) @ sae.W_enc, atol=1e-3, rtol=1e-4
+        )  # float32 of vectors whose mean is 30
