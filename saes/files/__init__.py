@@ -53,7 +53,7 @@ def load_sae(
         LoadError: no autoencoder lies there, a file is damaged or truncated, its architecture is not read; says which.
         InputError: `model` lacks the hook, or has vectors of another width there; a layout that does not exist.
     """
-    place = shipped.directory(path) if isinstance(path, str) and path.startswith(shipped.PREFIX) else Path(path)
+    place = shipped.directory(str(path)) if str(path).startswith(shipped.PREFIX) else Path(path)
     if isinstance(layout, KeyMap):
         sae = by_names.read(place, layout, dtype)
     else:

