@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from workbench.errors import InputError
 from workbench.figures.tokens import visible_token
@@ -114,6 +114,8 @@ def _panel(store: FeatureReader, row: Any, per_band: int, pieces: _Pieces) -> di
     feature, top = int(row.feature), _number(row.max) or 0.0
     logits = store.logits(feature)
     effects = [(pieces.number(one.token), _number(one.effect)) for one in logits.itertuples()]
+    # By rank, not by sign: a softmax does not see what is added to all logits alike.
+    raised = (len(effects) + 1) // 2
     alive = int(row.count) > 0
     return {
         "i": feature,
@@ -123,8 +125,8 @@ def _panel(store: FeatureReader, row: Any, per_band: int, pieces: _Pieces) -> di
         "count": int(row.count),
         "max": top,
         "mean": _number(row.mean),
-        "up": [pair for pair in effects if (pair[1] or 0) > 0],
-        "down": [pair for pair in effects[::-1] if (pair[1] or 0) < 0],
+        "up": effects[:raised],
+        "down": effects[raised:][::-1],
         "histogram": [
             [_number(one.low), _number(one.high), int(one.count)]
             for one in (store.histogram(feature).itertuples() if alive else ())
@@ -156,7 +158,9 @@ def _examples(store: FeatureReader, feature: int, top: float, per_band: int, pie
     return found
 
 
-def _near(store: FeatureReader, feature: int, by: str, column: str) -> list[tuple[int, float | None]]:
+def _near(
+    store: FeatureReader, feature: int, by: Literal["decoder", "firing"], column: str
+) -> list[tuple[int, float | None]]:
     table = store.neighbours(feature, by)
     return [(int(other), _number(value)) for other, value in zip(table["feature"], table[column], strict=True)]
 

@@ -218,8 +218,8 @@ def _heads(
 def _feature(store: FeatureReader, row: Any, names: _Names) -> dict[str, Any]:
     feature = int(row.feature)
     logits = [(str(one.token), _number(one.effect)) for one in store.logits(feature).itertuples()]
-    up = [pair for pair in logits if pair[1] > 0]
-    down = [pair for pair in logits[::-1] if pair[1] < 0]
+    raised = (len(logits) + 1) // 2  # by rank: a softmax does not see what is added to all logits alike
+    up, down = logits[:raised], logits[raised:][::-1]
     histogram = store.histogram(feature)
     near, partners = store.neighbours(feature, "decoder"), store.neighbours(feature, "firing")
     vector = _vector(store, feature)

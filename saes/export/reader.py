@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import pandas as pd
 
@@ -25,7 +25,7 @@ class FeatureReader(Protocol):
 
     def histogram(self, feature: int) -> pd.DataFrame: ...
 
-    def neighbours(self, feature: int, by: str = "decoder") -> pd.DataFrame: ...
+    def neighbours(self, feature: int, by: Literal["decoder", "firing"] = "decoder") -> pd.DataFrame: ...
 
 
 def chosen_features(table: pd.DataFrame, features: Sequence[int] | None) -> pd.DataFrame:

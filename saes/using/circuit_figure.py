@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import plotly.graph_objects as go
 
 from workbench.errors import InputError
@@ -30,12 +32,14 @@ def circuit_figure(circuit: FeatureCircuit, nodes: int = 20, edges: int = 40) ->
     columns = {str(place): number for number, place in enumerate(circuit.places)}
     at: dict[tuple[str, int, int], tuple[float, float]] = {(METRIC, ERROR, -1): (float(len(columns)), 0.0)}
     for place, some in shown.groupby("place", sort=False):
-        for rank, row in enumerate(some.itertuples()):
+        ranked: list[Any] = list(some.itertuples())
+        for rank, row in enumerate(ranked):
             at[str(place), int(row.feature), int(row.position)] = (float(columns[str(place)]), -float(rank))
     figure = go.Figure()
+    edge_rows: list[Any] = list(circuit.edges.itertuples())
     drawn = [
         row
-        for row in circuit.edges.itertuples()
+        for row in edge_rows
         if (row.source, row.source_feature, row.source_position) in at
         and (row.target, row.target_feature, row.target_position) in at
     ][:edges]
@@ -62,7 +66,8 @@ def circuit_figure(circuit: FeatureCircuit, nodes: int = 20, edges: int = 40) ->
     ):
         if some.empty:
             continue
-        places = [at[row.place, row.feature, row.position] for row in some.itertuples()]
+        rows: list[Any] = list(some.itertuples())
+        places = [at[row.place, row.feature, row.position] for row in rows]
         figure.add_trace(
             go.Scatter(
                 x=[x for x, _ in places],
@@ -74,12 +79,12 @@ def circuit_figure(circuit: FeatureCircuit, nodes: int = 20, edges: int = 40) ->
                     "color": [POSITIVE if effect > 0 else NEGATIVE for effect in some["effect"]],
                     "line": {"width": 1, "color": "rgba(128,128,128,0.8)"},
                 },
-                text=[_name(row.feature, row.position) for row in some.itertuples()],
+                text=[_name(row.feature, row.position) for row in rows],
                 textposition="top center",
                 hovertext=[
                     f"{escape_label(row.place)} {_name(row.feature, row.position)}<br>effect {row.effect:.4g} "
                     f"[{row.low:.3g}, {row.high:.3g}]<br>activation {row.activation:.3g}"
-                    for row in some.itertuples()
+                    for row in rows
                 ],
                 hoverinfo="text",
                 showlegend=False,

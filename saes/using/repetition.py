@@ -33,47 +33,48 @@ class RepetitionFeatures:
             ``[sequences, d_sae]``, averaged over tokens.
         maxima: largest activation of each feature in all that was read.
         density: share of the tokens of the control text on which each fires.
-        means: mean activation over the tokens of the control text.
+        means, deviations: mean and standard deviation of its activation over the tokens of the control text.
     """
 
     excess: Float[Tensor, "sequences d_sae"]
     maxima: Float[Tensor, " d_sae"]
     density: Float[Tensor, " d_sae"]
     means: Float[Tensor, " d_sae"]
+    deviations: Float[Tensor, " d_sae"]
 
     def table(self, level: float = 0.95) -> pd.DataFrame:
-        """One row a feature that ever fired, the surest first.
+        """One row a feature that ever fired, the largest effect first.
 
-        ``feature``, ``excess`` with ``low`` and ``high`` over sequences, ``score`` (excess over its standard error),
-        ``density``, ``max`` and ``share`` (excess in shares of the maximum).
+        ``feature``, ``excess`` with ``low`` and ``high`` over sequences, ``effect_size`` (the excess in standard
+        deviations of the feature over the control text's tokens: Glass's delta, large where a feature is off unless
+        text is repeated), ``density``, ``max``.
         """
         alive = torch.nonzero(self.maxima > 0)[:, 0]
         some = self.excess[:, alive].double().cpu()
         mean, low, high = bootstrap_means(some, level=level)
-        error = some.std(0) / len(some) ** 0.5
-        top = self.maxima[alive].double().cpu()
+        spread = self.deviations[alive].double().cpu()
         found = pd.DataFrame(
             {
                 "feature": alive.tolist(),
                 "excess": mean,
                 "low": low,
                 "high": high,
-                "score": torch.where(error > 0, mean / error.clamp(min=1e-12), 0.0),
+                # A feature that the control text never fires has no deviation, and any excess is beyond it.
+                "effect_size": mean / spread.clamp(min=1e-6),
                 "density": self.density[alive].cpu(),
-                "max": top,
-                "share": mean / top,
+                "max": self.maxima[alive].double().cpu(),
             }
         )
-        return found.sort_values("score", ascending=False, kind="stable").reset_index(drop=True)
+        return found.sort_values("effect_size", ascending=False, kind="stable").reset_index(drop=True)
 
     def chosen(self, count: int) -> list[int]:
-        """The features of the largest excess in shares of their maximum, of those whose interval lies above 0.
+        """The features of the largest effect, of those whose excess lies above 0 with its whole interval.
 
         Raises:
             InputError: there is none.
         """
         table = self.table()
-        above = table[table["low"] > 0].sort_values("share", ascending=False, kind="stable")
+        above = table[table["low"] > 0]
         if above.empty:
             raise InputError("No feature fires more on repeated text than on the same text said once.")
         return [int(feature) for feature in above["feature"].head(count)]
@@ -129,7 +130,7 @@ def find_repetition_features(
     second = positions >= length
     excess: list[Tensor] = []
     maxima = torch.zeros(sae.cfg.d_sae)
-    fired, total = torch.zeros(sae.cfg.d_sae, dtype=torch.float64), torch.zeros(sae.cfg.d_sae, dtype=torch.float64)
+    fired, total, squares = (torch.zeros(sae.cfg.d_sae, dtype=torch.float64) for _ in range(3))
     count = 0
     starts = list(range(0, len(windows), batch))
     for start in tracked(starts, progress, "looking for repetition features"):
@@ -141,8 +142,12 @@ def find_repetition_features(
             maxima = torch.maximum(maxima, features.flatten(0, 1).amax(0).float().cpu())
         fired += (control > 0).flatten(0, 1).sum(0).double().cpu()
         total += control.flatten(0, 1).sum(0).double().cpu()
+        squares += control.flatten(0, 1).double().square().sum(0).cpu()
         count += control.shape[0] * control.shape[1]
-    return RepetitionFeatures(torch.cat(excess).float(), maxima, (fired / count).float(), (total / count).float())
+    means = total / count
+    deviations = (squares / count - means.square()).clamp(min=0).sqrt()
+    density = (fired / count).float()
+    return RepetitionFeatures(torch.cat(excess).float(), maxima, density, means.float(), deviations.float())
 
 
 def windows_for(model: HookedModel, texts: Any, length: int, count: int) -> Int[Tensor, "sequences length"]:

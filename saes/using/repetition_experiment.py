@@ -207,7 +207,8 @@ class _Trial:
             logits = self.model(tokens)
         probability = logits[:, :-1].double().softmax(-1).gather(-1, tokens[:, 1:, None])[..., 0]
         first = torch.full_like(probability[:, :1], float("nan"))
-        return torch.cat([first, probability], 1).unflatten(1, (repeats, -1)).nanmean(-1)
+        by_copy: Tensor = torch.cat([first, probability], 1).unflatten(1, (repeats, -1))
+        return by_copy.nanmean(-1)
 
 
 def _curves(

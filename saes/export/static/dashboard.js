@@ -160,7 +160,7 @@
     panel.append(make("h3", "", "What it does to the next token"));
     const pair = make("div", "pair");
     const most = Math.max(...[...feature.up, ...feature.down].map(([, effect]) => Math.abs(effect)), 1e-30);
-    for (const [side, title] of [["down", "− makes less likely"], ["up", "+ makes more likely"]]) {
+    for (const [side, title] of [["down", "− lowers most, or raises least"], ["up", "+ raises most"]]) {
       const box = make("div", side);
       box.append(make("div", "soft", title));
       for (const [piece, effect] of feature[side]) {
@@ -173,7 +173,7 @@
       pair.append(box);
     }
     panel.append(pair);
-    panel.append(make("p", "caption", "Change of a token's logit by one unit of the feature, straight through the unembedding."));
+    panel.append(make("p", "caption", "Change of a token's logit by one unit of the feature, straight through the unembedding. Only differences count: what raises all tokens alike changes no probability."));
   }
 
   function histogram(feature) {

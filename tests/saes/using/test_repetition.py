@@ -51,20 +51,23 @@ def test_the_planted_feature_is_found_and_every_number_is_that_of_the_texts():
     torch.testing.assert_close(found.maxima, torch.cat(whole).amax(0).float(), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(found.density, (whole[1] > 0).float().mean(0), atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(found.means, whole[1].mean(0).float(), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(found.deviations, whole[1].std(0, correction=0).float(), atol=1e-5, rtol=1e-4)
+    row = table[table["feature"] == 3].iloc[0]
+    assert row["effect_size"] == pytest.approx(row["excess"] / float(found.deviations[3]), rel=1e-4)
 
 
 def test_controls_fire_as_often_and_are_others():
     density = torch.tensor([0.5, 0.4, 0.39, 0.38, 0.01, 0.011, 0.012, 0.009, 0.0] + [0.1] * 11)
     maxima = torch.ones(20)
     maxima[8] = 0
-    found = RepetitionFeatures(torch.zeros(3, 20), maxima, density, density)
+    found = RepetitionFeatures(torch.zeros(3, 20), maxima, density, density, density)
     drawn = [found.matched([1, 4], seed) for seed in range(40)]
     assert {len(set(one)) for one in drawn} == {2}
     assert not {1, 4, 8} & {feature for one in drawn for feature in one}
     assert all(density[high] >= 0.1 and density[low] <= 0.1 for high, low in drawn)
     assert len({tuple(one) for one in drawn}) > 5
     with pytest.raises(InputError, match="no 15 other features"):
-        RepetitionFeatures(torch.zeros(3, 20), maxima, density, density).matched(list(range(15)), 0)
+        RepetitionFeatures(torch.zeros(3, 20), maxima, density, density, density).matched(list(range(15)), 0)
     with pytest.raises(InputError, match="No feature fires more"):
         found.chosen(2)
 
@@ -82,7 +85,11 @@ def test_a_feature_that_writes_one_token_makes_a_model_say_it_again_and_again():
     result = repetition_experiment(model, sae, features=[7], **SIZES)
     rows = {(row.task, row.condition): row for row in result.table().itertuples()}
     loud = rows["induce", "features"]
-    assert loud.score > 0.9 and loud.change_low > 0.3 and loud.score > rows["induce", "controls"].score_high
+    assert (
+        loud.score == pytest.approx(6 / 7)
+        and loud.change_low > 0.3
+        and loud.score > rows["induce", "controls"].score_high
+    )
     assert loud.loss > rows["induce", "unsteered"].loss + 1
     assert result.texts["induce", 4.0, "features"] == " the" * 10
     assert result.features == (7,) and all(7 not in one for one in result.controls)

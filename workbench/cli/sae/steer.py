@@ -116,7 +116,7 @@ def steer(
         }
     )
     if html_file is not None:
-        from workbench.report import Code, Heading, Page, Table, write_page
+        from workbench.report import Block, Code, Heading, Page, Table, write_page
 
         cells = [
             (
@@ -129,7 +129,7 @@ def steer(
             for row in table.itertuples()
         ]
         columns = ("strength", "goes on with", "KL", "loss", "repetition")
-        blocks = [Heading("Prompt"), Code(found.prompt), Table(columns, cells, said, frozenset({2, 3, 4}))]
+        blocks: list[Block] = [Heading("Prompt"), Code(found.prompt), Table(columns, cells, said, frozenset({2, 3, 4}))]
         sampled = f"seed {seed}, temperature {temperature:g}"
         write_page(html_file, Page(title, "The same seed with and without.", blocks, facts(Sampling=sampled)))
         output.wrote(html_file)
