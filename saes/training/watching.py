@@ -43,8 +43,9 @@ def watching(show: bool, total: int) -> Iterator[Tell]:
         task = bar.add_task("training", total=total, visible=False, said="")
 
         def tell(done: int, row: Mapping[str, Any] | None) -> None:
-            more = {} if row is None else {"said": said(row)}
-            bar.update(task, completed=done, visible=time.monotonic() - began > PATIENCE, **more)
+            if row is not None:
+                bar.update(task, said=said(row))
+            bar.update(task, completed=done, visible=time.monotonic() - began > PATIENCE)
 
         yield tell
 
