@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -95,14 +96,11 @@ def _column(dataset: Any, column: str | None) -> str:
 
 
 def _loaded(name: str, config: str | None, split: str) -> Any:
-    import datasets
-
-    load: Any = datasets.load_dataset
-    saved: Any = datasets.load_from_disk
+    library: Any = import_module("datasets")  # takes a second, and has no types
     try:
         if any((Path(name) / file).is_file() for file in ("state.json", "dataset_dict.json")):
-            return saved(name)
-        return load(name, config, split=split, streaming=True)
+            return library.load_from_disk(name)
+        return library.load_dataset(name, config, split=split, streaming=True)
     except Exception as error:  # whatever the network, the hub or a loading script came to
         first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise InputError(

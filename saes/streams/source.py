@@ -316,7 +316,11 @@ def _batch(windows: Sequence[_Window], pad: int, after: Position) -> TokenBatch:
         here = slice(0, lengths[row])
         tokens[row, here], text[row, here] = window.ids, window.text
         document[row, here], position[row, here] = window.document, window.position
-    found = (
-        torch.from_numpy(array) for array in (tokens, text, np.asarray(lengths, dtype=np.int64), document, position)
+    return TokenBatch(
+        torch.from_numpy(tokens),
+        torch.from_numpy(text),
+        torch.tensor(lengths),
+        torch.from_numpy(document),
+        torch.from_numpy(position),
+        after,
     )
-    return TokenBatch(*found, after=after)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Generic, TypeVar, overload
+from collections.abc import Iterator
+from typing import Any, Generic, TypedDict, TypeVar, Unpack, overload
 
 import torch
 from jaxtyping import Float
@@ -149,20 +149,37 @@ class JointActivationStream(JointStream):
         return self.reading.sites
 
 
-@overload
-def activation_stream(model: HookedModel, source: SourceLike, site: SiteLike, **options: Any) -> ActivationStream: ...
+class StreamOptions(TypedDict, total=False):
+    """The options of `activation_stream`, which documents them."""
+
+    length: int | None
+    batch: int
+    windows: int
+    buffer_bytes: int
+    seed: int
+    special: bool
+    drop_first: int
+    dtype: torch.dtype
+    device: torch.device | str | None
+    drop_last: bool
 
 
 @overload
 def activation_stream(
-    model: HookedModel, source: SourceLike, site: Sequence[SiteLike], **options: Any
+    model: HookedModel, source: SourceLike, site: SiteLike, **options: Unpack[StreamOptions]
+) -> ActivationStream: ...
+
+
+@overload
+def activation_stream(
+    model: HookedModel, source: SourceLike, site: list[Any] | tuple[Any, ...], **options: Unpack[StreamOptions]
 ) -> JointActivationStream: ...
 
 
 def activation_stream(
     model: HookedModel,
     source: SourceLike,
-    site: SiteLike | Sequence[SiteLike],
+    site: SiteLike | list[Any] | tuple[Any, ...],
     *,
     length: int | None = None,
     batch: int = BATCH,

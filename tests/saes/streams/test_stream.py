@@ -191,6 +191,10 @@ def test_blocks_are_shuffled_by_their_seed():
         return ShuffledBlocks(Numbers([50] * 4), 200, 10**6, seed).next()[0][:, 0].tolist()
 
     assert first(1) == first(1) != first(2)
+    blocks = ShuffledBlocks(Numbers([50] * 4), 50, 50 * (12 + 20))
+    assert blocks.capacity == 50
+    one, two = (blocks.next()[0][:, 0] for _ in range(2))
+    assert (one + 50).tolist() != two.tolist()  # each block has an order of its own
     ranks = np.corrcoef(first(3), range(200))[0, 1]
     assert abs(ranks) < 0.25
 
