@@ -97,11 +97,11 @@ def _split(side: str) -> tuple[str, str]:
 
 
 def _units(model: HookedModel, place: str) -> Units:
-    """A folder where there is one, else a hook."""
+    """A folder where there is one, an autoencoder that comes with the workbench, else a hook."""
     from workbench.saes import load_sae
     from workbench.saes.comparing import Units
 
-    if Path(place).is_dir():
+    if place.startswith("zoo:") or Path(place).is_dir():
         return Units.of(model, load_sae(place, model=model, device=model.cfg.device))
     return Units.of(model, place)
 

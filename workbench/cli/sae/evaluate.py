@@ -32,7 +32,9 @@ def evaluate(
     model: options.ModelArgument,
     sae: Annotated[
         list[Path],
-        typer.Argument(metavar="SAE...", help="Folders of autoencoders of one place.", show_default=False),
+        typer.Argument(
+            metavar="SAE...", help="Folders of autoencoders of one place, or zoo:MODEL/PLACE.", show_default=False
+        ),
     ],
     text: options.TextFile,
     baseline: Annotated[
@@ -92,7 +94,8 @@ def evaluate(
         for name, one in saes.items():
             absorbed = judging.first_letter_absorption(opened, one, rows, batch=batch, seed=seed)
             shown = absorbed.table(seed=seed)
-            sections.append((f"{name}: absorption of first letters", shown.drop(columns="features")))
+            of_terminal = ["letter", "tokens", "probe_f1", "splits", "f1", "absorbed", "fraction"]
+            sections.append((f"{name}: absorption of first letters", shown[of_terminal]))
             found.setdefault("letters", {})[name] = records(shown)
             found.setdefault("absorbed", {})[name] = records(absorbed.cases())
     for label in probe or []:
