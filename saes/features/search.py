@@ -49,6 +49,7 @@ def search(
     Raises:
         InputError: nothing to look for, or no such place.
     """
+    import numpy as np
     import pandas as pd
 
     if not text:
@@ -60,7 +61,7 @@ def search(
         table = store.labels.table()
         needle = text if case else text.lower()
         hit = [needle in (label if case else label.lower()) for label in table["label"]]
-        found = table[hit][["feature"]].head(limit)
+        found = table.loc[np.array(hit, dtype=bool), ["feature"]].head(limit)
         parts.append(found.assign(where="labels", hits=0, at_peak=0, value=float("nan")))
     if where != "labels":
         parts.append(_in_examples(store, text, case, limit))

@@ -61,7 +61,7 @@ class Pattern:
                 try:
                     words = json.loads(f"[{name[len(begins) + 1 :]}]")
                 except ValueError:
-                    return None
+                    continue  # "begins with a capital letter" is a kind of its own
                 if words and all(isinstance(word, str) for word in words):
                     return cls(kind, tuple(words))
         return None

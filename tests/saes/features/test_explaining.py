@@ -42,6 +42,7 @@ def halves(feature, seed=0):
         (Pattern("tokens", ('the "', "a, b")), 'the token is one of "the \\"", "a, b"'),
         (Pattern("after", ("of",)), 'the token before is one of "of"'),
         (Pattern("digits"), "the token is made of digits"),
+        (Pattern("capital"), "the token begins with a capital letter"),
     ],
 )
 def test_a_patterns_name_says_all_of_it(pattern, name):
@@ -84,7 +85,7 @@ def test_patterns_fire_where_they_say():
 )
 def test_the_explainer_finds_what_was_planted(answer):
     firing, silent = halves(PlantedFeature(answer))
-    label = TokenExplainer().explain([*firing[::2], *silent[::2]])
+    label = TokenExplainer().explain([*firing[: len(firing) // 2], *silent[::2]])
     named = Pattern.parse(label)
     assert [named.places(row) for row in ROWS] == [answer.places(row) for row in ROWS]
 
