@@ -9,21 +9,17 @@ is the sum over vectors of a product, which is the product with the sum.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from workbench.errors import InputError
+from workbench.saes.training.front import Front
 from workbench.saes.training.sparse_code import Kept, decoded, largest, largest_of_batch, preactivations
 
-if TYPE_CHECKING:
-    from sae_lens.saes.batchtopk_sae import BatchTopKTrainingSAE as _Base
-else:
-    _Base = object
 
-
-class KeepsFew(_Base):
+class KeepsFew(Front):
     """Goes in front of ``TopKTrainingSAE`` or a class that derives from it, and answers in the same terms."""
 
     _kept: Kept
@@ -66,7 +62,7 @@ class KeepsFew(_Base):
         if dead_neuron_mask is None:
             return sae_out.new_tensor(0.0)
         loss = self._revived(sae_in, sae_out, dead_neuron_mask, 0)
-        return sae_out.new_tensor(0.0) if loss is None else self.cfg.aux_loss_coefficient * loss
+        return sae_out.new_tensor(0.0) if loss is None else float(self.cfg.aux_loss_coefficient) * loss
 
     def update_topk_threshold(self, acts_topk: Tensor) -> None:
         """See SAELens; of a sparse tensor the values are all it needs."""
@@ -101,7 +97,7 @@ class KeepsFew(_Base):
             losses += [] if loss is None else [loss]
             below = width
         total = sum(losses, sae_out.new_tensor(0.0))
-        return self.cfg.aux_loss_coefficient * total
+        return float(self.cfg.aux_loss_coefficient) * total
 
     def _revived(self, target: Tensor, out: Tensor, dead: Tensor, first: int) -> Tensor | None:
         """The loss of the dead features, which `dead` tells from the `first` on; None where none is dead."""
@@ -110,7 +106,7 @@ class KeepsFew(_Base):
         which = dead.nonzero()[:, 0] + first
         if not len(which):
             return None
-        half = target.shape[-1] // 2
+        half = max(target.shape[-1] // 2, 1)
         # Dense, on the dead ones alone: of these so many are wanted that picking them out would cost more.
         shift = self.b_dec - self.b_dec.detach() if self.cfg.apply_b_dec_to_input else 0
         pre = (self._centred - shift) @ self.W_enc[:, which] + self.b_enc[which]

@@ -133,7 +133,7 @@ class _Preactivations(torch.autograd.Function):
         return values.clone()
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, W_enc, b_dec = ctx.saved_tensors
         kept: Kept = ctx.kept
         order, starts = kept.by_feature()
@@ -160,7 +160,8 @@ def preactivations(
         b_dec: what is subtracted from `x`; None for nothing.
         values: what they are, of `largest` or `largest_of_batch`.
     """
-    found: Tensor = _Preactivations.apply(x, W_enc, b_enc, b_dec, kept, values)
+    apply: Any = _Preactivations.apply
+    found: Tensor = apply(x, W_enc, b_enc, b_dec, kept, values)
     return found
 
 

@@ -7,20 +7,15 @@ so that its trainer need not know; the losses are those of the autoencoder, with
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from sae_lens.saes.sae import TrainingSAE, TrainStepInput, TrainStepOutput
-
-    _Base = TrainingSAE[Any]
-else:
-    _Base = object
+from workbench.saes.training.front import Front
 
 
-class Transcodes(_Base):
+class Transcodes(Front):
     """Goes in front of a training class whose config also has `d_out` and `skip`."""
 
     W_skip: nn.Parameter
@@ -40,8 +35,8 @@ class Transcodes(_Base):
         if cfg.skip:
             self.W_skip = nn.Parameter(torch.zeros(cfg.d_out, cfg.d_in, **where))
 
-    def training_forward_pass(self, step_input: TrainStepInput) -> TrainStepOutput:
-        """Losses of a batch ``[batch, d_in + d_out]``."""
+    def training_forward_pass(self, step_input: Any) -> Any:
+        """SAELens' losses of a batch ``[batch, d_in + d_out]``."""
         cfg: Any = self.cfg
         self._source, target = step_input.sae_in.to(self.dtype).split([cfg.d_in, cfg.d_out], dim=-1)
         return super().training_forward_pass(replace(step_input, sae_in=target))
