@@ -233,3 +233,17 @@ def test_what_is_too_long_for_a_covariance_is_known_by_its_sample(model, monkeyp
     monkeypatch.setattr(reference, "MOST_NUMBERS", 100)
     with pytest.raises(InputError, match="128 numbers are too long for baselines"):
         read_reference(model, rows, *places)
+
+
+def test_in_a_subspace_of_a_state_what_lies_outside_is_not_lost():
+    """An autoencoder that is exact in six directions of a state changes nothing, and zero ablation only those six."""
+    model = wb.load("zoo:gla")
+    hook, options = "blocks.1.mixer.hook_state", {"head": 0, "every": 8}
+    width = VectorSite.of(model, hook, **options).width(model)
+    basis = torch.linalg.qr(torch.randn(width, 6))[0].T
+    both = torch.cat([torch.eye(6), -torch.eye(6)])
+    weights = {"W_enc": both.T.contiguous(), "W_dec": both, "b_enc": torch.zeros(12), "b_dec": torch.zeros(6)}
+    exact = SparseAutoencoder(SaeConfig("standard", 6, 12, hook=hook, **options), weights, basis)
+    table = judge_sae(model, exact, TEXT, length=24, windows=6, baselines=["pca"]).table().set_index("autoencoder")
+    assert table.loc["sae", "kl"] < 1e-6 < table.loc["zero ablation", "kl"]
+    assert table.loc["sae", "l0"] == pytest.approx(6) and table.loc["pca", "explained_variance"] > 0.999
