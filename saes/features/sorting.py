@@ -18,7 +18,8 @@ def order_by(group: Int[np.ndarray, " items"]) -> Int[np.ndarray, " items"]:
     bits = max(1, len(group).bit_length())
     keys = (group.astype(np.int64) << bits) | np.arange(len(group), dtype=np.int64)
     keys.sort()
-    return keys & ((1 << bits) - 1)
+    order: Int[np.ndarray, " items"] = keys & ((1 << bits) - 1)
+    return order
 
 
 def starts_of(groups: Int[np.ndarray, " items"], count: int) -> Int[np.ndarray, " _"]:
@@ -58,4 +59,5 @@ def ragged(starts: Int[np.ndarray, " groups"], stops: Int[np.ndarray, " groups"]
     sizes = stops - starts
     ends = np.cumsum(sizes)
     total = int(ends[-1]) if len(ends) else 0
-    return np.arange(total) + np.repeat(starts - (ends - sizes), sizes)
+    numbers: Int[np.ndarray, " items"] = np.arange(total) + np.repeat(starts - (ends - sizes), sizes)
+    return numbers
