@@ -173,11 +173,11 @@ def first_codes(
         spare = units[torch.randint(len(units), (n_codes,), generator=generator).to(units.device)]
         alive = sums.norm(dim=-1, keepdim=True) > 1e-6
         centres = torch.where(alive, F.normalize(sums, dim=-1), spare)
-    return centres * vectors.norm(dim=-1).mean() / k
+    return centres * (float(vectors.norm(dim=-1).mean()) / k)
 
 
 def _spread(units: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Vectors far from each other: each drawn by its squared distance from the others (Arthur and Vassilvitskii 2007)."""
+    """Vectors far from each other, each drawn by its squared distance from the others (Arthur & Vassilvitskii 2007)."""
     chosen = [int(torch.randint(len(units), (1,), generator=generator))]
     apart = torch.full((len(units),), 4.0)
     for _ in range(count - 1):

@@ -177,7 +177,8 @@ def _edit(model: HookedModel, site: VectorSite, codebook: Codebook, apart: list[
     def change(vectors: Tensor) -> Tensor:
         square = vectors.detach().pow(2).sum(-1).mean().clamp(min=1e-12)
         apart.append(codebook.reconstruction_loss(vectors) / square)
-        return codebook(vectors)
+        changed: Tensor = codebook(vectors)
+        return changed
 
     return site.editor(model, change)
 

@@ -72,7 +72,8 @@ class KeepsFew(Front):
         """The reconstruction of every nested dictionary of a Matryoshka autoencoder, of the last encoded features."""
         del feature_acts
         cfg: Any = self.cfg
-        below, out = 0, self.b_dec
+        below = 0
+        out: Tensor = self.b_dec
         for width in cfg.matryoshka_widths if include_outer_loss else cfg.matryoshka_widths[:-1]:
             kept, chosen = self._kept.within(below, width)
             out = out + decoded(kept, self._values[chosen], self.W_dec[below:width])
