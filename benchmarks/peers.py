@@ -25,10 +25,47 @@ ENVIRONMENTS: dict[str, tuple[str, ...]] = {
     "fla": ("flash-linear-attention==0.6.0", "fla-core==0.6.0"),
     # TransformerLens' state-space hooks reach into the mixers of this version; later ones compute past them.
     "ssm-hooks": ("transformers==5.9.0", "huggingface_hub==1.33.0", "tokenizers==0.22.2"),
+    # Of what it asks for, decode-clt is left out: it needs torchvision and torchaudio, and nothing raced here uses it.
+    "sae-dashboard": (
+        "sae-dashboard==0.8.0",
+        "eindex-callum==0.1.2",
+        "transformer-lens==2.17.0",
+        "transformers==4.56.2",
+        "tokenizers==0.22.2",
+        "huggingface_hub==0.36.2",
+        "datasets==3.6.0",
+        "dill==0.3.8",
+        "multiprocess==0.70.16",
+        "fsspec==2025.3.0",
+        "aiohttp==3.14.5",
+        "aiohappyeyeballs==2.7.1",
+        "frozenlist==1.8.0",
+        "multidict==7.2.1",
+        "propcache==0.5.4",
+        "yarl==1.25.1",
+        "numpy==1.26.4",
+        "pandas==3.0.6",
+        "pyarrow==18.1.0",
+        "safetensors==0.4.5",
+        "jaxtyping==0.2.38",
+        "beartype==0.14.1",
+        "typer==0.12.5",
+        "rich==13.9.4",
+        "dataclasses-json==0.6.7",
+        "marshmallow==3.26.2",
+        "typing-inspect==0.9.0",
+        "matplotlib==3.11.2",
+        "contourpy==1.3.3",
+        "cycler==0.12.1",
+        "fonttools==4.68.0",
+        "kiwisolver==1.5.1",
+        "pyparsing==3.3.3",
+        "hf-transfer==0.1.9",
+    ),
     "mamba-ssm": ("mamba-ssm==2.3.2.post1", "causal-conv1d==1.7.0"),
 }
 # Built from source against the torch that is here, by its CUDA compiler.
-_OPTIONS: dict[str, Sequence[str]] = {"mamba-ssm": ("--no-build-isolation",)}
+_OPTIONS: dict[str, Sequence[str]] = {"mamba-ssm": ("--no-build-isolation",), "sae-dashboard": ("--no-deps",)}
 
 
 def interpreter(environment: str | None) -> Path:

@@ -6,6 +6,7 @@ from benchmarks.race import Race
 from benchmarks.races import (
     activations,
     cores,
+    features,
     finders,
     gpu,
     hooked,
@@ -35,6 +36,7 @@ def all_races() -> tuple[Race, ...]:
         *streamed.races(),
         *processes.races(),
         *saes.races(),
+        *features.races(),
         *gpu.races(),
     )
 
