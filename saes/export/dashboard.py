@@ -73,7 +73,7 @@ def export_dashboard(
     wanted = chosen_features(table, features)
     pieces = _Pieces()
     head = len(_page(store, title, [], pieces, 0).encode())
-    spent, shown = head, []
+    spent, shown = head, list[dict[str, Any]]()
     for row in tracked(list(wanted.itertuples()), progress, "exporting features"):
         before = pieces.size
         panel = _panel(store, row, per_band, pieces)
@@ -113,7 +113,7 @@ class _Pieces:
 def _panel(store: FeatureReader, row: Any, per_band: int, pieces: _Pieces) -> dict[str, Any]:
     feature, top = int(row.feature), _number(row.max) or 0.0
     logits = store.logits(feature)
-    effects = [(pieces.number(one.token), _number(one.effect)) for one in logits.itertuples()]
+    effects = [(pieces.number(str(one.token)), _number(one.effect)) for one in logits.itertuples()]
     # By rank, not by sign: a softmax does not see what is added to all logits alike.
     raised = (len(effects) + 1) // 2
     alive = int(row.count) > 0
@@ -128,8 +128,8 @@ def _panel(store: FeatureReader, row: Any, per_band: int, pieces: _Pieces) -> di
         "up": effects[:raised],
         "down": effects[raised:][::-1],
         "histogram": [
-            [_number(one.low), _number(one.high), int(one.count)]
-            for one in (store.histogram(feature).itertuples() if alive else ())
+            [_number(one["low"]), _number(one["high"]), int(one["count"])]
+            for one in (store.histogram(feature).to_dict("records") if alive else ())
         ],
         "examples": _examples(store, feature, top, per_band, pieces) if alive else [],
         "near": _near(store, feature, "decoder", "cosine"),

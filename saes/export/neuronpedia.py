@@ -107,7 +107,8 @@ def export_neuronpedia(
         part.mkdir(parents=True)
         for name, record in _heads(store, names, release, creator, url, layers).items():
             _write(part / f"{name}.jsonl", [record])
-        rows = list(tracked(list(wanted.itertuples()), progress, "exporting features"))
+        known: list[Any] = list(wanted.itertuples())
+        rows = list(tracked(known, progress, "exporting features"))
         for batch, start in enumerate(range(0, len(rows), BATCH)):
             lines: dict[str, list[dict[str, Any]]] = {name: [] for name in counts}
             for row in rows[start : start + BATCH]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -135,10 +135,10 @@ def feature_circuit(
     ]
     chosen = _largest(places, effects, nodes, by_position)
     table = chosen.copy()
-    shown = torch.stack([_taken(effects[int(row.number)], row) for row in chosen.itertuples()], 1)
+    shown = torch.stack([_taken(effects[int(row.number)], row) for row in rows_of(chosen)], 1)
     for column, values in zip(("effect", "low", "high"), bootstrap_means(shown, level=level), strict=True):
         table[column] = values.tolist()
-    table["activation"] = [_activation(own[int(row.number)], row) for row in chosen.itertuples()]
+    table["activation"] = [_activation(own[int(row.number)], row) for row in rows_of(chosen)]
     between = pd.DataFrame()
     if edges:
         between = _edges(pair, places, own, other, slopes, chosen, level, progress)
@@ -211,15 +211,15 @@ def _largest(places: Sequence[Place], effects: Sequence[Tensor], count: int, by_
     return table.drop(columns="size").reset_index(drop=True)
 
 
-def _taken(effect: Float[Tensor, "batch positions nodes"], row: object) -> Float[Tensor, " batch"]:
+def _taken(effect: Float[Tensor, "batch positions nodes"], row: Any) -> Float[Tensor, " batch"]:
     """The effect of one node; number -1 finds the error, which comes last."""
-    of_node = effect[..., row.feature]  # type: ignore[attr-defined]
-    return of_node.sum(1) if row.row < 0 else of_node[:, row.row]  # type: ignore[attr-defined]
+    of_node = effect[..., row.feature]
+    return of_node.sum(1) if row.row < 0 else of_node[:, row.row]
 
 
-def _activation(own: Readings, row: object) -> float:
+def _activation(own: Readings, row: Any) -> float:
     """Mean activation of a feature in the run, of an error its mean norm."""
-    feature, at = int(row.feature), int(row.row)  # type: ignore[attr-defined]
+    feature, at = int(row.feature), int(row.row)
     values = own.error.norm(dim=-1) if feature == ERROR else own.features[..., feature]
     return float((values if at < 0 else values[:, at]).mean())
 
@@ -238,7 +238,7 @@ def _edges(
     run = Gradients(pair, places, cut=True)
     names: list[dict[str, object]] = []
     found: list[Tensor] = []
-    targets = [None, *(row for row in nodes.itertuples() if int(row.number) > 0)]
+    targets = [None, *(row for row in rows_of(nodes) if int(row.number) > 0)]
     for target in tracked(targets, progress, "edges"):
         last = len(places) if target is None else int(target.number)
         value = run.value if target is None else _weighted(run, places, slopes, own, target)
@@ -246,7 +246,7 @@ def _edges(
             continue  # nothing comes before it
         before = range(last)
         for number, slope in zip(before, run.of(value, before), strict=True):
-            sources = [row for row in nodes.itertuples() if int(row.number) == number]
+            sources = [row for row in rows_of(nodes) if int(row.number) == number]
             if not sources:
                 continue
             effect = _per_node(places[number], own[number], other[number], slope)
@@ -274,10 +274,10 @@ def _edges(
 
 
 def _weighted(
-    run: Gradients, places: Sequence[Place], slopes: Sequence[Tensor], own: Sequence[Readings], target: object
+    run: Gradients, places: Sequence[Place], slopes: Sequence[Tensor], own: Sequence[Readings], target: Any
 ) -> Float[Tensor, " batch"]:
     """A node times its own gradient, as a function of what comes before it."""
-    number, feature, at = int(target.number), int(target.feature), int(target.row)  # type: ignore[attr-defined]
+    number, feature, at = int(target.number), int(target.feature), int(target.row)
     reading = run.readings(number)
     with torch.enable_grad():
         if feature == ERROR:
@@ -286,3 +286,8 @@ def _weighted(
             weight = places[number].to_features(own[number], slopes[number])[..., feature]
             values = weight * reading.features[..., feature]
         return values.sum(1) if at < 0 else values[:, at]
+
+
+def rows_of(table: pd.DataFrame) -> list[Any]:
+    """Rows by the names of their columns."""
+    return list(table.itertuples())

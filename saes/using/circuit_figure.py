@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import plotly.graph_objects as go
 
 from workbench.errors import InputError
 from workbench.figures.colours import NEGATIVE, POSITIVE
 from workbench.figures.maps import plain_layout
 from workbench.figures.tokens import escape_label
-from workbench.saes.using.circuit import METRIC, FeatureCircuit
+from workbench.saes.using.circuit import METRIC, FeatureCircuit, rows_of
 from workbench.saes.using.places import ERROR
 
 
@@ -32,14 +30,12 @@ def circuit_figure(circuit: FeatureCircuit, nodes: int = 20, edges: int = 40) ->
     columns = {str(place): number for number, place in enumerate(circuit.places)}
     at: dict[tuple[str, int, int], tuple[float, float]] = {(METRIC, ERROR, -1): (float(len(columns)), 0.0)}
     for place, some in shown.groupby("place", sort=False):
-        ranked: list[Any] = list(some.itertuples())
-        for rank, row in enumerate(ranked):
+        for rank, row in enumerate(rows_of(some)):
             at[str(place), int(row.feature), int(row.position)] = (float(columns[str(place)]), -float(rank))
     figure = go.Figure()
-    edge_rows: list[Any] = list(circuit.edges.itertuples())
     drawn = [
         row
-        for row in edge_rows
+        for row in rows_of(circuit.edges)
         if (row.source, row.source_feature, row.source_position) in at
         and (row.target, row.target_feature, row.target_position) in at
     ][:edges]
@@ -66,7 +62,7 @@ def circuit_figure(circuit: FeatureCircuit, nodes: int = 20, edges: int = 40) ->
     ):
         if some.empty:
             continue
-        rows: list[Any] = list(some.itertuples())
+        rows = rows_of(some)
         places = [at[row.place, row.feature, row.position] for row in rows]
         figure.add_trace(
             go.Scatter(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from workbench.errors import InputError
 from workbench.progress import tracked
-from workbench.saes.using.circuit import FeatureCircuit
+from workbench.saes.using.circuit import FeatureCircuit, rows_of
 from workbench.saes.using.places import ERROR, Kept, Readings, replacing
 from workbench.tasks import bootstrap_means
 from workbench.tokens import check_choice
@@ -110,7 +110,7 @@ def _kept(circuit: FeatureCircuit, nodes: pd.DataFrame) -> list[Kept]:
         positions = list(place.writes.positions(circuit.pair.tokens.shape[1]))
         features = torch.zeros(len(positions), own.features.shape[-1], dtype=torch.bool, device=own.features.device)
         error = torch.zeros(len(positions), dtype=torch.bool, device=own.features.device)
-        for row in nodes[nodes["place"] == str(place)].itertuples():
+        for row in rows_of(nodes[nodes["place"] == str(place)]):
             at = slice(None) if row.position == -1 else positions.index(row.position)
             if row.feature == ERROR:
                 error[at] = True
