@@ -47,7 +47,7 @@ def test_features_are_collected_shown_searched_labelled_and_explained(run, refus
     found = json.loads(result.stdout)["features"]
     assert [(row["feature"], row["where"]) for row in found] == [(busy, "labels")]
     assert "nothing to search for" in refused("sae", "features", "search", folder, "")
-    assert "where is 'here'" in refused("sae", "features", "search", folder, "a", "--where", "here")
+    assert "'here' is not one of" in refused("sae", "features", "search", folder, "a", "--where", "here")
 
     result = run("sae", "features", "explain", folder, busy, "--json", inputs / "why.json")
     assert result.exit_code == 0, result.output

@@ -6,6 +6,7 @@ import torch
 
 import workbench as wb
 from tests.saes.features.planted import TEXTS, dense, handmade
+from workbench.probes.weights import ModelWeights
 from workbench.saes import FeatureStore, TextSource, collect_features
 
 OPTIONS = {
@@ -177,7 +178,7 @@ def test_logits_are_what_the_unembedding_makes_of_a_direction(collected, model):
     logits, cache = model.run_with_cache("The meeting began", ["blocks.3.hook_resid_post", "ln_final.hook_normalized"])
     stream = cache["blocks.3.hook_resid_post"][0, -1].double().detach()
     normed = cache["ln_final.hook_normalized"][0, -1].double().detach()
-    W_U = model.W_U.detach().double()
+    W_U = ModelWeights(model).W_U.detach().double()
     np.testing.assert_allclose(normed @ W_U, logits[0, -1].double().detach(), atol=1e-3)
     # An RMS norm divides by one number and multiplies by its weight, which shows in any token that went through it.
     weight = normed / stream * stream.square().mean().sqrt()

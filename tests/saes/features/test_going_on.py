@@ -203,6 +203,8 @@ def test_hostile_text_comes_back_exactly_and_is_found_as_it_stands(model, sae, t
         assert store.search(needle.upper(), "examples", case=True).empty or needle.upper() == needle
     assert store.search("<SCRIPT>", "examples", limit=500)["hits"].sum() > 0
     assert store.search("%", "examples")["hits"].sum() > 0 and store.search("no such text").empty
+    with pytest.raises(InputError, match="nothing to search for"):
+        store.search("")
     with pytest.raises(InputError, match="The query fails"):
         store.query("select nothing from nowhere")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +22,14 @@ if TYPE_CHECKING:
     from workbench.saes import Example, FeatureStore
 
 COLLECT = "collect"
+
+
+class Where(StrEnum):
+    """What is searched."""
+
+    all = "all"
+    labels = "labels"
+    examples = "examples"
 
 
 class CollectByDefault(TyperGroup):
@@ -168,7 +177,7 @@ def show(
 def search(
     store: StoreArgument,
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What to look for, as it stands.", show_default=False)],
-    where: Annotated[str, typer.Option("--where", help="labels, examples or all.")] = "all",
+    where: Annotated[Where, typer.Option("--where", help="What is searched.")] = Where.all,
     case: Annotated[bool, typer.Option("--case", help="Upper and lower case differ.")] = False,
     top: options.Top = 10,
     json_file: options.JsonFile = None,
@@ -178,8 +187,8 @@ def search(
     Example: workbench sae features search features/mamba " government"
     """
     output = Output(json_file)
-    found = _open(store).search(text, where, case=case, limit=top)  # type: ignore[arg-type]  # checked there
-    output.console.print(_table(found) if len(found) else f"No feature's {where} holds it.")
+    found = _open(store).search(text, where.value, case=case, limit=top)
+    output.console.print(_table(found) if len(found) else "No feature holds it.")
     output.save({"text": text, "features": records(found)})
 
 
