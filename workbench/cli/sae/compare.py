@@ -70,7 +70,7 @@ def compare(
     table, means = matches.table(seed=seed), matches.summary(seed=seed)
     output.console.print(f"{matches.first}\n{matches.second}", highlight=False, markup=False)
     output.console.print(_table(means))
-    output.console.print(_table(table.head(top)))
+    output.console.print(_table(_shown(table.head(top))))
     found: dict[str, Any] = {
         "models": [summary(models[source]) for source, _ in named],
         "first": matches.first,
@@ -106,10 +106,20 @@ def _units(model: HookedModel, place: str) -> Units:
     return Units.of(model, place)
 
 
+def _shown(table: pd.DataFrame) -> pd.DataFrame:
+    """What of the pairs fits into 80 columns."""
+    made = table[["unit", "partner"]].copy()
+    limits = zip(table["correlation_low"], table["correlation_high"], strict=True)
+    made["correlation"] = table["correlation"]
+    made["interval"] = ["" if low != low else f"{low:.3f}–{high:.3f}" for low, high in limits]
+    return made.assign(shuffled=table["shuffled"], best=table["best"], mutual=table["mutual"], R2=table["predicted"])
+
+
 def _table(table: pd.DataFrame) -> Any:
+    from rich import box
     from rich.table import Table
 
-    shown = Table()
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in table:
         shown.add_column(str(name).replace("_", " "), justify="right")
     for row in records(table):
