@@ -15,9 +15,10 @@ HEADER = """# Replications
 
 Published results, asked again here, on the models that the repository ships. Small models do not repeat a paper's
 numbers; what is compared is the shape: who is higher, where it peaks, what breaks what. Whether it shows is decided by
-a rule in the code of the row, not by eye. Seven rules were written or changed after a first look at what came out, and
+a rule in the code of the row, not by eye. Nine rules were written or changed after a first look at what came out, and
 their "shows" is weaker evidence: retrieval-heads, position-heads, verbatim-memory, memory-fidelity, memory-function,
-mod-10-features, and task-arithmetic (the third setting that was tried).
+mod-10-features, sparse-autoencoders and universal-features (both after a look at autoencoders trained for a minute),
+and task-arithmetic (the third setting that was tried).
 
 Written by `workbench replicate --all` (`make replications`); the numbers are in `replications/NAME.json`.
 """
