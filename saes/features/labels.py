@@ -153,7 +153,7 @@ class LabelStore:
         source = str(said.get("source", "human"))
         if source not in SOURCES:
             raise InputError(f"{path} says that a label of feature {feature} is of {source!r}; it is {SOURCES}.")
-        return Label(feature, label, source, said.get("author"), **scores)
+        return Label(feature, label, source, said.get("author"), scores.get("detection"), scores.get("fuzzing"))
 
     def _check(self, feature: int, label: str) -> None:
         if feature < 0 or (self.features is not None and feature >= self.features):

@@ -49,11 +49,13 @@ def test_features_are_collected_shown_searched_labelled_and_explained(run, refus
     assert "nothing to search for" in refused("sae", "features", "search", folder, "")
     assert "'here' is not one of" in refused("sae", "features", "search", folder, "a", "--where", "here")
 
-    result = run("sae", "features", "explain", folder, busy, "--json", inputs / "why.json")
+    table = store.features()
+    rare = int(table.loc[table["rows"].between(8, store.info.rows // 2), "feature"].iloc[0])
+    result = run("sae", "features", "explain", folder, rare, busy, "--json", inputs / "why.json")
     assert result.exit_code == 0, result.output
-    said = json.loads((inputs / "why.json").read_text())["features"][0]
+    said = {row["feature"]: row for row in json.loads((inputs / "why.json").read_text())["features"]}[rare]
     assert said["label"].startswith("the token") and 0 <= said["detection"] <= 1
-    assert store.labels.get(busy).source == "human"
+    assert store.labels.get(busy).source == "human" and store.labels.get(rare).label == said["label"]
 
     assert run("sae", "features", "label", folder, "--export", inputs / "labels.csv").exit_code == 0
     assert run("sae", "features", "label", folder, busy, "--remove").exit_code == 0
