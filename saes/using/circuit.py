@@ -105,7 +105,9 @@ def feature_circuit(
         source: the other run, position by position; None replaces features and errors by 0.
         metric: from logits to one number a sequence; by default a task's `answer_metric`.
         method: ``"gradient"``, at `run`; or ``"integrated"``: averaged over `steps` runs in which one autoencoder's
-            features and error lie between the two runs (their equation 3), which a saturated model needs.
+            features and error all lie between the two runs (their equation 3). The first estimates what a node does
+            replaced alone; the second adds up, over the nodes of a place, to what replacing all of them does, which a
+            saturated model needs.
         nodes: how many to keep, those of the largest effect.
         by_position: a node for each position; else effects are added up over positions.
         edges: False for the nodes alone.
@@ -142,7 +144,7 @@ def feature_circuit(
     between = pd.DataFrame()
     if edges:
         between = _edges(pair, places, own, other, slopes, chosen, level, progress)
-    return FeatureCircuit(table.drop(columns="number"), between, pair, places, own, other)
+    return FeatureCircuit(table.drop(columns=["number", "row"]), between, pair, places, own, other)
 
 
 def _slopes(

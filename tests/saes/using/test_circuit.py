@@ -172,6 +172,22 @@ def test_integrated_gradients_come_nearer_to_the_true_effects():
     assert error["integrated"] < 0.7 * error["gradient"]
 
 
+def test_integrated_effects_of_a_place_add_up_to_that_of_replacing_it_all():
+    model, saes = two("attention", *PLACES[0][1:])
+    task, source = repeats(model)
+    added = {}
+    for method in ("gradient", "integrated"):
+        circuit = feature_circuit(model, saes[0], task, source, method=method, steps=20, edges=False, nodes=1000)
+        added[method] = circuit.nodes["effect"].sum()
+    site = saes[0].site(model)
+    with torch.no_grad():
+        theirs = model.run_with_cache(source, site.hook)[1][site.hook]
+        swapped = model.run_with_hooks(task.tokens, fwd_hooks=[(site.hook, lambda x, hook: theirs)])
+        whole = float((circuit.pair.metric(swapped) - circuit.pair.metric(model(task.tokens))).mean())
+    assert added["integrated"] == pytest.approx(whole, rel=0.02)
+    assert added["gradient"] != pytest.approx(whole, rel=0.1)
+
+
 def test_all_nodes_carry_the_whole_metric_and_none_nothing():
     model, saes = two(*PLACES[2])
     task, source = repeats(model, block=4, batch=2)
