@@ -89,6 +89,13 @@ def test_every_architecture_learns_and_is_what_saelens_loads(kind, tmp_path):
             given = training.trainer.sae.encode(scale * x)
             out = training.trainer.sae.decode(given) / scale
         torch.testing.assert_close(sae(x), out, atol=1e-5, rtol=1e-4)
+    # SAELens' own last steps: the scale put into the weights, the norms too, the threshold spelled out.
+    training.trainer.sae.fold_activation_norm_scaling_factor(scale)
+    training.trainer.sae.save_inference_model(tmp_path / "theirs")
+    with torch.no_grad():
+        theirs = sae_lens.SAE.load_from_disk(tmp_path / "theirs")
+        torch.testing.assert_close(sae.encode(x), theirs.encode(x), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(sae(x), theirs(x), atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)
