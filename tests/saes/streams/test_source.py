@@ -18,7 +18,7 @@ from workbench.saes.streams.order import Order
 HOSTILE = ["שלום", "你好", "\x00", "\u202eabc", "<|endoftext|>", "\ud800", "é\u0301", "🙂", "</script>\r\n", " \t"]
 WORDS = ["the", "meeting", "began", "at", "noon", "nobody", "was", "late", *HOSTILE]
 TEXTS = st.lists(st.lists(st.sampled_from(WORDS), max_size=40).map(" ".join), min_size=1, max_size=6)
-FEW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(scope="module")

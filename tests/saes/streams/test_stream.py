@@ -54,14 +54,14 @@ def test_rows_are_what_the_cache_holds_for_each_window_alone(models, place):
     site = VectorSite.of(model, hook, **options)
     length = 12
     expected = {}
-    for number, text in enumerate(TEXTS[:3]):
+    for number, text in enumerate(TEXTS[:2]):
         ids = model.tokenizer(text, add_special_tokens=False)["input_ids"]
         for start in range(0, len(ids), length):
             vectors = cached(model, site, ids[start : start + length])
             for at in range(site.every - 1, len(vectors), site.every):
                 expected[number, start + at] = vectors[at]
     seen = []
-    for rows in read_rows(model, TEXTS[:3], site, length=length, windows=3):
+    for rows in read_rows(model, TEXTS[:2], site, length=length, windows=3):
         for row, key in enumerate(zip(rows.document.tolist(), rows.position.tolist(), strict=True)):
             seen.append(key)
             torch.testing.assert_close(rows.values[0][row], expected[key], atol=1e-10, rtol=1e-10)
@@ -87,7 +87,7 @@ def test_a_stream_gives_every_row_once_and_goes_on_anywhere(models):
     site = VectorSite.of(model, "blocks.0.mixer.hook_state", head=0, every=2)
 
     def stream():
-        return activation_stream(model, TEXTS, site, length=9, batch=7, windows=2, buffer_bytes=8_000, seed=5)
+        return activation_stream(model, TEXTS[:6], site, length=9, batch=7, windows=2, buffer_bytes=8_000, seed=5)
 
     first = stream()
     states, batches = [first.state()], []
@@ -97,12 +97,12 @@ def test_a_stream_gives_every_row_once_and_goes_on_anywhere(models):
         states.append(json.loads(json.dumps(first.state())))
     assert first.state()["block"] > 2  # the text does not fit into the buffer
     every = torch.cat(batches)
-    ordered = torch.cat([rows.values[0] for rows in read_rows(model, TEXTS, site, length=9, windows=2)]).float()
+    ordered = torch.cat([rows.values[0] for rows in read_rows(model, TEXTS[:6], site, length=9, windows=2)]).float()
     assert not torch.equal(every, ordered)
     for one, other in zip(every.T[:8], ordered.T[:8], strict=True):
         torch.testing.assert_close(one.sort().values, other.sort().values)
     assert len(json.dumps(states[-1])) < 2000
-    for at in (1, len(batches) // 2, len(batches)):
+    for at in (len(batches) // 2, len(batches)):
         again = stream()
         again.resume(states[at])
         rest = list(again)
@@ -145,7 +145,7 @@ class Numbers:
     drop_last=st.booleans(),
     data=st.data(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_blocks_hand_out_every_row_once_in_bounded_memory_and_go_on_anywhere(sizes, batch, room, drop_last, data):
     feed = Numbers([*sizes, 1])
     row = 3 * 4
@@ -325,7 +325,7 @@ def test_options_out_of_range_are_refused_in_one_sentence(model):
 
 
 def test_a_corpus_of_one_token_gives_one_row(models):
-    for name in ("zoo:attention", "zoo:mamba", "zoo:gated_delta"):
+    for name in ("zoo:attention", "zoo:mamba"):
         (batch,) = activation_stream(models(name), ["a"], "blocks.0.mixer.hook_out")
         assert batch.shape == (1, 128)
     every = VectorSite.of(models("zoo:mamba"), "blocks.0.mixer.hook_state", head=0, every=8)
