@@ -151,13 +151,7 @@ def show(
         "neighbours_by_firing": opened.neighbours(feature, "firing"),
         "neurons": opened.neurons(feature),
     }
-    if bool(one["dead"].iloc[0]):
-        output.console.print(
-            f"Feature {feature} is dead: it fires at none of {opened.info.tokens} tokens.",
-            highlight=False,
-            markup=False,
-        )
-    output.console.print(_table(one.drop(columns=["rows", "dead"])))
+    output.console.print(_headline(one.iloc[0], opened.info.tokens), highlight=False, markup=False)
     for name in ("logits", "top_tokens", "neighbours_by_firing", "neighbours_by_decoder"):
         if len(tables[name]):
             rows = tables[name] if name == "logits" else tables[name].head(5)
@@ -269,6 +263,19 @@ def _tokens(store: FeatureStore, chosen: pd.Series[int]) -> list[str]:
     return [" ".join(visible_token(token) for token in store.top_tokens(one)["token"].head(4)) for one in chosen]
 
 
+def _headline(one: pd.Series[Any], tokens: int) -> str:
+    named = f"Feature {one['feature']}" + (
+        f", {_cell('label', one['label'])} ({one['source']})" if one["label"] else ""
+    )
+    if one["dead"]:
+        return f"{named} is dead: it fires at none of {tokens} tokens."
+    quartiles = ", ".join(f"{one[name]:.4g}" for name in ("q25", "q50", "q75"))
+    return (
+        f"{named}: fires at {one['count']} of {tokens} tokens ({one['density']:.3%}), at most {one['max']:.4g}; where "
+        f"it fires mean {one['mean']:.4g}, quartiles {quartiles}."
+    )
+
+
 def _table(table: pd.DataFrame, title: str | None = None) -> Table:
     """Text as text: what looks like markup or moves a cursor is shown for what it is."""
     from rich.table import Table
@@ -301,5 +308,5 @@ def _line(example: Example) -> Text:
     line = Text(f"{example.band:>8} {example.value:9.3g}  ")
     for at, (token, value) in enumerate(zip(example.tokens, example.activations, strict=True)):
         style = ("bold " if value > 0 else "") + ("reverse" if at == example.peak and value > 0 else "")
-        line.append(visible_token(token), style=style.strip())
+        line.append("" if not token else visible_token(token).replace("·", " "), style=style.strip())
     return line
