@@ -33,7 +33,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as cache:
             config = SaeVisConfig(hook_point=hook, features=range(features), cache_dir=Path(cache))
             found = SaeVisRunner(config).run(encoder=sae, model=model, tokens=tokens)
-        peaks = [found.feature_data_dict[one].sequence_data.max_feat_act for one in range(features)]
+        # The first group holds the highest tokens, each in the middle of what is shown of it.
+        tops = [found.feature_data_dict[one].sequence_data.seq_group_data[0].seq_data[0] for one in range(features)]
+        peaks = [top.feat_acts[len(top.feat_acts) // 2] for top in tops]
         np.save(folder / "peaks.npy", np.asarray(peaks, dtype=np.float32))
         print("done", flush=True)
 
