@@ -6,6 +6,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from workbench.saes.autoencoder import SaeConfig as SaeConfig
     from workbench.saes.autoencoder import SparseAutoencoder as SparseAutoencoder
+    from workbench.saes.codebook import Bottleneck as Bottleneck
+    from workbench.saes.codebook import Codebook as Codebook
+    from workbench.saes.codebook import code_table as code_table
+    from workbench.saes.codebook import train_codebook as train_codebook
+    from workbench.saes.codebook import train_with_codebooks as train_with_codebooks
     from workbench.saes.comparing import Matches as Matches
     from workbench.saes.comparing import SpaceComparison as SpaceComparison
     from workbench.saes.comparing import Units as Units
@@ -21,11 +26,6 @@ if TYPE_CHECKING:
     from workbench.saes.features import Label as Label
     from workbench.saes.features import LabelStore as LabelStore
     from workbench.saes.features import collect_features as collect_features
-    from workbench.saes.codebook import Bottleneck as Bottleneck
-    from workbench.saes.codebook import Codebook as Codebook
-    from workbench.saes.codebook import code_table as code_table
-    from workbench.saes.codebook import train_codebook as train_codebook
-    from workbench.saes.codebook import train_with_codebooks as train_with_codebooks
     from workbench.saes.files import KeyMap as KeyMap
     from workbench.saes.files import load_sae as load_sae
     from workbench.saes.files import save_sae as save_sae

@@ -13,7 +13,7 @@ from workbench.errors import InputError
 from workbench.hooks import HookFunction, HookPoint
 from workbench.interventions.selection import head_axis
 from workbench.model import HookedModel
-from workbench.steps import at_steps
+from workbench.steps import EverySoManySteps, at_steps
 
 Keep = Callable[[Tensor, HookPoint], None]
 Change = Callable[[Tensor], Tensor]
@@ -151,17 +151,17 @@ class VectorSite:
 
         return self.hook, look
 
-    def editor(self, model: HookedModel, change: Change, time: int | None = None) -> tuple[str, HookFunction]:
+    def editor(self, model: HookedModel, change: Change) -> tuple[str, HookFunction]:
         """A hook that puts ``change(vectors)`` in the place of the vectors that are read, while generating, too.
+
+        Between the edits of a state the recurrence runs at full speed.
 
         Args:
             change: ``[..., d_in]`` to ``[..., d_in]``.
-            time: tokens of the text where nothing is generated: a state is then edited at its positions only, and the
-                steps between run at full speed.
         """
-        return self.editor_at(model, lambda vectors, at: change(vectors), time)
+        return self.editor_at(model, lambda vectors, at: change(vectors))
 
-    def editor_at(self, model: HookedModel, change: ChangeAt, time: int | None = None) -> tuple[str, HookFunction]:
+    def editor_at(self, model: HookedModel, change: ChangeAt) -> tuple[str, HookFunction]:
         """`editor` for a change that depends on the token: ``change(vectors, positions)``.
 
         Args:
@@ -171,8 +171,6 @@ class VectorSite:
 
         def edit(tensor: Tensor, hook: HookPoint) -> Tensor | None:
             if hook.step is not None:
-                if hook.step % self.every != self.every - 1:
-                    return None
                 return self.written(tensor, hook, change(self.read(tensor, hook), range(hook.step, hook.step + 1)))
             vectors = self.read(tensor, hook)
             past = model.past
@@ -187,8 +185,8 @@ class VectorSite:
             vectors[:, first :: self.every] = change(vectors[:, first :: self.every], at)
             return self.written(tensor, hook, vectors)
 
-        if model.points[self.hook].per_step and time is not None:
-            return self.hook, at_steps(edit, self.positions(time))
+        if model.points[self.hook].per_step and self.every > 1:
+            return self.hook, EverySoManySteps(edit, self.every)
         return self.hook, edit
 
     def _flat(self, tensor: Tensor, hook: HookPoint) -> Tensor:

@@ -48,11 +48,10 @@ class Splice(Intervention):
     def hooks(
         self, model: HookedModel, tokens: ModelInput | None = None, attention_mask: Tensor | None = None
     ) -> list[tuple[str, HookFunction]]:
-        """See `Intervention.hooks`; a state is edited faster where `tokens` tell how many there are."""
-        time = None if tokens is None else model.prepared(tokens, attention_mask)[0].shape[1]
+        """See `Intervention.hooks`; what is generated is rewritten, too."""
         if not self.sae.cfg.transcodes:
             site = self.sae.site(model) if self.at is None else self.at
-            return [site.editor_at(model, lambda vectors, at: self._rewritten(vectors, vectors, at), time)]
+            return [site.editor_at(model, lambda vectors, at: self._rewritten(vectors, vectors, at))]
         source, target = self.sae.site(model), self.sae.site_out(model)
         read: list[Tensor] = []
 
@@ -61,8 +60,8 @@ class Splice(Intervention):
             return vectors
 
         return [
-            source.editor(model, note, time),
-            target.editor_at(model, lambda vectors, at: self._rewritten(read[0], vectors, at), time),
+            source.editor(model, note),
+            target.editor_at(model, lambda vectors, at: self._rewritten(read[0], vectors, at)),
         ]
 
     def changed(self, features: Float[Tensor, "*batch d_sae"], at: range) -> Float[Tensor, "*batch d_sae"]:

@@ -86,14 +86,13 @@ class HookPoint:
         """Whether it fires once a step (``hook_state``), and not once a run with all steps."""
         return "time" not in self.axes
 
-    @property
-    def steps(self) -> list[int] | None:
-        """The steps at which a listener wants to be called (see `at_steps`); None when one wants every step."""
+    def steps(self, first: int, end: int) -> list[int] | None:
+        """The steps from `first` up to `end` at which a listener wants to be called (see `at_steps`); None for all."""
         chosen: set[int] = set()
         for function in (*self._forward, *self._backward):
             if not isinstance(function, AtSteps):
                 return None
-            chosen |= function.steps
+            chosen |= function.between(first, end)
         return sorted(chosen)
 
     def layer(self) -> int:
@@ -212,7 +211,7 @@ def _pairs(hooks: Any, option: str) -> list[tuple[NamesFilter, HookFunction]]:
 
 
 def _refuse_missed(point: HookPoint, function: HookFunction) -> None:
-    missed = sorted(function.steps - function.met) if isinstance(function, AtSteps) else []
+    missed = function.missed if isinstance(function, AtSteps) else []
     if missed and point.ran:  # a point that the run never came to has a message of its own
         raise HookNeverFiredError(
             f"{point.name} has no step {missed[0]}: the run had {point.ran} steps, numbered from 0, "

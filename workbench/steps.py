@@ -40,9 +40,38 @@ class AtSteps:
         self.met.add(step)
         return True
 
+    def between(self, first: int, end: int) -> set[int]:
+        """The steps from `first` up to `end` at which it is to be called."""
+        return {step for step in self.steps if first <= step < end}
+
+    @property
+    def missed(self) -> list[int]:
+        """Steps that it was to be called at and was not."""
+        return sorted(self.steps - self.met)
+
     def again(self) -> AtSteps:
         """The same hook for another run, which has met no step."""
         return AtSteps(self.function, self.steps)
+
+
+class EverySoManySteps(AtSteps):
+    """A hook on ``hook_state`` that is called at steps ``every - 1``, ``2 * every - 1``, ..., however far a run goes."""
+
+    def __init__(self, function: Callable[[Tensor, HookPoint], Tensor | None], every: int) -> None:
+        super().__init__(function, frozenset())
+        self.every = every
+
+    def __repr__(self) -> str:
+        return f"EverySoManySteps({self.function!r}, {self.every})"
+
+    def meets(self, step: int | None) -> bool:
+        return step is not None and step % self.every == self.every - 1
+
+    def between(self, first: int, end: int) -> set[int]:
+        return set(range(first + (self.every - 1 - first) % self.every, end, self.every))
+
+    def again(self) -> EverySoManySteps:
+        return EverySoManySteps(self.function, self.every)
 
 
 def at_steps(function: Callable[[Tensor, HookPoint], Tensor | None], steps: int | Iterable[int]) -> AtSteps:

@@ -48,7 +48,6 @@ class Bottleneck(Intervention):
     def hooks(
         self, model: HookedModel, tokens: ModelInput | None = None, attention_mask: Tensor | None = None
     ) -> list[tuple[str, HookFunction]]:
-        """See `Intervention.hooks`; a state is edited faster where `tokens` tell how many there are."""
-        time = None if tokens is None else model.prepared(tokens, attention_mask)[0].shape[1]
+        """See `Intervention.hooks`; what is generated passes through the codes, too."""
         site = self.codebook.site(model) if self.at is None else self.at
-        return [site.editor(model, lambda vectors: self.codebook(vectors, self.on, self.off), time)]
+        return [site.editor(model, lambda vectors: self.codebook(vectors, self.on, self.off))]

@@ -112,8 +112,7 @@ class CirclePatch(Intervention):
         """
         if self.position is not None and model.points[self.site.hook].per_step:
             raise InputError("A state is patched after the tokens that its site reads; leave position out.")
-        time = None if tokens is None else model.prepared(tokens, attention_mask)[0].shape[1]
-        return [self.site.editor(model, self._patched, time)]
+        return [self.site.editor(model, self._patched)]
 
     def _patched(self, vectors: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
         if self.position is None:

@@ -55,9 +55,9 @@ def write_card(member: Member, report: dict[str, Any]) -> str:
         "## How it was trained",
         "",
         f"On {settings['vectors']:,} vectors of windows of {settings['length']} tokens, {settings['batch']} a step, "
-        f"seed {settings['seed']}; at the end {trained['dead']:.0f} features counted as dead. One seed; sizes and rates "
-        f"were not tuned. Text: {'; '.join(f'{source.what} ({source.licence})' for source in SOURCES)}. Of the speeches one in "
-        f"{HELD_OUT_EVERY} is held out, as in the model's own training. No text is in these files.",
+        f"seed {settings['seed']}; at the end {trained['dead']:.0f} features counted as dead. One seed; sizes and "
+        f"rates were not tuned. Text: {'; '.join(f'{source.what} ({source.licence})' for source in SOURCES)}. Of the "
+        f"speeches one in {HELD_OUT_EVERY} is held out, as in the model's own training. No text is in these files.",
         "",
         "`python -m workbench.saes.shipped.recipe --runs runs` trains it again and writes this card.",
     ]

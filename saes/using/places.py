@@ -135,7 +135,7 @@ class Gradients:
         for number, place in enumerate(places):
             if place.sae.cfg.transcodes:
                 hooks.append(place.reads.reader(self.model, _keeper(self._inputs[number]), time))
-            hooks.append(place.writes.editor_at(self.model, self._mover(number), time))
+            hooks.append(place.writes.editor_at(self.model, self._mover(number)))
         # The moves are where the graph begins, whether or not parameters want gradients.
         with torch.inference_mode(False), torch.enable_grad():
             logits = self.model.run_with_hooks(pair.tokens.clone(), fwd_hooks=hooks, attention_mask=pair.mask)
@@ -231,7 +231,7 @@ def replacing(
 
         if place.sae.cfg.transcodes:
             hooks.append(place.reads.reader(model, note, time))
-        hooks.append(place.writes.editor_at(model, change, time))
+        hooks.append(place.writes.editor_at(model, change))
     return hooks
 
 

@@ -43,7 +43,7 @@ def test_with_the_error_kept_nothing_changes_and_a_feature_moves_its_direction(n
     with Splice(sae, up, keep_error=True).applied(model, tokens):
         spliced = model(tokens)
     site = sae.site(model)
-    with model.hooks(fwd_hooks=[site.editor(model, lambda vectors: vectors + 500 * sae.W_dec[4], tokens.shape[1])]):
+    with model.hooks(fwd_hooks=[site.editor(model, lambda vectors: vectors + 500 * sae.W_dec[4])]):
         by_hand = model(tokens)
     assert (spliced - plain).abs().max() > 0.02
     torch.testing.assert_close(spliced, by_hand, atol=1e-4, rtol=1e-4)
@@ -62,3 +62,20 @@ def test_a_transcoder_rewrites_what_it_predicts():
     torch.testing.assert_close(cache["blocks.1.mixer.hook_out"], want, atol=1e-4, rtol=1e-4)
     with pytest.raises(InputError, match="reads one place and writes another"):
         Splice(sae, site=VectorSite.of(model, "blocks.1.mixer.hook_in"))
+
+
+@torch.no_grad()
+def test_a_state_is_rewritten_in_what_is_generated_as_well():
+    """The tokens of the prompt are known when the hooks are made, those to come are not."""
+    model = wb.load("zoo:mamba2")
+    tokens = model.to_tokens(TEXT)[:, :6]
+    seen = []
+
+    class Noting(Splice):
+        def changed(self, features, at):
+            seen.append(at.start)
+            return features
+
+    with Noting(sae_at(model, "blocks.1.mixer.hook_state", every=4)).applied(model, tokens):
+        model.generate(tokens, max_new_tokens=8, temperature=0.0)
+    assert seen == [3, 7, 11]

@@ -272,8 +272,8 @@ class RecurrentAdapter(MixerAdapter):
         point, first, time = self.points["hook_state"], self.seen, inlet.form.time
         self.seen += time
         point.ran = self.seen
-        wanted = point.steps
-        at = None if wanted is None else [step - first for step in wanted if first <= step < first + time]
+        wanted = point.steps(first, first + time)
+        at = None if wanted is None else [step - first for step in wanted]
         if at == []:
             z, final = kernels.forward(inlet.form, start, backend=self.backend)
             assert final is not None  # only softmax has no state

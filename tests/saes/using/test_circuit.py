@@ -102,7 +102,7 @@ def test_effects_and_edges_are_slopes_of_real_runs(place):
                 vectors = own[str(site)].inputs[:, rows]
             return vectors + by * moves[:, rows]
 
-        hooks = [site.editor_at(model, move, task.tokens.shape[1])]
+        hooks = [site.editor_at(model, move)]
         if read_at is not None:
             hooks.append(read_at.site(model).reader(model, lambda v, hook: seen.append(v), task.tokens.shape[1]))
         with torch.no_grad():
