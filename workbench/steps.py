@@ -55,7 +55,7 @@ class AtSteps:
 
 
 class EverySoManySteps(AtSteps):
-    """A hook on ``hook_state`` that is called at steps ``every - 1``, ``2 * every - 1``, ..., however far a run goes."""
+    """A hook on ``hook_state`` that is called at steps ``every - 1``, ``2 * every - 1``, ..., to the end of a run."""
 
     def __init__(self, function: Callable[[Tensor, HookPoint], Tensor | None], every: int) -> None:
         super().__init__(function, frozenset())

@@ -33,6 +33,12 @@ class SparseAutoencoder(nn.Module):
 
     W_enc: Float[Tensor, "d_in d_sae"]
     W_dec: Float[Tensor, "d_sae d_out"]
+    b_enc: Float[Tensor, " d_sae"]
+    threshold: Float[Tensor, " d_sae"]
+    b_gate: Float[Tensor, " d_sae"]
+    b_mag: Float[Tensor, " d_sae"]
+    r_mag: Float[Tensor, " d_sae"]
+    W_skip: Float[Tensor, "d_out d_in"]
     b_dec: Float[Tensor, " d_out"]
 
     def __init__(

@@ -46,7 +46,8 @@ class Text:
 
     def flat(self, place: Int[np.ndarray, " some"]) -> Int[np.ndarray, " some"]:
         """Index in `ids` of places ``row * stride + position``."""
-        return self.offsets[place // self.stride] + place % self.stride
+        found: np.ndarray = self.offsets[place // self.stride] + place % self.stride
+        return found
 
 
 @dataclass(frozen=True, eq=False)

@@ -77,7 +77,8 @@ def _phi(
 ) -> Float[np.ndarray, " pairs"]:
     """0 where one of the two fires everywhere, which says nothing about the other."""
     spread = np.sqrt(one * other * (tokens - one) * (tokens - other))
-    return np.divide(tokens * both - one * other, spread, out=np.zeros_like(both), where=spread > 0)
+    found: np.ndarray = np.divide(tokens * both - one * other, spread, out=np.zeros_like(both), where=spread > 0)
+    return found
 
 
 def _count(

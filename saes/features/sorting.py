@@ -29,7 +29,8 @@ def starts_of(groups: Int[np.ndarray, " items"], count: int) -> Int[np.ndarray, 
 
 def ranks(group: Int[np.ndarray, " items"], count: int) -> Int[np.ndarray, " items"]:
     """The place of each item within its group, items being sorted by group."""
-    return np.arange(len(group)) - starts_of(group, count)[group]
+    found: np.ndarray = np.arange(len(group)) - starts_of(group, count)[group]
+    return found
 
 
 def descending(value: Float[np.ndarray, " items"]) -> Int[np.ndarray, " items"]:

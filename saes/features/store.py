@@ -157,8 +157,9 @@ class FeatureStore:
         examples = []
         for name, rank, row, position, start, value, activations in kept:
             here = slice(start, start + len(activations))
-            ids, tokens = (tuple(column[here]) for column in texts[row])
-            examples.append(Example(feature, name, rank, row, position, start, value, ids, tokens, tuple(activations)))
+            ids, tokens = texts[row][0][here], texts[row][1][here]
+            shown = tuple(ids), tuple(tokens), tuple(activations)
+            examples.append(Example(feature, name, rank, row, position, start, value, *shown))
         return examples
 
     def logits(self, feature: int) -> pd.DataFrame:

@@ -1,6 +1,8 @@
 """Geometry of directions: parallelograms, lobes, the spectrum of the cloud, and features of several dimensions."""
 
 from workbench.saes.geometry.circle import Circle, CirclePatch, angles_of, fit_circle
+from workbench.saes.geometry.co_occurrence import CoOccurrence, Lobes, co_occurrence, lobes, read_co_occurrence
+from workbench.saes.geometry.crystals import Parallelograms, parallelograms
 from workbench.saes.geometry.irreducible import (
     FeatureCluster,
     cluster_directions,
@@ -9,8 +11,6 @@ from workbench.saes.geometry.irreducible import (
     mixture,
     separability,
 )
-from workbench.saes.geometry.lobes import CoOccurrence, Lobes, co_occurrence, lobes, read_co_occurrence
-from workbench.saes.geometry.parallelograms import Parallelograms, parallelograms
 from workbench.saes.geometry.spectrum import Entropy, Slope, clustering_entropy, eigenvalues, spectrum_slope
 
 __all__ = [

@@ -7,7 +7,7 @@ from workbench.saes.using.faithfulness import circuit_faithfulness, exact_effect
 from workbench.saes.using.reading import read_features
 from workbench.saes.using.repeats import repeated_ngrams
 from workbench.saes.using.repetition import RepetitionFeatures, find_repetition_features
-from workbench.saes.using.repetition_experiment import RepetitionExperiment, repetition_experiment
+from workbench.saes.using.repetition_runs import RepetitionExperiment, repetition_experiment
 from workbench.saes.using.steering import Steering, steer_features
 
 __all__ = [

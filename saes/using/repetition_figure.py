@@ -7,7 +7,7 @@ from plotly.subplots import make_subplots
 
 from workbench.figures.colours import CONDITIONS
 from workbench.figures.maps import plain_layout
-from workbench.saes.using.repetition_experiment import CONTROLS, FEATURES, UNSTEERED, RepetitionExperiment
+from workbench.saes.using.repetition_runs import CONTROLS, FEATURES, UNSTEERED, RepetitionExperiment
 
 _COLOURS = dict(zip((UNSTEERED, FEATURES, CONTROLS), CONDITIONS, strict=False))
 

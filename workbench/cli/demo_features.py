@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from workbench.cli import texts
 from workbench.cli.models import open_model
@@ -30,7 +30,7 @@ def browse(out: Path, text: Path | None, json_file: Path | None, device: str | N
     started = time.monotonic()
     output = Output(json_file, None)
     source = TextSource(_text(out, text), LENGTH)
-    made = []
+    made: list[dict[str, Any]] = []
     for name, member in MEMBERS.items():
         model = open_model(output, f"zoo:{member.model}", device=device)
         sae = load_sae(name)

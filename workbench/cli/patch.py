@@ -148,12 +148,12 @@ def patch(
         }
     )
     if html_file is not None:
-        from workbench.report import Page, Plot, write_page
+        from workbench.report import Block, Page, Plot, write_page
         from workbench.report import Table as PageTable
 
         columns = effect_columns(table)
         numeric = frozenset(i for i, name in enumerate(columns) if name in ("effect", "share", "direct", "total"))
-        blocks = [
+        blocks: list[Block] = [
             Plot(effect_figure(table, runs), SAID[by], "wide"),
             PageTable(columns, effect_rows(table, runs, top), _shown(table, top), numeric),
         ]

@@ -115,10 +115,10 @@ def steer(
         }
     )
     if html_file is not None:
-        from workbench.report import Code, Heading, Page, Table, write_page
+        from workbench.report import Block, Code, Heading, Page, Table, write_page
 
         cells = [(_label(row), row["text"], f"{row['loss']:.2f}") for row in rows]
-        blocks = [
+        blocks: list[Block] = [
             Heading("Prompt"),
             Code(prompt or ""),
             Table(("strength", "goes on with", "nats a token"), cells, said, frozenset({2})),

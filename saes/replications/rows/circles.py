@@ -85,7 +85,8 @@ def _prompts(model: HookedModel, sentence: str, words: Sequence[str]) -> Int[Ten
 def _vectors(model: HookedModel, prompts: Int[Tensor, "offsets words time"]) -> Float[Tensor, "words d"]:
     """The mean vector of every word, over prompts."""
     _, cache = model.run_with_cache(prompts.flatten(0, 1), names_filter=HOOK, stop_at_layer=9)
-    return cache[HOOK][:, -2].unflatten(0, prompts.shape[:2]).mean(0)
+    found: Tensor = cache[HOOK][:, -2].unflatten(0, prompts.shape[:2]).mean(0)
+    return found
 
 
 def _order(vectors: Float[Tensor, "words d"], period: int) -> tuple[float, float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -55,7 +57,8 @@ def geometry_of_concepts() -> Outcome:
         sae = load_sae(f"zoo:{name}/resid_post")
         first, second, relation = _pairs(model)
         crystals = parallelograms(first, second, relation, shuffles=100).table().set_index("space")
-        plain, projected = crystals.loc["as they are"], crystals.loc["discriminant"]
+        plain: Any = crystals.loc["as they are"]
+        projected: Any = crystals.loc["discriminant"]
         counted = read_co_occurrence(model, sae, written(model, 256, 160).reshape(-1, STRETCH), stretch=STRETCH)
         found = lobes(sae.directions(), counted)
         slope = spectrum_slope(sae.directions().detach().numpy())

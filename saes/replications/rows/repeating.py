@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import workbench
 from workbench.probes.replications import Outcome, replication
 from workbench.saes.files import load_sae
@@ -30,14 +32,16 @@ def repeat_curse() -> Outcome:
         model = workbench.load(f"zoo:{name}", check=False)
         sae = load_sae(f"zoo:{name}/resid_post")
         done = repetition_experiment(model, sae, written(model, 80, 24), count=8, strengths=(2.0,), prompts=32)
-        table = done.table().set_index(["task", "condition"])
+        rows: dict[Any, dict[Any, Any]] = {
+            (row["task"], row["condition"]): row for row in done.table().to_dict("records")
+        }
         parts = []
         for task, sign in (("induce", 1), ("suppress", -1)):
-            own, control = table.loc[(task, "features")], table.loc[(task, "controls")]
+            own, control = rows[task, "features"], rows[task, "controls"]
             change = sign * float(own["change"])
             limit = float(own["change_low" if sign > 0 else "change_high"])
             numbers |= {
-                f"{name}, {task}: score, unsteered": float(table.loc[(task, "unsteered"), "score"]),
+                f"{name}, {task}: score, unsteered": float(rows[task, "unsteered"]["score"]),
                 f"{name}, {task}: score, features": float(own["score"]),
                 f"{name}, {task}: score, controls": float(control["score"]),
                 f"{name}, {task}: limit of the change": limit,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
+from typing import Any
 
 import torch
 
@@ -38,7 +39,7 @@ def universal_features() -> Outcome:
     for one, other in combinations(MEMBERS, 2):
         pair = f"{one} and {other}"
         matches = match_features(Units.of(models[one], saes[one]), Units.of(models[other], saes[other]), texts)
-        summary = matches.summary().set_index("measure").loc["one_to_one"].astype(float)
+        summary: Any = matches.summary().set_index("measure").loc["one_to_one"].astype(float)
         # All pairs, though the paper leaves poor ones out: of fewer pairs than directions any two spaces correlate.
         first = saes[one].directions()[matches.pairs[:, 0]].detach()
         second = saes[other].directions()[matches.pairs[:, 1]].detach()
