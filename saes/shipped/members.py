@@ -21,7 +21,7 @@ class Member:
         hook: canonical name of the hook.
         every: one token in so many is read.
         rank: directions that a state is read in; None for whole vectors.
-        vectors: how many it is trained on.
+        vectors, batch: how many it is trained on, and how many a step.
         d_sae, k: features, and how many of them a vector keeps.
     """
 
@@ -31,6 +31,7 @@ class Member:
     every: int = 1
     rank: int | None = None
     vectors: int = 2_500_000
+    batch: int = 2048
     d_sae: int = 1024
     k: int = 16
 
@@ -52,7 +53,7 @@ MEMBERS = {
         Member("mamba", "resid_post", "blocks.1.hook_resid_post"),
         Member("gated_delta", "resid_post", "blocks.1.hook_resid_post"),
         # A state moves slowly, and its 16,384 numbers lie near a few directions.
-        Member("mamba", "state", "blocks.1.mixer.hook_state", every=8, rank=64, vectors=300_000),
+        Member("mamba", "state", "blocks.1.mixer.hook_state", every=8, rank=64, vectors=300_000, batch=256),
     )
 }
 

@@ -24,7 +24,6 @@ from workbench.saes.training import train_sae
 from workbench.zoo.recipe import corpus
 
 LENGTH = 256
-BATCH = 2048
 SEED = 0
 BUFFER = 2**25
 JUDGED, FITTED = 96, 96
@@ -45,9 +44,9 @@ def train(member: Member, texts: list[str], run: Path) -> tuple[HookedModel, Spa
         d_sae=member.d_sae,
         k=member.k,
         tokens=member.vectors,
-        batch=BATCH,
+        batch=member.batch,
         seed=SEED,
-        checkpoint_steps=200,
+        checkpoint_steps=400,
         stream={"buffer_bytes": BUFFER},
     )
     return model, sae
@@ -71,7 +70,13 @@ def ship(member: Member, run: Path, training: list[str], held_out: list[str], we
     report = {
         "member": member.name,
         "hook": member.hook,
-        "settings": {"length": LENGTH, "batch": BATCH, "seed": SEED, "vectors": member.vectors, "every": member.every},
+        "settings": {
+            "length": LENGTH,
+            "batch": member.batch,
+            "seed": SEED,
+            "vectors": member.vectors,
+            "every": member.every,
+        },
         "rank": member.rank,
         "trained": sae.cfg.details.get("trained", {}),
         "judged": json.loads(judged.table().to_json(orient="records")),
