@@ -19,7 +19,8 @@ from benchmarks.records import Target
 OURS, PEER = "workbench", "SAEDashboard"
 HOOK = "blocks.1.hook_resid_post"
 WIDTH, VOCABULARY, LENGTH = 768, 50_257, 128
-EDGE = 5
+EDGE = (6, 5)
+"""Tokens at the start and the end of a row that the peer does not rank."""
 DENSITY = 0.004
 """Share of tokens at which a feature fires, about what published autoencoders have."""
 
@@ -54,9 +55,9 @@ def race(tokens: int, features: int) -> Race:
         targets=(Target(side=PEER, quantity="ratio", at_least=5),),
         oracle=partial(_peaks, inputs),
         error_against="the largest activation of each feature, out of `sae.encode` of the cached stream in float64",
-        notes=f"The peer leaves the first and last {EDGE} tokens of every row out of what it ranks, so its answers are "
-        "compared with the largest activations of the others. It is given the model's activations on disk "
-        "(`cache_dir`), which it would else compute again for every 256 features.",
+        notes=f"The peer leaves the first {EDGE[0]} and last {EDGE[1]} tokens of every row out of what it ranks, so "
+        "its answers are compared with the largest activations of the others. It is given the model's activations on "
+        "disk (`cache_dir`), which it would else compute again for every 256 features.",
         budget=1.0,
         least=1,
         most=3,
@@ -156,7 +157,7 @@ def _wait(worker: subprocess.Popen[str], word: str) -> None:
     raise CannotMeasure(f"SAEDashboard's process ended with {worker.wait()} before it said {word}.")
 
 
-def _peaks(inputs: Callable[[], Path], edge: int = 0) -> Any:
+def _peaks(inputs: Callable[[], Path], edge: tuple[int, int] = (0, 0)) -> Any:
     import torch
 
     model, sae, ids = _parts(inputs())
@@ -164,6 +165,6 @@ def _peaks(inputs: Callable[[], Path], edge: int = 0) -> Any:
     found = torch.zeros(sae.cfg.d_sae, dtype=torch.float64)
     for rows in ids.split(16):
         _, seen = model.run_with_cache(rows, HOOK)
-        inner = seen[HOOK][:, edge : LENGTH - edge]
+        inner = seen[HOOK][:, edge[0] : LENGTH - edge[1]]
         found = torch.maximum(found, wide.encode(inner.detach().double()).flatten(0, 1).amax(0))
     return found
