@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.model import HookedModel
 from workbench.probes.heads.options import Looking
@@ -70,6 +71,7 @@ class ModularFeatures:
         return self.stream + scale * change
 
 
+@checked_call
 @torch.no_grad()
 def modular_features(
     model: HookedModel,
@@ -121,6 +123,7 @@ def modular_features(
     )
 
 
+@checked_call
 @torch.no_grad()
 def edited_successors(
     model: HookedModel,

@@ -12,7 +12,12 @@ from workbench.cli import app
 # What a command makes goes where --out says: a page, or the folder that the command is about; what can be loaded again
 # goes to --save. The help of the others tells their command's own choices apart.
 OWN_HELP = {"--out", "--save", "--kind", "--windows", "--batch", "--steps", "--layer", "--head", "--mixer", "--dtype"}
-OWN_DEFAULT = OWN_HELP | {"--scope", "--hook", "--token"}
+# Words of which each of two commands has its own sense, clear from what the command is about.
+OWN_HELP |= {"--tokens", "--every", "--probe", "--feature", "--strength", "--folder", "--learning-rate"}
+# Autoencoders are trained on, and read, windows of 128, as SAELens' are.
+OWN_DEFAULT = OWN_HELP | {"--scope", "--hook", "--token", "--length"}
+# A group's first command, which needs not be typed.
+UNTYPED = {"sae features collect": "sae features"}
 
 
 def commands() -> dict[str, Any]:
@@ -49,4 +54,4 @@ def test_the_model_comes_first_and_every_command_has_an_example_and_json() -> No
         arguments = [p.name for p in command.params if p.param_type_name == "argument"]
         assert "model" not in arguments[1:], name
         assert any("--json" in parameter.opts for parameter in command.params), name
-        assert f"Example: workbench {name}" in command.help, name
+        assert f"Example: workbench {UNTYPED.get(name, name)}" in command.help, name

@@ -109,7 +109,7 @@ def test_the_text_repeats_its_contexts_and_says_where() -> None:
 def test_without_its_two_gram_head_the_model_loses_what_the_context_tells() -> None:
     table = find_heads(induction(), "2-gram", block=15, bos=0, seeds=0)
     result = ablate_top_k(induction(), table, 1, block=15, bos=0, draws=3).set_index("condition")
-    assert list(result.columns[-1:]) == ["p_loss_seen"]
+    assert "p_loss_seen" in result.columns
     assert result.loc["top", "accuracy_seen"] < result.loc["random", "accuracy_seen"] - 0.1
 
 

@@ -32,17 +32,10 @@ def demo(
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Fewer seeds and random sets: rougher, faster.")] = False,
     features: Annotated[
-        bool, typer.Option("--features", help="Instead: features of the zoo's sparse autoencoders, page by page.")
+        bool,
+        typer.Option("--features", help="Instead: features of the zoo's autoencoders, on --text or speeches."),
     ] = False,
-    text: Annotated[
-        Path | None,
-        typer.Option(
-            "--text",
-            metavar="PATH",
-            help="With --features: a file or folder of text to read.",
-            show_default="speeches that pip fetches",
-        ),
-    ] = None,
+    text: options.TextInsteadOfPrompt = None,
     json_file: options.JsonFile = None,
     seed: options.Seed = 0,
     device: options.Device = None,

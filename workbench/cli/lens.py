@@ -63,7 +63,7 @@ def train(
         int, typer.Option("--windows", min=1, help="At most that many windows to evaluate on, evenly spread.")
     ] = 32,
     every: Annotated[int, typer.Option("--every", min=1, help="Steps between checkpoints.")] = 25,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in DIR.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the training in DIR.")] = False,
     json_file: options.JsonFile = None,
     seed: options.Seed = 0,
     device: options.Device = None,

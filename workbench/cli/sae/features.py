@@ -68,7 +68,7 @@ def collect(
     ],
     text: options.TextFile,
     folder: Annotated[Path, typer.Option("--folder", metavar="OUT", help="Where the features go.", show_default=False)],
-    length: Annotated[int, typer.Option("--length", min=2, help="Tokens a row of the text.")] = 128,
+    length: Annotated[int, typer.Option("--length", min=2, help="Tokens a window of the text.")] = 128,
     tokens: Annotated[
         int | None, typer.Option("--tokens", min=1, help="Read so many tokens.", show_default="all")
     ] = None,

