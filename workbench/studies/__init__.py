@@ -1,0 +1,1 @@
+"""Batch studies: edits of models, swept over sites, methods and prompts; planned, run, resumed and reported."""

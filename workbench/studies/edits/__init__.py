@@ -1,0 +1,1 @@
+"""What a study changes: sites, and what stands there instead."""

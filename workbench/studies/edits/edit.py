@@ -1,0 +1,65 @@
+"""An edit: a set of targets changed by a method, in one model of a study."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any
+
+from workbench.studies.edits.site import Target
+from workbench.studies.identity import digest
+
+BASELINE = "baseline"
+"""The family of the edit that changes nothing."""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One edit of a study; together with a prompt it is a unit of work.
+
+    Attributes:
+        model: the model's name in the study.
+        family: the name of the entry under ``edits:`` that it belongs to, `BASELINE` for no edit.
+        targets: what is changed, all at once.
+        site: canonical JSON of the kind of site (`Kind.canonical`), None for the baseline.
+        method: canonical JSON of the method, at its dose; None for the baseline.
+        dose: the strength, where the method has several.
+        positions: where it acts: None for everywhere, ``"scored"``, ``"last"``, or listed.
+        control_of: label of the edit that it is a random control of.
+        round: of the search, from 0.
+        seed: of what is random in it.
+    """
+
+    model: str
+    family: str
+    targets: tuple[Target, ...] = ()
+    site: dict[str, Any] | None = field(default=None, hash=False)
+    method: dict[str, Any] | None = field(default=None, hash=False)
+    dose: float | None = None
+    positions: str | tuple[int, ...] | None = None
+    control_of: str | None = None
+    round: int = 0
+    seed: int = 0
+
+    @property
+    def label(self) -> str:
+        """The targets as people write them: ``L0H1``, ``L0H1 + L1H3``."""
+        return " + ".join(target.label for target in self.targets) or BASELINE
+
+    @property
+    def layer(self) -> int:
+        """The lowest layer that it touches."""
+        return min((target.layer for target in self.targets), default=0)
+
+    @property
+    def size(self) -> int:
+        """How many components it touches."""
+        return sum(target.size for target in self.targets)
+
+    @cached_property
+    def edit_id(self) -> str:
+        """128 bits of what it does (not of the family's name, the round, or whose control it is)."""
+        targets = sorted((asdict(target) for target in self.targets), key=digest)
+        for target in targets:
+            del target["label"], target["size"], target["layer"]
+        return digest([self.model, targets, self.site, self.method, self.positions, self.seed])

@@ -1,0 +1,1 @@
+"""Where chunks are computed: processes of this machine, or a Ray cluster."""

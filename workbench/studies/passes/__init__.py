@@ -1,0 +1,1 @@
+"""Forward passes of many edits, with everything before an edit computed once."""

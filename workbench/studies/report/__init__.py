@@ -1,0 +1,1 @@
+"""What a study found: effects with intervals, tests, figures and one page."""

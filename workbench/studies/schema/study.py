@@ -1,0 +1,200 @@
+"""The study file: its keys, what they may hold, and the rules between them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    JsonValue,
+    SerializeAsAny,
+    Tag,
+    field_validator,
+    model_validator,
+)
+
+from workbench.studies.edits.method import METHODS, MethodKind
+from workbench.studies.edits.site import SITES, SiteKind
+from workbench.studies.kinds import Strict
+from workbench.studies.metrics.metric import METRICS, MetricKind
+from workbench.studies.searches.search import SEARCHES, SearchKind
+
+FORMAT = 1
+
+Name: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
+"""Of a study or of an entry: letters, digits, ``_ . -``; it becomes a folder's or a column's name."""
+
+AnyPath: TypeAlias = Annotated[Path, BeforeValidator(lambda given: Path(given) if isinstance(given, str) else given)]
+
+
+class ModelEntry(Strict):
+    """A model. In the file, its id alone will do."""
+
+    id: str = Field(min_length=1)
+    """``zoo:NAME``, a local directory, a .gguf file, or a Hugging Face id."""
+    name: Name | None = None
+    """In tables; by default the last part of the id."""
+    revision: str | None = None
+    dtype: Literal["float32", "float64", "bfloat16", "float16"] | None = None
+    device: str | None = None
+    """Of a worker that has several to choose from: cpu, cuda, cuda:1; by default its own."""
+    device_map: str | dict[str, int | str] | None = None
+    """How one worker spreads a model that no single device holds, as in transformers: ``auto``."""
+    trust_pickle: bool = False
+
+    @property
+    def label(self) -> str:
+        """`name`, or what stands for it."""
+        return self.name or re.sub(r"[^A-Za-z0-9_.-]+", "-", self.id.rstrip("/").split("/")[-1].split(":")[-1])
+
+
+class Split(Strict):
+    """Shares of the prompts that serve to find things and to confirm them; whole groups go to one side."""
+
+    discover: float = Field(default=0.5, gt=0, lt=1)
+    confirm: float = Field(default=0.5, gt=0, lt=1)
+
+
+class _Inputs(Strict):
+    count: int = Field(default=64, ge=1)
+    """Prompts at most (of a text, windows evenly spread)."""
+    split: Split | None = None
+    """None: every prompt serves for both."""
+
+
+class TaskInputs(_Inputs):
+    """Prompts of a built-in task."""
+
+    task: str
+    settings: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class TextInputs(_Inputs):
+    """Windows of text; every position predicts the next token."""
+
+    text: AnyPath
+    """A UTF-8 file, or a folder of .txt files, relative to the study file and not outside its folder."""
+    length: int = Field(default=128, ge=2)
+
+
+class PromptInputs(_Inputs):
+    """Prompts of one's own: a .jsonl file with prompt, answer, and optionally foil, corrupt and group."""
+
+    prompts: AnyPath
+
+
+def _which_inputs(given: Any) -> str:
+    keys = given if isinstance(given, dict) else getattr(type(given), "model_fields", {})
+    return next((key for key in ("task", "text", "prompts") if key in keys), "task")
+
+
+Inputs: TypeAlias = Annotated[
+    Annotated[TaskInputs, Tag("task")] | Annotated[TextInputs, Tag("text")] | Annotated[PromptInputs, Tag("prompts")],
+    Discriminator(_which_inputs),
+]
+
+
+class Controls(Strict):
+    """Random sets of targets, as many and as large and in the same layers as what a search ended with."""
+
+    draws: int = Field(default=99, ge=1)
+    match: list[Literal["layer", "size"]] = Field(default_factory=lambda: ["layer", "size"])
+
+
+class EditsEntry(Strict):
+    """Edits that belong together: one family of hypotheses."""
+
+    name: Name
+    sites: Annotated[SerializeAsAny[SiteKind], SITES.field()]
+    method: Annotated[SerializeAsAny[MethodKind], METHODS.field()]
+    search: Annotated[SerializeAsAny[SearchKind], SEARCHES.field(), Field(validate_default=True)] = "each"  # type: ignore[assignment]
+    metric: str | None = None
+    """The metric that a search goes by; by default the study's first."""
+    positions: Literal["scored", "last"] | list[int] | None = None
+    """Where the edit acts; everywhere by default. Negative numbers count from the end."""
+    controls: Controls | None = None
+    models: list[str] | None = None
+    """Labels of the models it is meant for; all by default."""
+
+
+class Statistics(Strict):
+    """How results are judged."""
+
+    level: float = Field(default=0.95, gt=0, lt=1)
+    resamples: int = Field(default=10_000, ge=100)
+    interval: Literal["bootstrap-t", "percentile"] = "bootstrap-t"
+    q: float = Field(default=0.05, gt=0, lt=1)
+    """False discovery rate of Benjamini and Hochberg's procedure, within each entry of edits and metric."""
+
+
+class Run(Strict):
+    """How it is run: nothing here changes a result, and all of it may be changed between runs."""
+
+    engine: Literal["local", "ray"] = "local"
+    workers: int = Field(default=1, ge=1)
+    threads: int = Field(default=1, ge=1)
+    """Of each worker. (Another number changes sums in their last bits; the report says where numbers are mixed.)"""
+    address: str | None = None
+    """Of a Ray cluster: ``auto``, ``ray://host:10001``; by default one of this machine's own."""
+    retries: int = Field(default=2, ge=0)
+    """Of a chunk whose worker died."""
+    batch_tokens: int = Field(default=1024, ge=1)
+    """Tokens that a chunk's batch holds, edits times prompts times length. Fixed by the plan."""
+    reuse: bool = True
+    """Layers and tokens before an edit are computed once."""
+    verify: int = Field(default=0, ge=0)
+    """So many random units are computed again plainly, one at a time, and compared."""
+
+
+def _models(given: Any) -> Any:
+    listed = given if isinstance(given, list) else [given]
+    return [{"id": one} if isinstance(one, str) else one for one in listed]
+
+
+class Study(Strict):
+    """A whole study."""
+
+    version: Literal[1] = FORMAT
+    name: Name
+    question: str = ""
+    """What it is to answer, in a sentence: the report begins with it."""
+    seed: int = Field(default=0, ge=0)
+    models: Annotated[list[ModelEntry], BeforeValidator(_models), Field(min_length=1)]
+    inputs: Inputs
+    edits: list[EditsEntry] = Field(min_length=1)
+    metrics: list[Annotated[SerializeAsAny[MetricKind], METRICS.field()]] = Field(min_length=1)
+    statistics: Statistics = Statistics()
+    run: Run = Run()
+
+    @field_validator("models")
+    @classmethod
+    def _apart(cls, models: list[ModelEntry]) -> list[ModelEntry]:
+        labels = [model.label for model in models]
+        twice = next((label for label in labels if labels.count(label) > 1), None)
+        if twice is not None:
+            raise ValueError(f"two models are called {twice!r}; give one of them a name")
+        return models
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Study:
+        names = [entry.name for entry in self.edits]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"two entries of edits are called {twice!r}")
+        metrics = [metric.name for metric in self.metrics]
+        if len(set(metrics)) < len(metrics):
+            raise ValueError("a metric is listed twice")
+        labels = [model.label for model in self.models]
+        for entry in self.edits:
+            if entry.metric is not None and entry.metric not in metrics:
+                raise ValueError(
+                    f"edits {entry.name!r} go by the metric {entry.metric!r}; there is: {', '.join(metrics)}"
+                )
+            missing = [label for label in entry.models or [] if label not in labels]
+            if missing:
+                raise ValueError(f"edits {entry.name!r} name the model {missing[0]!r}; there is: {', '.join(labels)}")
+        return self

@@ -1,0 +1,1 @@
+"""Which sets of sites a study tries."""

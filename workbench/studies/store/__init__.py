@@ -1,0 +1,1 @@
+"""A study's folder: the plan, the journal of results, exports."""
