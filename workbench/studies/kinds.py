@@ -46,10 +46,12 @@ class Registry(Generic[KindT]):
 
     Args:
         what: what they are kinds of, for messages: ``"site"``.
+        of_list: the kind that a bare list means, and which of its options the list is.
     """
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, of_list: tuple[str, str] | None = None) -> None:
         self.what = what
+        self.of_list = of_list
         self._kinds: dict[str, type[KindT]] = {}
 
     def register(self, word: str) -> Callable[[type[KindT]], type[KindT]]:
@@ -70,15 +72,25 @@ class Registry(Generic[KindT]):
         _load_extensions()
         return sorted(self._kinds)
 
+    def find(self, word: str) -> type[KindT] | None:
+        """The kind of a word, or None."""
+        _load_extensions()
+        return self._kinds.get(word)
+
     def parse(self, given: Any) -> KindT:
         """A kind from its word, from a mapping with ``kind``, or itself (pydantic reports what is wrong, and where)."""
         if isinstance(given, Kind):
             return given  # type: ignore[return-value]  # the field's own type is checked by pydantic
         _load_extensions()
+        if isinstance(given, list) and self.of_list is not None:
+            word, option = self.of_list
+            given = {"kind": word, option: given}
         options = {"kind": given} if isinstance(given, str) else given
         if not isinstance(options, Mapping) or not isinstance(options.get("kind"), str):
             raise PydanticCustomError(
-                "kind", "{what}: name a kind, or give its options with kind: ({offer})", self._context("")
+                "kind",
+                "a {what} is needed: its word, or a mapping with kind: and its options; {offer}",
+                self._context(""),
             )
         word = options["kind"]
         if word not in self._kinds:

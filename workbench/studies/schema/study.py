@@ -7,16 +7,20 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Discriminator,
     Field,
     JsonValue,
     SerializeAsAny,
     Tag,
+    ValidationError,
     field_validator,
     model_validator,
 )
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from workbench.errors import offer
 from workbench.studies.edits.method import METHODS, MethodKind
 from workbench.studies.edits.site import SITES, SiteKind
 from workbench.studies.kinds import Strict
@@ -25,7 +29,14 @@ from workbench.studies.searches.search import SEARCHES, SearchKind
 
 FORMAT = 1
 
-Name: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
+
+def _name(given: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,79}", given):
+        raise ValueError(f"{given!r} is no name: letters, digits, _ . - (80 at most, a letter or digit first)")
+    return given
+
+
+Name: TypeAlias = Annotated[str, AfterValidator(_name)]
 """Of a study or of an entry: letters, digits, ``_ . -``; it becomes a folder's or a column's name."""
 
 AnyPath: TypeAlias = Annotated[Path, BeforeValidator(lambda given: Path(given) if isinstance(given, str) else given)]
@@ -89,11 +100,13 @@ class PromptInputs(_Inputs):
 
 def _which_inputs(given: Any) -> str:
     keys = given if isinstance(given, dict) else getattr(type(given), "model_fields", {})
-    return next((key for key in ("task", "text", "prompts") if key in keys), "task")
+    return f"<{next((key for key in ('task', 'text', 'prompts') if key in keys), 'task')}>"
 
 
 Inputs: TypeAlias = Annotated[
-    Annotated[TaskInputs, Tag("task")] | Annotated[TextInputs, Tag("text")] | Annotated[PromptInputs, Tag("prompts")],
+    Annotated[TaskInputs, Tag("<task>")]
+    | Annotated[TextInputs, Tag("<text>")]
+    | Annotated[PromptInputs, Tag("<prompts>")],
     Discriminator(_which_inputs),
 ]
 
@@ -172,29 +185,60 @@ class Study(Strict):
 
     @field_validator("models")
     @classmethod
-    def _apart(cls, models: list[ModelEntry]) -> list[ModelEntry]:
+    def _models_differ(cls, models: list[ModelEntry]) -> list[ModelEntry]:
         labels = [model.label for model in models]
-        twice = next((label for label in labels if labels.count(label) > 1), None)
-        if twice is not None:
-            raise ValueError(f"two models are called {twice!r}; give one of them a name")
+        _refuse(
+            [
+                ((number,), f"two models are called {labels[number]!r}; give one of them a name:")
+                for number in _again(labels)
+            ]
+        )
         return models
+
+    @field_validator("metrics")
+    @classmethod
+    def _metrics_differ(cls, metrics: list[MetricKind]) -> list[MetricKind]:
+        names = [metric.name for metric in metrics]
+        _refuse([((number,), f"the metric {names[number]} is listed twice") for number in _again(names)])
+        return metrics
+
+    @field_validator("edits")
+    @classmethod
+    def _edits_differ(cls, edits: list[EditsEntry]) -> list[EditsEntry]:
+        names = [entry.name for entry in edits]
+        _refuse([((number, "name"), f"two entries of edits are called {names[number]!r}") for number in _again(names)])
+        return edits
 
     @model_validator(mode="after")
     def _consistent(self) -> Study:
-        names = [entry.name for entry in self.edits]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise ValueError(f"two entries of edits are called {twice!r}")
         metrics = [metric.name for metric in self.metrics]
-        if len(set(metrics)) < len(metrics):
-            raise ValueError("a metric is listed twice")
         labels = [model.label for model in self.models]
-        for entry in self.edits:
+        wrong: list[_Wrong] = []
+        for number, entry in enumerate(self.edits):
             if entry.metric is not None and entry.metric not in metrics:
-                raise ValueError(
-                    f"edits {entry.name!r} go by the metric {entry.metric!r}; there is: {', '.join(metrics)}"
-                )
-            missing = [label for label in entry.models or [] if label not in labels]
-            if missing:
-                raise ValueError(f"edits {entry.name!r} name the model {missing[0]!r}; there is: {', '.join(labels)}")
+                said = f"the study does not measure {entry.metric!r}; {offer(entry.metric, metrics)}"
+                wrong.append((("edits", number, "metric"), said))
+            for place, label in enumerate(entry.models or []):
+                if label not in labels:
+                    said = f"no model of the study is called {label!r}; {offer(label, labels)}"
+                    wrong.append((("edits", number, "models", place), said))
+        _refuse(wrong)
         return self
+
+
+_Wrong: TypeAlias = tuple[tuple[str | int, ...], str]
+
+
+def _refuse(wrong: list[_Wrong]) -> None:
+    """Say what is wrong at several places at once."""
+    if wrong:
+        details = [
+            InitErrorDetails(type=PydanticCustomError("study", "{said}", {"said": said}), loc=place, input=None)
+            for place, said in wrong
+        ]
+        raise ValidationError.from_exception_data("Study", details)
+
+
+def _again(names: list[str]) -> list[int]:
+    """Numbers of the names that stood before."""
+    return [number for number, name in enumerate(names) if name in names[:number]]
