@@ -69,9 +69,7 @@ def logit_columns(
     def effects(rows: slice) -> Tensor:
         return directions[rows] @ wide
 
-    up, raised = _largest(effects, len(directions), wide.shape[1], count)
-    down, lowered = _largest(lambda rows: -effects(rows), len(directions), wide.shape[1], count)
-    return _logit_table(np.hstack([up, down[:, ::-1]]), np.hstack([raised, -lowered[:, ::-1]]), pieces), None
+    return _logit_table(*_largest(effects, len(directions), wide.shape[1], count, and_smallest=True), pieces), None
 
 
 def stream_directions(
@@ -102,12 +100,23 @@ def _logit_table(tokens: Any, effects: Any, pieces: Pieces) -> dict[str, Any]:
     }
 
 
-def _largest(table: Callable[[slice], Tensor], rows: int, columns: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Columns and values of the largest numbers of each row of a table that is made some rows at a time."""
+def _largest(
+    table: Callable[[slice], Tensor], rows: int, columns: int, count: int, and_smallest: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Columns and values of the largest numbers of each row of a table that is made some rows at a time.
+
+    The largest come first; with `and_smallest` the smallest follow, the least of all at the end.
+    """
     at_once = max(1, TABLE_NUMBERS // max(1, columns))
     names, values = [], []
     for start in range(0, rows, at_once):
-        best = table(slice(start, start + at_once)).topk(count, dim=-1)
-        names.append(best.indices.cpu().numpy())
-        values.append(best.values.cpu().numpy())
+        part = table(slice(start, start + at_once))
+        best = part.topk(count, dim=-1)
+        indices, numbers = best.indices, best.values
+        if and_smallest:
+            least = part.topk(count, dim=-1, largest=False)
+            indices = torch.cat([indices, least.indices.flip(-1)], dim=-1)
+            numbers = torch.cat([numbers, least.values.flip(-1)], dim=-1)
+        names.append(indices.cpu().numpy())
+        values.append(numbers.cpu().numpy())
     return np.concatenate(names), np.concatenate(values)
