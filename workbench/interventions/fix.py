@@ -57,10 +57,8 @@ class Fix(Intervention):
         """Hooks that fix; see `Intervention.hooks`. Steps of a state that count from the end need `tokens`."""
         time = None if tokens is None else model.prepared(tokens, attention_mask)[0].shape[1]
         chosen = selections(model, self.at, self.heads, self.units, self.when)
-        states = dict.fromkeys(
-            state for one in chosen if (state := _state_that_gates_read(model, one.name)) is not None
-        )
-        return [*(self._hook(model, one, time) for one in chosen), *((name, _look) for name in states)]
+        states = dict.fromkeys(state for one in chosen if (state := state_that_gates_read(model, one.name)) is not None)
+        return [*(self._hook(model, one, time) for one in chosen), *((name, look) for name in states)]
 
     def _hook(self, model: HookedModel, selection: Selection, time: int | None) -> tuple[str, HookFunction]:
         def change(tensor: Tensor, hook: HookPoint) -> Tensor:
@@ -74,11 +72,11 @@ class Fix(Intervention):
         return selection.hook(model, change, time)
 
 
-def _look(state: Tensor, hook: HookPoint) -> None:
+def look(state: Tensor, hook: HookPoint) -> None:
     """Listen to the state: a cell whose gates read it then takes every step by itself, with edits in force."""
 
 
-def _state_that_gates_read(model: HookedModel, name: str) -> str | None:
+def state_that_gates_read(model: HookedModel, name: str) -> str | None:
     """The state hook of the mixer that a hook belongs to, if that mixer's gates read its own hidden state."""
     for adapter in model.mixers:
         if name not in (point.name for point in adapter.points.values()) or "hook_state" not in adapter.points:

@@ -79,31 +79,40 @@ class Steer(Intervention):
         return [self._hook(model, one, time) for one in selections(model, at, self.heads, None, self.when)]
 
     def _hook(self, model: HookedModel, selection: Selection, time: int | None) -> tuple[str, HookFunction]:
-        vector = self._vector(selection.name)
+        vector = self.vector if isinstance(self.vector, Tensor) else direction_at(self.vector, selection.name)
 
         def change(tensor: Tensor, hook: HookPoint) -> Tensor:
-            shape = tensor.shape[1:] if hook.per_step else tensor.shape[2:]
-            if vector.shape != shape:
-                raise InputError(f"{hook.name} takes a vector of shape {[*shape]}, not {[*vector.shape]}.")
-            # In float32 at least: half precision loses the squares of small entries.
-            direction = vector.to(tensor.device, torch.promote_types(tensor.dtype, torch.float32))
-            if self.norm != "raw":
-                direction = direction / direction.norm()
-            if self.norm == "matched":
-                axes = tuple(range(tensor.dim() - vector.dim(), tensor.dim()))
-                direction = direction * torch.linalg.vector_norm(tensor.to(direction), dim=axes, keepdim=True)
-            return tensor + (self.alpha * direction).to(tensor.dtype)
+            return steered(tensor, hook, vector, self.alpha, self.norm)
 
         return selection.hook(model, change, time)
 
-    def _vector(self, name: str) -> Tensor:
-        if isinstance(self.vector, Tensor):
-            return self.vector
-        if name in self.vector.values:
-            return self.vector.values[name]
-        if len(self.vector.values) == 1:
-            return next(iter(self.vector.values.values()))
-        raise InputError(f"The steering vector has none for {name}; it has: {', '.join(self.vector.values)}.")
+
+def direction_at(vector: SteeringVector, name: str) -> Tensor:
+    """A steering vector's direction for a hook: its own, or the only one there is. Raises InputError without one."""
+    if name in vector.values:
+        return vector.values[name]
+    if len(vector.values) == 1:
+        return next(iter(vector.values.values()))
+    raise InputError(f"The steering vector has none for {name}; it has: {', '.join(vector.values)}.")
+
+
+def steered(tensor: Tensor, hook: HookPoint, vector: Tensor, alpha: float, norm: str) -> Tensor:
+    """What passed at a hook with ``alpha`` times a vector added; see `Steer`.
+
+    Raises:
+        InputError: the vector has another shape than the activation of one token.
+    """
+    shape = tensor.shape[1:] if hook.per_step else tensor.shape[2:]
+    if vector.shape != shape:
+        raise InputError(f"{hook.name} takes a vector of shape {[*shape]}, not {[*vector.shape]}.")
+    # In float32 at least: half precision loses the squares of small entries.
+    direction = vector.to(tensor.device, torch.promote_types(tensor.dtype, torch.float32))
+    if norm != "raw":
+        direction = direction / direction.norm()
+    if norm == "matched":
+        axes = tuple(range(tensor.dim() - vector.dim(), tensor.dim()))
+        direction = direction * torch.linalg.vector_norm(tensor.to(direction), dim=axes, keepdim=True)
+    return tensor + (alpha * direction).to(tensor.dtype)
 
 
 def _listed(at: SiteLike | Iterable[SiteLike]) -> SiteLike | list[SiteLike]:

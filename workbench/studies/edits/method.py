@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
+from workbench.hooks import HookPoint
 from workbench.interventions.selection import Change
 from workbench.model import HookedModel
 from workbench.studies.inputs.prompt import Prompt
@@ -24,13 +25,21 @@ class Donors(Protocol):
     """
 
     def mean(self, name: str, source: str, per_position: bool) -> Tensor:
-        """Mean at a hook over the prompts of a split, ``[1, time or 1, ...]``."""
+        """Mean at a hook over prompts, ``[1, time or 1, ...]``; of a state over its steps.
+
+        Args:
+            source: a split, or a group in it: ``"discover"``, ``"discover/animals"``. Prompts of split ``"all"`` belong
+                to every split.
+        """
 
     def deviation(self, name: str, source: str) -> Tensor:
-        """Standard deviation at a hook over the prompts and positions of a split, ``[1, 1, ...]``."""
+        """Standard deviation at a hook over the prompts and positions of a `source`, ``[1, 1, ...]``."""
 
     def activation(self, name: str, prompt: Prompt) -> Tensor:
-        """What passes at a hook when the model reads a prompt, ``[1, time, ...]``."""
+        """What passes at a hook when the model reads a prompt, ``[1, time, ...]``; of a state, after every step.
+
+        The prompt may be a corrupt one (`Prompt.corrupted`), which is none of the study's.
+        """
 
     def partner(self, prompt: Prompt, source: str, seed: int) -> Prompt:
         """Another prompt of a split, as long, drawn by the seed. Raises InputError where there is none."""
@@ -42,7 +51,8 @@ class Surroundings:
 
     Attributes:
         positions: where it acts; None for every position.
-        seed: of what is random, different for each prompt and edit set.
+        seed: of what is random, different for each prompt; the same for all edits of it, so that they are compared on
+            the same draws.
     """
 
     model: HookedModel
@@ -59,6 +69,15 @@ class Surroundings:
 
 class MethodKind(Kind):
     """A way to edit; its fields are its options."""
+
+    random: ClassVar[bool] = False
+    """Whether the study's seed changes what it does."""
+
+    needs_corrupt: ClassVar[bool] = False
+    """Whether every prompt must have a corrupt one."""
+
+    def check(self, point: HookPoint) -> None:
+        """Refuse a hook at which the method makes no sense, before anything runs. Raises InputError."""
 
     @abstractmethod
     def change(self, name: str, around: Surroundings) -> Change:

@@ -64,9 +64,23 @@ class SiteKind(Kind):
             InputError: nothing matches, or the model has no such thing; the message says what it has.
         """
 
+    def pool(self, model: HookedModel) -> list[Target]:
+        """What random controls are drawn from: the targets, or their parts where a target is a set of several."""
+        return self.targets(model)
+
+    def binder(self) -> SiteKind:
+        """A kind that binds these targets as this one does, without what only chooses them: edits are told by it.
+
+        A study that asks for fewer layers then finds the results of the others again.
+        """
+        return self
+
+    def check(self, model: HookedModel, targets: Sequence[Target], method: MethodKind) -> None:
+        """Refuse a method that makes no sense at these targets, before anything runs. Raises InputError."""
+
     @abstractmethod
     def bind(self, targets: Sequence[Target], method: MethodKind, around: Surroundings) -> BoundEdit:
         """Edit all the targets at once with a method, in the run of one prompt."""
 
 
-SITES: Registry[SiteKind] = Registry("kind of site")
+SITES: Registry[SiteKind] = Registry("kind of site", of_list=("listed", "sites"))

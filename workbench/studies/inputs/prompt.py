@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Literal, TypeAlias
 
+from workbench.errors import InputError
 from workbench.studies.identity import digest
 
 Split: TypeAlias = Literal["all", "discover", "confirm"]
@@ -20,7 +21,9 @@ class Prompt:
         scored: positions whose logits are compared with `answers`, ascending (the logits *at* a position predict the
             token after it).
         answers: the correct next token at each scored position.
-        foils: wrong tokens that each scored position is tempted by; empty tuples where there are none.
+        foils: wrong tokens that each scored position is tempted by: one tuple a scored position, or none at all.
+        sources: the position that an ideal reader looks at, for each scored position, -1 where there is none; or none
+            at all.
         corrupt: another prompt of the same length, which patching takes activations from; None without one.
         group: what is independent of what: prompts of one group are resampled together.
         split: whether it serves to find things, to confirm them, or both.
@@ -31,6 +34,7 @@ class Prompt:
     scored: tuple[int, ...]
     answers: tuple[int, ...]
     foils: tuple[tuple[int, ...], ...] = ()
+    sources: tuple[int, ...] = ()
     corrupt: tuple[int, ...] | None = None
     group: str = ""
     split: Split = "all"
@@ -42,3 +46,14 @@ class Prompt:
         content = asdict(self)
         del content["group"], content["split"]
         return digest(content)
+
+    @cached_property
+    def corrupted(self) -> Prompt:
+        """The corrupt prompt, to be read in the place of this one.
+
+        Raises:
+            InputError: this prompt has none.
+        """
+        if self.corrupt is None:
+            raise InputError("This prompt has no corrupt prompt to patch from; add one, or choose another method.")
+        return Prompt(self.corrupt, self.scored, self.answers)

@@ -82,6 +82,8 @@ class TaskInputs(_Inputs):
 
     task: str
     settings: dict[str, JsonValue] = Field(default_factory=dict)
+    labels: list[str] | None = Field(default=None, min_length=1)
+    """Kinds of position that are scored, as the task calls them (``second``); all by default."""
 
 
 class TextInputs(_Inputs):

@@ -1,1 +1,5 @@
-"""Which sets of sites a study tries."""
+"""Which sets of sites a study tries. Importing this package registers the built-in searches."""
+
+from workbench.studies.searches import each
+
+__all__ = ["each"]

@@ -6,6 +6,8 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
+from pydantic import SerializeAsAny
+
 from workbench.model import HookedModel
 from workbench.studies.edits.site import Target
 from workbench.studies.kinds import Kind, Registry
@@ -22,7 +24,7 @@ class ScoreKind(Kind):
 
 
 SCORES: Registry[ScoreKind] = Registry("score")
-Score = Annotated[ScoreKind, SCORES.field()]
+Score = Annotated[SerializeAsAny[ScoreKind], SCORES.field()]
 
 
 class SearchKind(Kind):
@@ -49,6 +51,16 @@ class SearchKind(Kind):
     def score(self) -> ScoreKind | None:
         """The score that it needs before the first round, or None."""
         return None
+
+    def found(
+        self,
+        targets: Sequence[Target],
+        effects: Mapping[frozenset[str], float],
+        scores: Mapping[str, float],
+        seed: int,
+    ) -> Sets:
+        """The sets that it ended with, which random controls are drawn for; by default each target."""
+        return [(target,) for target in targets]
 
 
 SEARCHES: Registry[SearchKind] = Registry("search")
