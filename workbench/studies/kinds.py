@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.metadata import entry_points
-from typing import Any, ClassVar, Generic, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Generic, TypeAlias, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, BeforeValidator, ConfigDict, model_serializer
 from pydantic_core import PydanticCustomError
 
 from workbench.errors import offer
+
+AnyPath: TypeAlias = Annotated[Path, BeforeValidator(lambda given: Path(given) if isinstance(given, str) else given)]
 
 
 class Strict(BaseModel):
@@ -30,7 +33,7 @@ class Kind(Strict):
     word: ClassVar[str] = ""
 
     @model_serializer(mode="wrap")
-    def _with_word(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _with_word(self, dump: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         return {"kind": type(self).word, **dump(self)}
 
     def canonical(self) -> dict[str, Any]:

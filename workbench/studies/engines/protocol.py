@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from workbench.studies.edits.edit import Edit
 from workbench.studies.inputs.prompt import Prompt
@@ -81,6 +81,7 @@ class Outcome:
     worker: dict[str, Any] = field(default_factory=dict, hash=False)
 
 
+@runtime_checkable
 class Engine(Protocol):
     """Runs chunks. `start` before, `close` after; `close` also ends what still runs."""
 
