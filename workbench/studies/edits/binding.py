@@ -47,12 +47,7 @@ def check_edits(
         InputError: a method that makes no sense at the sites; prompts without what the method or the positions need.
     """
     site.check(model, targets, method)
-    lacking = [prompt for prompt in prompts if prompt.corrupt is None]
-    if method.needs_corrupt and lacking:
-        raise InputError(
-            f"The method {type(method).word} needs a corrupt prompt of the same length for every prompt, and "
-            f"{len(lacking)} of {len(prompts)} have none."
-        )
+    method.check_prompts(prompts)
     where = positions if positions is None or isinstance(positions, str) else tuple(positions)
     for prompt in prompts:
         resolved(where, prompt)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from workbench.studies.edits.site import Target
-from workbench.studies.identity import digest
+from workbench.studies.identity import canonical, digest
 
 BASELINE = "baseline"
 """The family of the edit that changes nothing."""
@@ -59,7 +59,15 @@ class Edit:
     @cached_property
     def edit_id(self) -> str:
         """128 bits of what it does (not of the family's name, the round, or whose control it is)."""
-        targets = sorted((asdict(target) for target in self.targets), key=digest)
-        for target in targets:
-            del target["label"], target["size"], target["layer"]
-        return digest([self.model, targets, self.site, self.method, self.positions, self.seed])
+        targets = sorted(
+            ([one.at, one.heads, one.units, one.more] for one in self.targets),
+            key=canonical,
+        )
+        return digest([self.model, targets, _content(self.site), _content(self.method), self.positions, self.seed])
+
+
+def _content(kind: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A kind without where its file lies, if it says what the file holds."""
+    if kind is None or kind.get("digest") is None:
+        return kind
+    return {option: value for option, value in kind.items() if option != "file"}

@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from pathlib import Path
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from workbench.studies.inputs.prompt import Prompt
 from workbench.studies.kinds import Kind, Registry
 
 
+@runtime_checkable
 class Donors(Protocol):
     """Activations of unedited runs that methods put in the place of others.
 
@@ -73,11 +75,19 @@ class MethodKind(Kind):
     random: ClassVar[bool] = False
     """Whether the study's seed changes what it does."""
 
-    needs_corrupt: ClassVar[bool] = False
-    """Whether every prompt must have a corrupt one."""
+    def located(self, base: Path) -> MethodKind:
+        """The method with its files found and fingerprinted, so that it means the same wherever it is bound.
+
+        Args:
+            base: the folder of the study file.
+        """
+        return self
 
     def check(self, point: HookPoint) -> None:
         """Refuse a hook at which the method makes no sense, before anything runs. Raises InputError."""
+
+    def check_prompts(self, prompts: Sequence[Prompt]) -> None:
+        """Refuse a study's prompts if they lack what the method needs, before anything runs. Raises InputError."""
 
     @abstractmethod
     def change(self, name: str, around: Surroundings) -> Change:

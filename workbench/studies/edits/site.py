@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.hooks import HookFunction
@@ -72,6 +73,14 @@ class SiteKind(Kind):
         """A kind that binds these targets as this one does, without what only chooses them: edits are told by it.
 
         A study that asks for fewer layers then finds the results of the others again.
+        """
+        return self
+
+    def located(self, base: Path) -> SiteKind:
+        """The kind with its files found and fingerprinted, so that it means the same wherever it is bound.
+
+        Args:
+            base: the folder of the study file.
         """
         return self
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
@@ -23,7 +22,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from workbench.errors import offer
 from workbench.studies.edits.method import METHODS, MethodKind
 from workbench.studies.edits.site import SITES, SiteKind
-from workbench.studies.kinds import Strict
+from workbench.studies.kinds import AnyPath, Strict
 from workbench.studies.metrics.metric import METRICS, MetricKind
 from workbench.studies.searches.search import SEARCHES, SearchKind
 
@@ -38,8 +37,6 @@ def _name(given: str) -> str:
 
 Name: TypeAlias = Annotated[str, AfterValidator(_name)]
 """Of a study or of an entry: letters, digits, ``_ . -``; it becomes a folder's or a column's name."""
-
-AnyPath: TypeAlias = Annotated[Path, BeforeValidator(lambda given: Path(given) if isinstance(given, str) else given)]
 
 
 class ModelEntry(Strict):

@@ -1,5 +1,5 @@
 """Methods of editing. Importing this package registers the built-in ones."""
 
-from workbench.studies.edits.methods import replacing
+from workbench.studies.edits.methods import cutting, moving, replacing, steering
 
-__all__ = ["replacing"]
+__all__ = ["cutting", "moving", "replacing", "steering"]

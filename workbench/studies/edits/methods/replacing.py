@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal, TypeAlias
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -14,12 +15,8 @@ from workbench.hooks import HookPoint
 from workbench.interventions.selection import Change
 from workbench.studies.edits.aligning import aligned
 from workbench.studies.edits.method import METHODS, MethodKind, Surroundings
-
-Source: TypeAlias = Literal["discover", "all"]
-"""Prompts that replacements are taken from: those to find things with (every prompt, where there is no split), or all
-of the study's."""
-
-Number: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
+from workbench.studies.edits.methods.doses import Number, Source, listed, only, refuse_patterns, serving
+from workbench.studies.inputs.prompt import Prompt
 
 
 @METHODS.register("zero")
@@ -41,6 +38,13 @@ class Mean(MethodKind):
     def check(self, point: HookPoint) -> None:
         refuse_patterns(point, "mean")
 
+    def check_prompts(self, prompts: Sequence[Prompt]) -> None:
+        lengths = sorted({len(prompt.tokens) for prompt in prompts})
+        if self.per_position and len(lengths) > 1:
+            raise InputError(
+                f"A mean per position needs prompts of one length, and these have {lengths[0]} to {lengths[-1]} tokens."
+            )
+
     def change(self, name: str, around: Surroundings) -> Change:
         values = around.donors.mean(name, self.source, self.per_position)
         return _put(values, around)
@@ -55,6 +59,16 @@ class Resample(MethodKind):
     draw: int = Field(default=0, ge=0)
     """Another number draws other partners."""
 
+    def check_prompts(self, prompts: Sequence[Prompt]) -> None:
+        lengths = Counter(len(prompt.tokens) for prompt in serving(prompts, self.source))
+        for prompt in prompts:
+            count = lengths[len(prompt.tokens)]
+            if count < 2 and (count == 0 or self.source == "all" or prompt.split != "confirm"):
+                raise InputError(
+                    f"A prompt of {len(prompt.tokens)} tokens has no partner of that length to resample from; "
+                    "give more prompts, or prompts of one length."
+                )
+
     def change(self, name: str, around: Surroundings) -> Change:
         donors = around.donors
         partner = donors.partner(around.prompt, self.source, around.seed + self.draw)
@@ -65,7 +79,13 @@ class Resample(MethodKind):
 class Patch(MethodKind):
     """What the place holds when the model reads the corrupt prompt (Heimersheim and Nanda 2024, arXiv:2404.15255)."""
 
-    needs_corrupt: ClassVar[bool] = True
+    def check_prompts(self, prompts: Sequence[Prompt]) -> None:
+        lacking = sum(prompt.corrupt is None for prompt in prompts)
+        if lacking:
+            raise InputError(
+                f"Patching needs a corrupt prompt of the same length for every prompt, and {lacking} of "
+                f"{len(prompts)} have none."
+            )
 
     def change(self, name: str, around: Surroundings) -> Change:
         return _put(around.donors.activation(name, around.prompt.corrupted), around)
@@ -83,25 +103,6 @@ class Fix(MethodKind):
     def change(self, name: str, around: Surroundings) -> Change:
         value = only(self.value)
         return lambda tensor, hook: torch.full_like(tensor, value)
-
-
-def listed(dose: float | list[float]) -> list[float]:
-    """The doses of a method, each once."""
-    return list(dict.fromkeys(float(one) for one in (dose if isinstance(dose, list) else [dose])))
-
-
-def only(dose: float | list[float]) -> float:
-    """The dose of a method that has one. Raises InputError for several: each is an edit of its own (`doses`)."""
-    found = listed(dose)
-    if len(found) != 1:
-        raise InputError(f"An edit has one dose, not {len(found)}.")
-    return found[0]
-
-
-def refuse_patterns(point: HookPoint, method: str) -> None:
-    """Raise InputError where positions are rows of different lengths, which have nothing in common to average."""
-    if "source" in point.axes and "time" in point.axes:
-        raise InputError(f"{point.name} is a row of another length at every position, which {method} cannot average.")
 
 
 def _put(values: Tensor, around: Surroundings) -> Change:
