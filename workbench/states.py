@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -85,6 +84,8 @@ class ModelState:
         """Write the memory as one safetensors file, all at once or not at all."""
         from safetensors.torch import save_file
 
+        from workbench.report.files import replacing
+
         tensors: dict[str, Tensor] = {"tokens": self.tokens, "mask": self.mask, "logits": self.logits}
         scalars: dict[str, Any] = {}
         for where, leaf in _leaves(self.cache):
@@ -99,9 +100,8 @@ class ModelState:
         meta = {"format": FORMAT, "scalars": json.dumps(scalars)}
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(path.name + f".{os.getpid()}.part")
-        save_file({name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}, temporary, meta)
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            save_file({name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}, temporary, meta)
 
 
 def prefill(

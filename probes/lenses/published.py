@@ -8,9 +8,7 @@ lie under ``lens/``, named after the model.
 from __future__ import annotations
 
 import json
-import os
 import pickle
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from workbench.errors import InputError
 from workbench.model import HookedModel
 from workbench.probes.lenses.tuned import TunedLens
 from workbench.probes.lenses.unembedding import Unembedding
+from workbench.report.files import replacing
 
 CONFIG, PARAMETERS = "config.json", "params.pt"
 LENS_TYPE = "linear_tuned_lens"
@@ -55,7 +54,8 @@ def save_tuned_lens(lens: TunedLens, folder: Path | str, revision: str | None = 
         raise InputError(f"A lens cannot be saved in {folder}: {error.strerror}.") from error
     # The parameters first: a folder is a lens as soon as it has both.
     save_tensors(parameters, folder / PARAMETERS)
-    _replace(folder / CONFIG, lambda path: path.write_text(json.dumps(config, indent=2) + "\n"))
+    with replacing(folder / CONFIG) as temporary:
+        temporary.write_text(json.dumps(config, indent=2) + "\n")
     return folder
 
 
@@ -96,7 +96,8 @@ def load_tuned_lens(folder: Path | str, model: HookedModel | Unembedding) -> Tun
 
 def save_tensors(tensors: Any, path: Path) -> None:
     """`torch.save` of tensors and plain values; the file is there in full or as it was before."""
-    _replace(path, lambda partial: torch.save(tensors, partial))
+    with replacing(path) as temporary:
+        torch.save(tensors, temporary)
 
 
 def load_tensors(path: Path) -> dict[str, Any]:
@@ -134,17 +135,3 @@ def _config(folder: Path) -> dict[str, Any]:
     if kind != LENS_TYPE:
         raise InputError(f"{path} describes a lens of type {kind!r}; only {LENS_TYPE!r} is known.")
     return config
-
-
-def _replace(path: Path, write: Any) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
-    partial = Path(name)
-    try:
-        write(partial)
-        with partial.open("rb") as written:
-            os.fsync(written.fileno())
-        partial.chmod(0o644)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

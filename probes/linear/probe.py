@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,6 +100,8 @@ class Probe:
         """
         from safetensors.numpy import save_file
 
+        from workbench.report.files import replacing
+
         path = Path(path)
         facts = {
             "kind": self.kind,
@@ -110,13 +111,11 @@ class Probe:
             "units": None if self.units is None else [int(unit) for unit in self.units],
         }
         tensors = {"weight": np.ascontiguousarray(self.weight), "bias": np.ascontiguousarray(self.bias)}
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            save_file(tensors, temporary, {"format": FORMAT, "probe": json.dumps(facts)})
-            temporary.replace(path)
+            with replacing(path) as temporary:
+                save_file(tensors, temporary, {"format": FORMAT, "probe": json.dumps(facts)})
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             raise InputError(f"{path} could not be written: {error.strerror or error}.") from error
 
 

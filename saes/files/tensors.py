@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ from torch import Tensor
 
 from workbench.checkpoints import check_safetensors
 from workbench.errors import InputError, LoadError
-from workbench.report import write_atomically
+from workbench.report.files import replacing, write_atomically
 
 
 def make_folder(folder: Path) -> None:
@@ -25,7 +23,7 @@ def make_folder(folder: Path) -> None:
 
 
 def write_tensors(file: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str] | None = None) -> None:
-    """Write a safetensors file through a temporary one, flushed to disk and renamed.
+    """Write a safetensors file, in full or not at all.
 
     Args:
         header: strings to keep in the file's own header.
@@ -36,22 +34,12 @@ def write_tensors(file: Path, tensors: Mapping[str, Tensor], header: Mapping[str
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    handle, temporary = _temporary(file)
-    os.close(handle)
     held = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
     try:
-        save_file(held, temporary, metadata=dict(header or {}))
-        with Path(temporary).open("rb") as written:
-            os.fsync(written.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(temporary).chmod(0o666 & ~mask)  # mkstemp makes private files
-        Path(temporary).replace(file)
-    except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError | SafetensorError):
-            raise InputError(f"{file} could not be written: {getattr(error, 'strerror', None) or error}.") from error
-        raise
+        with replacing(file) as temporary:
+            save_file(held, temporary, metadata=dict(header or {}))
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{file} could not be written: {getattr(error, 'strerror', None) or error}.") from error
 
 
 def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -85,13 +73,6 @@ def read_json(file: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise LoadError(f"{file} holds no JSON object.")
     return found
-
-
-def _temporary(file: Path) -> tuple[int, str]:
-    try:
-        return tempfile.mkstemp(dir=file.absolute().parent, prefix=f".{file.name}.", suffix=".part")
-    except OSError as error:
-        raise InputError(f"{file} could not be written: {error.strerror or error}.") from error
 
 
 def _plain(value: Any) -> Any:

@@ -16,7 +16,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from workbench.errors import InputError, LoadError
-from workbench.report.files import write_atomically
+from workbench.report.files import replacing, write_atomically
 
 FORMAT = "workbench-activations-1"
 MANIFEST = "manifest.json"
@@ -114,21 +114,13 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a file through a temporary one beside it, flushed to disk and renamed: it is there in full or not at all.
+    """Write a file that is there in full or not at all, before anything else is written that says it is.
 
     Raises:
         OSError: as the disk says; nothing of the file is left.
     """
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
     handle = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(handle)

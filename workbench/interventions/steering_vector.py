@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,15 +47,15 @@ class SteeringVector:
         """Write ``path.safetensors`` and ``path.json``, each all at once or not at all."""
         from safetensors.torch import save_file
 
+        from workbench.report.files import replacing
+
         tensors, notes = _files(path)
         tensors.parent.mkdir(parents=True, exist_ok=True)
-        part = tensors.with_name(f"{tensors.name}.{os.getpid()}.part")
-        save_file({name: value.detach().cpu().contiguous().clone() for name, value in self.values.items()}, part)
-        part.replace(tensors)
+        with replacing(tensors) as part:
+            save_file({name: value.detach().cpu().contiguous().clone() for name, value in self.values.items()}, part)
         said = {"format": FORMAT, "model_name": self.model_name, "details": self.details, "norms": self.norms}
-        part = notes.with_name(f"{notes.name}.{os.getpid()}.part")
-        part.write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
-        part.replace(notes)
+        with replacing(notes) as part:
+            part.write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path | str) -> SteeringVector:

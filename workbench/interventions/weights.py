@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -115,11 +114,12 @@ class WeightDelta:
         """Write the delta as one safetensors file, all at once or not at all."""
         from safetensors.torch import save_file
 
+        from workbench.report.files import replacing
+
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
-        save_file({name: value.detach().cpu().contiguous().clone() for name, value in self.values.items()}, part)
-        part.replace(path)
+        with replacing(path) as part:
+            save_file({name: value.detach().cpu().contiguous().clone() for name, value in self.values.items()}, part)
 
     @classmethod
     def load(cls, path: Path | str) -> WeightDelta:

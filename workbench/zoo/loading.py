@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 import torch
@@ -62,18 +60,13 @@ def read_weights(model: ZooModel, path: Path | str) -> None:
 
 def write_weights(model: ZooModel, path: Path | str, dtype: torch.dtype | None = None) -> None:
     """Write the weights as safetensors, in the model's dtype or another; whole or not at all."""
+    from workbench.report.files import replacing
+
     weights = {
         name: tensor.detach().to(dtype or tensor.dtype).contiguous()
         for name, tensor in model.state_dict().items()
         if name != "unembed.weight"
     }
     path = Path(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".partial")
-    os.close(handle)
-    partial = Path(name)
-    try:
-        save_file(weights, partial, metadata={"format": "pt"})
-        partial.chmod(0o644)  # mkstemp makes files that only their owner may read
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        save_file(weights, temporary, metadata={"format": "pt"})
