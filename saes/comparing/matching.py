@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -175,12 +176,13 @@ def match_features(
     if partners < 1:
         raise InputError(f"partners is {partners}; a unit is predicted by at least one other.")
     halves = [parts[0::2], parts[1::2]]
-    options = {"characters": max(len(part) for part in parts), "batch": batch, "progress": progress}
+    longest = max(len(part) for part in parts)
+    values = partial(paired_values, first, second, characters=longest, batch=batch, progress=progress)
 
     moments: CrossMoments | None = None
     shuffled: CrossMoments | None = None
     generator = torch.Generator().manual_seed(seed)
-    for one, other in paired_values(first, second, halves[0], what="matching", **options):  # type: ignore[arg-type]
+    for one, other in values(halves[0], what="matching"):
         if moments is None or shuffled is None:
             moments, shuffled = (CrossMoments(one.shape[1], other.shape[1]) for _ in range(2))
         moments.add(one, other)
@@ -193,10 +195,10 @@ def match_features(
     chosen = best(scores, partners)[1]
     fitting = PartnerMoments(chosen, moments)
     sums: list[Tensor] = []
-    for one, other in paired_values(first, second, halves[0], what="fitting partners", **options):  # type: ignore[arg-type]
+    for one, other in values(halves[0], what="fitting partners"):
         fitting.add(one, other)
     testing = PartnerMoments(chosen, moments)
-    for one, other in paired_values(first, second, halves[1], what="testing", **options):  # type: ignore[arg-type]
+    for one, other in values(halves[1], what="testing"):
         testing.add(one, other)
         sums.append(_sums(one[:, rows], other[:, columns], moments, rows, columns))
     at = by_chance[_living(one_to_one(by_chance), varies, partner_varies)]

@@ -58,8 +58,8 @@ class CrossMoments:
         """Both together; they must have been begun with one `shift`."""
         made = CrossMoments(len(self.sums[0]), len(self.sums[1]), within=len(self.products) > 1)
         made.shift, made.count = self.shift, self.count + other.count
-        made.sums = tuple(x + y for x, y in zip(self.sums, other.sums, strict=True))  # type: ignore[assignment]
-        made.squares = tuple(x + y for x, y in zip(self.squares, other.squares, strict=True))  # type: ignore[assignment]
+        made.sums = (self.sums[0] + other.sums[0], self.sums[1] + other.sums[1])
+        made.squares = (self.squares[0] + other.squares[0], self.squares[1] + other.squares[1])
         made.products = [x + y for x, y in zip(self.products, other.products, strict=True)]
         return made
 
