@@ -77,5 +77,5 @@ $(READY): pyproject.toml setup.py constraints.txt
 		{ echo "This needs Python 3.11 or newer; name one as in: make $(MAKECMDGOALS) PYTHON=python3.11." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,ray]"
 	@touch $(READY)
