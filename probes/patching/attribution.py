@@ -15,7 +15,7 @@ from workbench.errors import InputError
 from workbench.hooks import HookFunction, HookPoint
 from workbench.model import HookedModel
 from workbench.probes.linear.places import At
-from workbench.probes.patching.comparison import Comparison, effect_table
+from workbench.probes.patching.comparison import Comparison, effect_table, gradients
 from workbench.probes.patching.edits import Edit, Sweep, axes, chosen_at, sweep_edits
 from workbench.probes.patching.metric import Metric
 from workbench.progress import tracked
@@ -81,17 +81,17 @@ def attribution_patching(
     differences = {name: theirs[name] - mine[name] for name in [EMBED, *names]}
     way = [(step + 0.5) / steps for step in range(steps)]
     if method == "gradient":
-        gradients = _Gradients(pair, names, {}).taken()
+        slopes = _Gradients(pair, names, {}).taken()
     elif method == "integrated":
         edits = [{EMBED: mine[EMBED] + part * differences[EMBED]} for part in way]
-        gradients = _mean([_Gradients(pair, names, edit).taken() for edit in tracked(edits, progress, "integrating")])
+        slopes = _mean([_Gradients(pair, names, edit).taken() for edit in tracked(edits, progress, "integrating")])
     else:
-        gradients = {}
+        slopes = {}
         for name in tracked(names, progress, "integrating"):
             edits = [{name: mine[name] + part * differences[name]} for part in way]
-            gradients |= _mean([_Gradients(pair, [name], edit).taken() for edit in edits])
+            slopes |= _mean([_Gradients(pair, [name], edit).taken() for edit in edits])
     every = sweep_edits(model, chosen, theirs, by_head, group, positions, pair.tokens.shape[1])
-    products = {name: gradients[name] * differences[name] for name in names}
+    products = {name: slopes[name] * differences[name] for name in names}
     effects = [_at(model, products[place.hook], place) for place in every]
     return effect_table([place.labels for place in every], effects, level, pair.source_value() - pair.value())
 
@@ -136,18 +136,11 @@ class _Gradients:
         hooks: list[tuple[str, HookFunction]] = [(name, self._start) for name in dict.fromkeys([EMBED, *self.edits])]
         hooks += [(name, self._keep) for name in self.names]
         # The embeddings are where the graph begins, whether or not the parameters want gradients.
-        with torch.inference_mode(False), torch.enable_grad():
-            logits = self.pair.model.run_with_hooks(
-                self.pair.tokens.clone(), fwd_hooks=hooks, attention_mask=self.pair.mask
-            )
-            value = self.pair.checked(logits)
-            if not value.requires_grad:
-                raise InputError("The metric has no gradient: it is made of the logits by operations without one.")
-            flat = [tensor for name in self.names for tensor in self.kept[name]]
-            gradients = iter(torch.autograd.grad(value.sum(), flat, allow_unused=True))
+        value = self.pair.value_with_graph(hooks)
+        every = iter(gradients(value, [tensor for name in self.names for tensor in self.kept[name]]))
         found = {}
         for name in self.names:
-            parts = [_or_zeros(next(gradients), tensor) for tensor in self.kept[name]]
+            parts = [next(every) for _ in self.kept[name]]
             found[name] = torch.stack(parts, dim=1) if self.pair.model.points[name].per_step else parts[0]
         return found
 
@@ -161,13 +154,9 @@ class _Gradients:
         self.kept[hook.name].append(tensor)
 
 
-def _or_zeros(gradient: Tensor | None, tensor: Tensor) -> Tensor:
-    return torch.zeros_like(tensor) if gradient is None else gradient.detach()
-
-
-def _mean(gradients: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    first, *others = gradients
-    return {name: sum((one[name] for one in others), first[name]) / len(gradients) for name in first}
+def _mean(slopes: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    first, *others = slopes
+    return {name: sum((one[name] for one in others), first[name]) / len(slopes) for name in first}
 
 
 def _recorded(model: HookedModel, tokens: Tensor, mask: Tensor | None, names: Sequence[str]) -> dict[str, Tensor]:

@@ -68,6 +68,19 @@ class Comparison:
         """The metric of the edited run."""
         return self.checked(self.logits(hooks))
 
+    def value_with_graph(self, hooks: Hooks) -> Float[Tensor, " batch"]:
+        """The metric of the edited run as a function of what the hooks put there, whatever wants gradients besides.
+
+        Raises:
+            InputError: the metric has no gradient.
+        """
+        with torch.inference_mode(False), torch.enable_grad():
+            logits = self.model.run_with_hooks(self.tokens.clone(), fwd_hooks=list(hooks), attention_mask=self.mask)
+            value = self.checked(logits)
+        if not value.requires_grad:
+            raise InputError("The metric has no gradient: it is made of the logits by operations without one.")
+        return value
+
     @torch.no_grad()
     def source_value(self) -> Float[Tensor, " batch"]:
         """The metric of the other run."""
@@ -80,6 +93,13 @@ class Comparison:
             shape = [*value.shape] if isinstance(value, Tensor) else type(value).__name__
             raise InputError(f"A metric gives one number a sequence, [{len(logits)}]; this one gave {shape}.")
         return value
+
+
+def gradients(value: Tensor, tensors: Sequence[Tensor], *, keep_graph: bool = False) -> list[Tensor]:
+    """The gradients of a sum with respect to some tensors, in their order; zeros where none leads."""
+    with torch.inference_mode(False), torch.enable_grad():
+        found = torch.autograd.grad(value.sum(), tensors, retain_graph=keep_graph, allow_unused=True)
+    return [torch.zeros_like(one) if slope is None else slope for one, slope in zip(tensors, found, strict=True)]
 
 
 def metric_of(run: Task | ModelInput, metric: Metric | None) -> Metric:

@@ -27,6 +27,21 @@ from workbench.wrapping import ModelInput
 MOST_HEADS = 64  # a mixer with more (Mamba's channels) counts as one component unless heads are asked for
 
 
+def every_component(model: HookedModel, most_heads: int = MOST_HEADS) -> list[Site]:
+    """What writes to the residual stream, in order: heads, or mixers with more than `most_heads` of them, and MLPs."""
+    found: list[Site] = []
+    for block in model.layout.blocks:
+        for one in block.mixers:
+            adapter = one.adapter
+            if one.writes and adapter.n_heads <= most_heads:
+                found += [Site.heads(adapter.layer, head, mixer=adapter.index) for head in range(adapter.n_heads)]
+            elif one.writes:
+                found.append(Site(adapter.layer, "mixer", mixer=adapter.index if len(block.mixers) > 1 else None))
+        if block.mlp_out is not None:
+            found.append(Site(block.layer, "mlp"))
+    return found
+
+
 @dataclass(frozen=True)
 class DirectEffects:
     """What each component puts into a metric by itself, with the final norm's scale held.
@@ -171,8 +186,7 @@ class _DirectPaths:
         names = [start, *heads, *outs, *mlps, end]
         with torch.inference_mode(False), torch.enable_grad(), frozen(model):
             hooks = [leaf, *((name, _keeper(way.kept, attached=True)) for name in names)]
-            logits = model.run_with_hooks(pair.tokens.clone(), fwd_hooks=hooks, attention_mask=pair.mask)
-            value = pair.checked(logits)
+            value = pair.value_with_graph(hooks)
             (slope,) = torch.autograd.grad(value.sum(), way.kept[end], retain_graph=True)
             for name in (start, *outs, *mlps):
                 way.slopes[name] = slope
@@ -180,17 +194,7 @@ class _DirectPaths:
                 (way.slopes[head],) = torch.autograd.grad(way.kept[out], way.kept[head], slope, retain_graph=True)
         way.kept = {name: tensor.detach() for name, tensor in way.kept.items()}
         way.value, way.at_end = value.detach(), way.kept[end]
-        for block in model.layout.blocks:
-            for one in block.mixers:
-                adapter = one.adapter
-                if one.writes and adapter.n_heads <= most_heads:
-                    way.sites += [Site.heads(adapter.layer, h, mixer=adapter.index) for h in range(adapter.n_heads)]
-                elif one.writes:
-                    way.sites.append(
-                        Site(adapter.layer, "mixer", mixer=adapter.index if len(block.mixers) > 1 else None)
-                    )
-            if block.mlp_out is not None:
-                way.sites.append(Site(block.layer, "mlp"))
+        way.sites = every_component(model, most_heads)
         return way
 
     def through(self, name: str, edited: Tensor) -> Float[Tensor, " batch"]:
