@@ -12,17 +12,19 @@ from torch import Tensor, nn
 TOKENS = 20
 
 
-def induction_gpt2() -> nn.Module:
-    """An exact induction circuit in two layers of attention.
+@torch.no_grad()
+def blank(model: nn.Module) -> nn.Module:
+    """The model without weights, but for the scales of its norms, which are 1."""
+    for module in model.modules():
+        for parameter in module.parameters(recurse=False):
+            parameter.fill_("Norm" in type(module).__name__ and parameter is getattr(module, "weight", None))
+    return model.eval()
 
-    Head 0 of layer 0 reads the first token, head 1 the previous one, head 2 the previous occurrence and head 3 the
-    current token. Head 2 of layer 1 reads the token whose predecessor is the current token, and rests on token 0 where
-    there is none. Its other heads are random, and all but two heads write where nothing reads.
-    """
+
+def blank_gpt2(context: int, width: int, heads: int) -> nn.Module:
+    """Two layers of attention without weights."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    context, width, heads = 32, 208, 4
-    half, size = width // 2, width // heads
     config = GPT2Config(
         vocab_size=TOKENS,
         n_positions=context,
@@ -34,7 +36,19 @@ def induction_gpt2() -> nn.Module:
         bos_token_id=0,
         eos_token_id=0,
     )
-    model = GPT2LMHeadModel(config).eval()
+    return blank(GPT2LMHeadModel(config))
+
+
+def induction_gpt2() -> nn.Module:
+    """An exact induction circuit in two layers of attention.
+
+    Head 0 of layer 0 reads the first token, head 1 the previous one, head 2 the previous occurrence and head 3 the
+    current token. Head 2 of layer 1 reads the token whose predecessor is the current token, and rests on token 0 where
+    there is none. Its other heads are random, and all but two heads write where nothing reads.
+    """
+    context, width, heads = 32, 208, 4
+    half, size = width // 2, width // heads
+    model = blank_gpt2(context, width, heads)
     random = torch.Generator().manual_seed(0)
     token, position = range(TOKENS), range(TOKENS, TOKENS + context)
     previous = range(position.stop, position.stop + TOKENS)
@@ -47,11 +61,6 @@ def induction_gpt2() -> nn.Module:
 
     signs = torch.tensor([1.0, -1.0])
     with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.zero_()
-        for module in model.modules():
-            if isinstance(module, nn.LayerNorm):
-                module.weight.fill_(1)
         for i in token:
             model.transformer.wte.weight[i, both(i)] = signs
             model.lm_head.weight[i, both(copied[i])] = 2 * signs
@@ -131,17 +140,12 @@ def induction_mamba(late: int = 0) -> nn.Module:
         eos_token_id=0,
         pad_token_id=0,
     )
-    model = MambaForCausalLM(config).eval()
+    model = blank(MambaForCausalLM(config))
     constant, copied = TOKENS, TOKENS + 1
     gain = math.sqrt(width / 2)
     with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.zero_()
         _one_hot(model.backbone.embeddings.weight, model.lm_head.weight, constant, copied)
-        block = model.backbone.layers[0]
-        mixer = block.mixer
-        block.norm.weight.fill_(1)
-        model.backbone.norm_f.weight.fill_(1)
+        mixer = model.backbone.layers[0].mixer
         mixer.in_proj.weight[inner:, constant] = 4 / gain
         values, keys, queries = range(TOKENS), range(TOKENS, 2 * TOKENS), range(2 * TOKENS, 3 * TOKENS)
         mixer.A_log.fill_(2.5)
@@ -243,19 +247,13 @@ def induction_mamba2() -> nn.Module:
         eos_token_id=0,
         pad_token_id=0,
     )
-    model = Mamba2ForCausalLM(config).eval()
+    model = blank(Mamba2ForCausalLM(config))
     constant, copied = TOKENS, TOKENS + 1
     gain = math.sqrt(width / 2)
     random = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.zero_()
         _one_hot(model.backbone.embeddings.weight, model.lm_head.weight, constant, copied)
-        block = model.backbone.layers[0]
-        mixer = block.mixer
-        block.norm.weight.fill_(1)
-        model.backbone.norm_f.weight.fill_(1)
-        mixer.norm.weight.fill_(1)
+        mixer = model.backbone.layers[0].mixer
         mixer.in_proj.weight[:inner, constant] = 4 / gain
         values = range(inner + 2 * size, inner + 3 * size)
         keys = range(2 * inner, 2 * inner + TOKENS)

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import nn
 
-from tests.probes.hand_built import TOKENS
+from tests.probes.hand_built import TOKENS, blank, blank_gpt2
 
 CYCLE = range(1, 8)  # tokens of a class whose first follows its last, as of weekdays
 LINE = range(8, TOKENS)  # tokens of a class that ends
@@ -17,22 +17,9 @@ def trigram_gpt2() -> nn.Module:
     Heads 0 and 1 of layer 0 write what the previous token was and the one before that. Where the context has not
     occurred, the two heads rest on token 0. Nothing else has a weight.
     """
-    from transformers import GPT2Config, GPT2LMHeadModel
-
     context, heads, half = 64, 4, 160
     width, size = 2 * half, 2 * half // heads
-    config = GPT2Config(
-        vocab_size=TOKENS,
-        n_positions=context,
-        n_embd=width,
-        n_layer=2,
-        n_head=heads,
-        n_inner=8,
-        tie_word_embeddings=False,
-        bos_token_id=0,
-        eos_token_id=0,
-    )
-    model = GPT2LMHeadModel(config).eval()
+    model = blank_gpt2(context, width, heads)
     token, position = range(TOKENS), range(TOKENS, TOKENS + context)
     back = [range(position.stop + n * TOKENS, position.stop + (n + 1) * TOKENS) for n in range(3)]
     signs = torch.tensor([1.0, -1.0])
@@ -40,11 +27,6 @@ def trigram_gpt2() -> nn.Module:
     sharp = [math.sqrt(40 * math.sqrt(size)) / one for one in gain]
     query, key, value = range(3)
     with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.zero_()
-        for module in model.modules():
-            if isinstance(module, nn.LayerNorm):
-                module.weight.fill_(1)
         blocks = model.transformer.h
 
         def read(layer: int, head: int, which: int, at: int, into: int, strength: float) -> None:
@@ -101,15 +83,11 @@ def successor_llama() -> nn.Module:
         bos_token_id=0,
         eos_token_id=0,
     )
-    model = LlamaForCausalLM(config).eval()
+    model = blank(LlamaForCausalLM(config))
     random = torch.Generator().manual_seed(0)
     follows = {each: each + 1 for each in [*CYCLE, *LINE[:-1]]} | {CYCLE[-1]: CYCLE[0]}
     with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.zero_()
         block = model.model.layers[0]
-        for norm in (block.input_layernorm, block.post_attention_layernorm, model.model.norm):
-            norm.weight.fill_(1)
         out = block.self_attn.o_proj.weight
         out[TOKENS : 2 * TOKENS] = 0.1 * torch.randn(TOKENS, heads * size, generator=random)
         out[:, size : 3 * size] = 0
@@ -153,14 +131,9 @@ def counting_llama() -> nn.Module:
         bos_token_id=0,
         eos_token_id=0,
     )
-    model = LlamaForCausalLM(config).eval()
+    model = blank(LlamaForCausalLM(config))
     random = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.zero_()
-        for name, parameter in model.named_parameters():
-            if "norm" in name:
-                parameter.fill_(1)
         mlp, attention = model.model.layers[0].mlp, model.model.layers[1].self_attn
         made, logits = count, count + size
         value, out = attention.v_proj.weight, attention.o_proj.weight
