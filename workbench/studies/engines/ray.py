@@ -18,7 +18,7 @@ from typing import Any
 from workbench.errors import InputError, LoadError, WorkbenchError
 from workbench.studies.engines.protocol import Assignment, Outcome, Work
 from workbench.studies.engines.ray_actor import CODE, Actor, Runner
-from workbench.studies.engines.ray_cluster import check_room, connect, counted, installed, last_line, sentence
+from workbench.studies.engines.ray_cluster import check_room, connect, counted, installed, reason, sentence
 
 IN_FLIGHT = 2
 """Chunks that an actor holds: it computes one while the next is on its way."""
@@ -195,7 +195,7 @@ class RayEngine:
         except self._ray.exceptions.RayTaskError as raised:
             return self._raised(member, call, raised.cause)
         except self._ray.exceptions.RayError as gone:
-            return self._lost(member, last_line(gone))
+            return self._lost(member, reason(gone))
         del member.pending[call]
         if what == "place":
             member.place = str(answer)

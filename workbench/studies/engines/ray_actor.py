@@ -74,5 +74,5 @@ def here(work: Work) -> Work:
             model.model_copy(update={"device": "cuda"}) if model.device is None and model.device_map is None else model
             for model in models
         ]
-    references = work.references if work.references is not None and work.references.is_dir() else None
+    references = work.references if work.references is not None and work.references.parent.is_dir() else None
     return replace(work, study=work.study.model_copy(update={"models": models}), references=references)

@@ -18,6 +18,10 @@ OBJECT_STORE = 100 * 2**20
 
 def installed() -> Any:
     """The package ray. Raises InputError where it is not installed."""
+    # Ray prints on the standard output, where results belong, what it notices of its processes; the filter is read once,
+    # when the package is imported. It also reports to its makers how it is used, unless told otherwise before it starts.
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         return import_module("ray")
     except ImportError as error:
@@ -34,8 +38,6 @@ def connect(ray: Any, address: str | None) -> bool:
     """
     if ray.is_initialized():  # somebody's notebook: its cluster is used, and left as it is
         return False
-    # Ray reports how it is used unless told otherwise before it starts.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     options: dict[str, Any] = {"address": address}
     if address is None:
         options = {"address": "local", "include_dashboard": False, "object_store_memory": OBJECT_STORE}
@@ -104,9 +106,9 @@ def sentence(error: BaseException | None) -> str:
     return _full(_lines(error)[0])
 
 
-def last_line(error: BaseException) -> str:
-    """The last line of what an error says: Ray's begin with general remarks and end with the reason."""
-    return _full(_lines(error)[-1])
+def reason(error: BaseException) -> str:
+    """Why an actor is gone: Ray begins with general remarks and ends with the reason, at length."""
+    return _full(_lines(error)[-1].split(". Some common causes")[0])
 
 
 def _lines(error: BaseException | None) -> list[str]:

@@ -152,6 +152,8 @@ class Run(Strict):
     """Of each worker. (Another number changes sums in their last bits; the report says where numbers are mixed.)"""
     address: str | None = None
     """Of a Ray cluster: ``auto``, ``ray://host:10001``; by default one of this machine's own."""
+    gpus_per_worker: int | None = Field(default=None, ge=0)
+    """Of each Ray worker; by default one, where the cluster has any. With ``device_map: auto`` a model needs several."""
     retries: int = Field(default=2, ge=0)
     """Of a chunk whose worker died."""
     batch_tokens: int = Field(default=1024, ge=1)
