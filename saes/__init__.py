@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from workbench.saes.autoencoder import SparseAutoencoder as SparseAutoencoder
     from workbench.saes.codebook import Bottleneck as Bottleneck
     from workbench.saes.codebook import Codebook as Codebook
+    from workbench.saes.codebook import CodebookAutoencoder as CodebookAutoencoder
     from workbench.saes.codebook import code_table as code_table
     from workbench.saes.codebook import train_codebook as train_codebook
     from workbench.saes.codebook import train_with_codebooks as train_with_codebooks
@@ -79,6 +80,7 @@ if TYPE_CHECKING:
 PUBLIC = {
     "Bottleneck": "workbench.saes.codebook",
     "Codebook": "workbench.saes.codebook",
+    "CodebookAutoencoder": "workbench.saes.codebook",
     "code_table": "workbench.saes.codebook",
     "train_codebook": "workbench.saes.codebook",
     "train_with_codebooks": "workbench.saes.codebook",

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from workbench.errors import InputError
-from workbench.hooks import HookPoint
 from workbench.model import HookedModel
+from workbench.progress import tracked
 from workbench.saes.codebook.codebook import Codebook
-from workbench.saes.site import VectorSite
+from workbench.saes.site import VectorSite, read_vectors
 from workbench.saes.streams import TokenBatch, as_source
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def code_table(
     windows: int = 16,
     top: int = 5,
     site: VectorSite | None = None,
+    progress: bool = False,
 ) -> pd.DataFrame:
     """One row a code, the most frequent first.
 
@@ -43,6 +44,7 @@ def code_table(
         tokens: read about so many.
         top: tokens to name.
         site: where, when the codebook does not say.
+        progress: show a progress bar.
 
     Raises:
         InputError: no token was read; see `Codebook.site`.
@@ -51,7 +53,9 @@ def code_table(
 
     at = codebook.site(model) if site is None else site
     found = _Found(model, codebook)
-    for batch in as_source(source, length).batches(model, windows):
+    text = as_source(source, length)
+    passes = max(1, tokens // (windows * len(at.positions(text.length)) or 1))
+    for batch in tracked(text.batches(model, windows), progress, "reading codes", passes):
         found.read(at, batch)
         if found.total >= tokens:
             break
@@ -75,24 +79,12 @@ class _Found:
 
     @torch.no_grad()
     def read(self, site: VectorSite, batch: TokenBatch) -> None:
-        time = batch.tokens.shape[1]
-        kept: list[Tensor] = []
-
-        def keep(vectors: Tensor, hook: HookPoint) -> None:
-            kept.append(vectors if hook.step is None else vectors[:, None])
-
-        where = list(site.positions(time))
+        where = list(site.positions(batch.tokens.shape[1]))
         if not where:
             return
-        stop = site.stop_at_layer
-        self.model.run_with_hooks(
-            batch.tokens.to(self.model.cfg.device),
-            fwd_hooks=[site.reader(self.model, keep, time)],
-            return_type=None,
-            stop_at_layer=stop if stop is not None and stop < self.model.cfg.n_layers else None,
-        )
+        passed = read_vectors(self.model, batch.tokens.to(self.model.cfg.device), [site])[0][0]
         text = batch.text[:, where]
-        vectors = torch.cat(kept, dim=1)[text.to(kept[0].device)]
+        vectors = passed[text.to(passed.device)]
         scores = self.codebook.similarities(vectors).cpu()
         values, codes = scores.topk(self.codebook.k, dim=-1)
         ids = batch.tokens[:, where][text]

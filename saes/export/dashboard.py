@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from workbench.errors import InputError
-from workbench.figures.tokens import visible_token
+from workbench.figures.tokens import visible_text, visible_token
 from workbench.progress import tracked
 from workbench.report.files import check_writable, write_atomically
 from workbench.report.page import inert_json, policy_hash
 from workbench.saes.export.bands import band_order, band_words
-from workbench.saes.export.reader import FeatureReader, chosen_features
+from workbench.saes.export.reader import FeatureReader, FeatureTables, chosen_features, with_tables
 
 BUDGET = 16_000_000
 """Bytes a page has by default: what a browser opens at once, and what mail and chat take."""
@@ -74,9 +74,10 @@ def export_dashboard(
     pieces = _Pieces()
     head = len(_page(store, title, [], pieces, 0).encode())
     spent, shown = head, list[dict[str, Any]]()
-    for row in tracked(list(wanted.itertuples()), progress, "exporting features"):
+    known: list[Any] = list(wanted.itertuples())
+    for row, tables in tracked(with_tables(store, known), progress, "exporting features", len(known)):
         before = pieces.size
-        panel = _panel(store, row, per_band, pieces)
+        panel = _panel(tables, row, per_band, pieces)
         spent += len(inert_json(panel)) + 1 + pieces.size - before
         if spent > budget:
             if features is not None or not shown:
@@ -110,9 +111,9 @@ class _Pieces:
         return self._numbers[shown]
 
 
-def _panel(store: FeatureReader, row: Any, per_band: int, pieces: _Pieces) -> dict[str, Any]:
+def _panel(tables: FeatureTables, row: Any, per_band: int, pieces: _Pieces) -> dict[str, Any]:
     feature, top = int(row.feature), _number(row.max) or 0.0
-    logits = store.logits(feature)
+    logits = tables.logits(feature)
     effects = [(pieces.number(str(one.token)), _number(one.effect)) for one in logits.itertuples()]
     # By rank, not by sign: a softmax does not see what is added to all logits alike.
     raised = (len(effects) + 1) // 2
@@ -129,17 +130,17 @@ def _panel(store: FeatureReader, row: Any, per_band: int, pieces: _Pieces) -> di
         "down": effects[raised:][::-1],
         "histogram": [
             [_number(one["low"]), _number(one["high"]), int(one["count"])]
-            for one in (store.histogram(feature).to_dict("records") if alive else ())
+            for one in (tables.histogram(feature).to_dict("records") if alive else ())
         ],
-        "examples": _examples(store, feature, top, per_band, pieces) if alive else [],
-        "near": _near(store, feature, "decoder", "cosine"),
-        "with": _near(store, feature, "firing", "phi") if alive else [],
+        "examples": _examples(tables, feature, top, per_band, pieces) if alive else [],
+        "near": _near(tables, feature, "decoder", "cosine"),
+        "with": _near(tables, feature, "firing", "phi") if alive else [],
     }
 
 
-def _examples(store: FeatureReader, feature: int, top: float, per_band: int, pieces: _Pieces) -> list[dict[str, Any]]:
+def _examples(tables: FeatureTables, feature: int, top: float, per_band: int, pieces: _Pieces) -> list[dict[str, Any]]:
     found = []
-    examples = store.examples(feature, limit=per_band)
+    examples = tables.examples(feature, limit=per_band)
     for example in sorted(examples, key=lambda one: (band_order(one.band), one.rank)):
         # Thousandths of the feature's largest activation; most tokens are at zero and left out.
         levels = [round(1000 * float(value) / top) if top else 0 for value in example.activations]
@@ -159,9 +160,9 @@ def _examples(store: FeatureReader, feature: int, top: float, per_band: int, pie
 
 
 def _near(
-    store: FeatureReader, feature: int, by: Literal["decoder", "firing"], column: str
+    tables: FeatureTables, feature: int, by: Literal["decoder", "firing"], column: str
 ) -> list[tuple[int, float | None]]:
-    table = store.neighbours(feature, by)
+    table = tables.neighbours(feature, by)
     return [(int(other), _number(value)) for other, value in zip(table["feature"], table[column], strict=True)]
 
 
@@ -200,11 +201,6 @@ def _page(store: FeatureReader, title: str | None, shown: list[dict[str, Any]], 
         script_source=policy_hash(script),
         data=inert_json(data),
     )
-
-
-def visible_text(text: str) -> str:
-    """Running text with what cannot be seen shown as code points, its spaces left alone."""
-    return " ".join(visible_token(word) if word else "" for word in text.split(" "))
 
 
 def _number(value: Any) -> float | None:

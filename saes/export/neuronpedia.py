@@ -9,16 +9,19 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from workbench.errors import InputError
 from workbench.progress import tracked
 from workbench.saes.export.bands import band_order, is_of_ranks
-from workbench.saes.export.reader import FeatureReader, chosen_features
+from workbench.saes.export.reader import FeatureReader, FeatureTables, chosen_features, with_tables
 
 BATCH = 1024
 """Features a file, as in Neuronpedia's own exports."""
@@ -107,13 +110,15 @@ def export_neuronpedia(
         part.mkdir(parents=True)
         for name, record in _heads(store, names, release, creator, url, layers).items():
             _write(part / f"{name}.jsonl", [record])
+        vectors = _vectors(store)
         known: list[Any] = list(wanted.itertuples())
-        rows = list(tracked(known, progress, "exporting features"))
-        for batch, start in enumerate(range(0, len(rows), BATCH)):
+        rows = tracked(with_tables(store, known), progress, "exporting features", len(known))
+        for batch, some in enumerate(_batches(rows)):
             lines: dict[str, list[dict[str, Any]]] = {name: [] for name in counts}
-            for row in rows[start : start + BATCH]:
-                lines["features"].append(_feature(store, row, names))
-                lines["activations"] += _activations(store, int(row.feature), names)
+            for row, tables in some:
+                vector = [] if vectors is None else [_number(value) for value in vectors[int(row.feature)].tolist()]
+                lines["features"].append(_feature(tables, row, vector, names))
+                lines["activations"] += _activations(tables, int(row.feature), names)
                 lines["explanations"] += _explanations(row, names)
             for name, records in lines.items():
                 counts[name] += len(records)
@@ -216,14 +221,13 @@ def _heads(
     }
 
 
-def _feature(store: FeatureReader, row: Any, names: _Names) -> dict[str, Any]:
+def _feature(tables: FeatureTables, row: Any, vector: list[float], names: _Names) -> dict[str, Any]:
     feature = int(row.feature)
-    logits = [(str(one.token), _number(one.effect)) for one in store.logits(feature).itertuples()]
+    logits = [(str(one.token), _number(one.effect)) for one in tables.logits(feature).itertuples()]
     raised = (len(logits) + 1) // 2  # by rank: a softmax does not see what is added to all logits alike
     up, down = logits[:raised], logits[raised:][::-1]
-    histogram = store.histogram(feature)
-    near, partners = store.neighbours(feature, "decoder"), store.neighbours(feature, "firing")
-    vector = _vector(store, feature)
+    histogram = tables.histogram(feature)
+    near, partners = tables.neighbours(feature, "decoder"), tables.neighbours(feature, "firing")
     aligned = sorted(range(len(vector)), key=lambda place: -vector[place])[:3]
     total = sum(abs(value) for value in vector) or 1.0
     return {
@@ -263,16 +267,23 @@ def _feature(store: FeatureReader, row: Any, names: _Names) -> dict[str, Any]:
     }
 
 
-def _vector(store: FeatureReader, feature: int) -> list[float]:
-    """The direction that a feature writes, where it is one of a whole vector at every token; else nothing."""
+def _batches(rows: Iterator[Any]) -> Iterator[list[Any]]:
+    """As many features as a file has, again and again."""
+    while some := list(islice(rows, BATCH)):
+        yield some
+
+
+def _vectors(store: FeatureReader) -> Tensor | None:
+    """The directions that features write, where they are of whole vectors at every token; else nothing."""
     sae = getattr(store, "sae", None)
     if sae is None or sae.cfg.head is not None or sae.cfg.every > 1 or sae.basis is not None:
-        return []
-    return [_number(value) for value in sae.directions()[feature].tolist()]
+        return None
+    directions: Tensor = sae.directions()
+    return directions
 
 
-def _activations(store: FeatureReader, feature: int, names: _Names) -> list[dict[str, Any]]:
-    examples = [one for one in store.examples(feature) if one.band == "top" or is_of_ranks(one.band)]
+def _activations(tables: FeatureTables, feature: int, names: _Names) -> list[dict[str, Any]]:
+    examples = [one for one in tables.examples(feature) if one.band == "top" or is_of_ranks(one.band)]
     ranges: dict[str, list[float]] = {}
     for one in examples:
         ranges.setdefault(one.band, []).append(_number(one.value))

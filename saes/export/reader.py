@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import pandas as pd
 
 from workbench.errors import InputError
+
+TOGETHER = 256
+"""Features whose tables are read together: their examples' tokens take a few tens of megabytes."""
+
+
+@runtime_checkable
+class FeatureTables(Protocol):
+    """What exports ask of a feature: a part of `FeatureBatch`."""
+
+    def examples(self, feature: int, band: str | None = None, limit: int | None = None) -> Sequence[Any]: ...
+
+    def logits(self, feature: int) -> pd.DataFrame: ...
+
+    def histogram(self, feature: int) -> pd.DataFrame: ...
+
+    def neighbours(self, feature: int, by: Literal["decoder", "firing"] = "decoder") -> pd.DataFrame: ...
 
 
 @runtime_checkable
@@ -19,13 +35,16 @@ class FeatureReader(Protocol):
 
     def features(self) -> pd.DataFrame: ...
 
-    def examples(self, feature: int, band: str | None = None, limit: int | None = None) -> Sequence[Any]: ...
+    def batch(self, features: Sequence[int]) -> FeatureTables: ...
 
-    def logits(self, feature: int) -> pd.DataFrame: ...
 
-    def histogram(self, feature: int) -> pd.DataFrame: ...
-
-    def neighbours(self, feature: int, by: Literal["decoder", "firing"] = "decoder") -> pd.DataFrame: ...
+def with_tables(store: FeatureReader, rows: Sequence[Any]) -> Iterator[tuple[Any, FeatureTables]]:
+    """Rows of ``store.features()``, each with what its tables are read from; many are read at a time."""
+    for start in range(0, len(rows), TOGETHER):
+        some = rows[start : start + TOGETHER]
+        tables = store.batch([int(row.feature) for row in some])
+        for row in some:
+            yield row, tables
 
 
 def chosen_features(table: pd.DataFrame, features: Sequence[int] | None) -> pd.DataFrame:

@@ -16,7 +16,8 @@ from workbench.saes.features.correlations import NeuronSums
 from workbench.saes.features.ledger import FORMAT, Ledger, locked
 from workbench.saes.features.options import FeatureOptions, check_same, sae_fingerprint
 from workbench.saes.features.pieces import Pieces
-from workbench.saes.features.shards import Draft, Pass, drafts, read_pass
+from workbench.saes.features.room import Room
+from workbench.saes.features.shards import Draft, Pass, codes_file, drafts, read_pass, rows_file
 from workbench.saes.features.store import FeatureStore
 from workbench.saes.features.tables import write_tables
 from workbench.saes.site import VectorSite
@@ -47,6 +48,7 @@ def collect_features(
     neighbours: int = 10,
     neurons: str | None = None,
     seed: int = 0,
+    disk_budget: int | None = None,
     site: VectorSite | None = None,
     progress: bool = False,
 ) -> FeatureStore:
@@ -76,12 +78,15 @@ def collect_features(
         neighbours: partners by firing together and by direction, and neurons.
         neurons: a hook of neurons or channels that is read in the same pass and correlated with the features, such as
             ``"blocks.2.mlp.hook_post"``.
+        disk_budget: bytes that the folder may take; None for as many as the disk has. A pass that is clearly too large
+            ends after its first shard, and says how many tokens would do.
         site: where the vectors are, when the autoencoder's file does not say.
         progress: show a progress bar.
 
     Raises:
         InputError: the folder holds another pass (of other weights, text or options), or another process writes there;
-            the disk is full; a source without tokens; see `SparseAutoencoder.site` and `TextSource` for the rest.
+            the disk is full, or the budget used up; a source without tokens; see `SparseAutoencoder.site` and
+            `TextSource` for the rest.
         NotFiniteError: a vector holds NaN or an infinity.
     """
     options = FeatureOptions(
@@ -94,20 +99,21 @@ def collect_features(
     if reading.widths[0] != sae.cfg.d_in:
         raise InputError(f"{where} has {reading.widths[0]} numbers; this autoencoder takes {sae.cfg.d_in}.")
     place = Path(folder)
+    room = Room(place, disk_budget)
     with locked(place):
         ledger = Ledger(place, write=True)
         try:
-            _begin(ledger, reading, sae, options)
-            work = _read(ledger, reading, sae, options)
+            _begin(ledger, reading, sae, options, room)
+            work = _read(ledger, reading, sae, options, room)
             for _ in tracked(work, progress, "reading features", _passes(reading, options)):
                 pass
-            write_tables(ledger, model, sae, options, progress)
+            write_tables(ledger, model, sae, options, room, progress)
         finally:
             ledger.close()
     return FeatureStore(place)
 
 
-def _begin(ledger: Ledger, reading: Reading, sae: SparseAutoencoder, options: FeatureOptions) -> None:
+def _begin(ledger: Ledger, reading: Reading, sae: SparseAutoencoder, options: FeatureOptions, room: Room) -> None:
     """Note what the pass is of, or see that it is still the same."""
     from workbench.saes.files import save_sae
 
@@ -124,6 +130,7 @@ def _begin(ledger: Ledger, reading: Reading, sae: SparseAutoencoder, options: Fe
         return
     if ledger.folder.joinpath("rows").exists():
         raise InputError(f"{ledger.folder} holds files of another kind; take another folder.")
+    room.check(sum(weight.nbytes for weight in sae.state_dict().values()), "the autoencoder")
     save_sae(sae, ledger.folder / "sae")
     ledger.note(
         format=FORMAT,
@@ -139,7 +146,9 @@ def _begin(ledger: Ledger, reading: Reading, sae: SparseAutoencoder, options: Fe
     )
 
 
-def _read(ledger: Ledger, reading: Reading, sae: SparseAutoencoder, options: FeatureOptions) -> Iterator[None]:
+def _read(
+    ledger: Ledger, reading: Reading, sae: SparseAutoencoder, options: FeatureOptions, room: Room
+) -> Iterator[None]:
     """Bring every shard onto the disk; yields once a pass."""
     done = ledger.shards()
     pieces = Pieces(reading.model)
@@ -163,10 +172,15 @@ def _read(ledger: Ledger, reading: Reading, sae: SparseAutoencoder, options: Fea
             yield from (None for _ in passes)
             continue
         yield from _shard(draft, passes, reading, sae, sums)
-        draft.write(ledger.folder, pieces)
+        draft.write(ledger.folder, pieces, room)
         if sums is not None:
+            room.check(sums.nbytes, "what correlations are made of")
             sums.save(draft.number)
         ledger.add(draft.shard())
+        whole = _passes(reading, options)
+        if draft.number == len(done) and whole is not None:
+            taken = sum(file(ledger.folder, draft.number).stat().st_size for file in (rows_file, codes_file))
+            room.foresee(taken, min(1.0, len(passes) / whole), draft.tokens)
     if number < len(done):
         raise InputError(
             f"The text is another than the one {ledger.folder} was begun with: it ends after {number} of "

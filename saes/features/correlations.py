@@ -30,6 +30,11 @@ class NeuronSums:
         self._held: list[tuple[np.ndarray, Tensor, np.ndarray, Tensor]] = []
         self._vectors = 0
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the sums, which is what their file takes."""
+        return sum(tensor.nbytes for tensor in (self.products, self.total, self.squares))
+
     def add(
         self,
         feature: Int[np.ndarray, " active"],

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from workbench.errors import InputError
+from workbench.report.files import replacing
+from workbench.saes.features.room import Room
 
 ROW_GROUP = 2**17
 """Rows that are found and read together: few enough that one feature's are read in milliseconds."""
 
 
-def write_parquet(file: Path, columns: Mapping[str, Any], *, sorted_numbers: tuple[str, ...] = ()) -> None:
-    """Write columns (arrays or pyarrow arrays of one length) through a temporary file, flushed and renamed.
+def write_parquet(
+    file: Path, columns: Mapping[str, Any], *, sorted_numbers: tuple[str, ...] = (), room: Room | None = None
+) -> None:
+    """Write columns (arrays or pyarrow arrays of one length), in full or not at all.
 
     Args:
         sorted_numbers: whole numbers in rising order, or nearly: their differences are stored, which are small.
+        room: what the folder may take.
 
     Raises:
-        InputError: the disk is full or the file cannot be written; what was done before is kept.
+        InputError: the disk is full, the file cannot be written, or there is no room for it; what was done before is
+            kept.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -29,31 +33,19 @@ def write_parquet(file: Path, columns: Mapping[str, Any], *, sorted_numbers: tup
     table = pa.table(dict(columns))
     encoding = dict.fromkeys(sorted_numbers, "DELTA_BINARY_PACKED")
     plain = [name for name in table.column_names if name not in encoding]
-    temporary = None
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=file.absolute().parent, prefix=f".{file.name}.", suffix=".part")
-        with os.fdopen(handle, "wb") as sink:
+        with replacing(file) as temporary, temporary.open("wb") as sink:
             pq.write_table(
                 table,
-                sink,
+                sink if room is None else room.limited(sink, file.name),
                 row_group_size=ROW_GROUP,
                 compression="none" if encoding else "zstd",
                 use_dictionary=[] if encoding else plain,
                 column_encoding=encoding or None,
             )
-            sink.flush()
-            os.fsync(sink.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(temporary).chmod(0o666 & ~mask)  # mkstemp makes private files
-        Path(temporary).replace(file)
-    except BaseException as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise InputError(unwritten(file, error)) from error
-        raise
+    except OSError as error:
+        raise InputError(unwritten(file, error)) from error
 
 
 def unwritten(file: Path, error: BaseException) -> str:

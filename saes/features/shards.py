@@ -16,6 +16,7 @@ from workbench.saes.features.codes import sparse_codes
 from workbench.saes.features.ledger import Shard
 from workbench.saes.features.parquet import write_parquet
 from workbench.saes.features.pieces import Pieces
+from workbench.saes.features.room import Room
 from workbench.saes.features.sorting import order_by
 from workbench.saes.streams import Reading, TokenBatch
 
@@ -63,7 +64,7 @@ class Draft:
         active = sum(len(part[0]) for part in self.parts)
         return Shard(self.number, self.first_row, len(self.lengths), self.tokens, active, self.sha256)
 
-    def write(self, folder: Path, pieces: Pieces) -> None:
+    def write(self, folder: Path, pieces: Pieces, room: Room | None = None) -> None:
         """Put the shard's two files in their place. Raises InputError as `write_parquet` does."""
         import pyarrow as pa
 
@@ -80,6 +81,7 @@ class Draft:
                 "text": pa.array(["".join(row) for row in texts], pa.string()),
                 "read": listed(offsets, np.concatenate(self.read)),
             },
+            room=room,
         )
         row, position, feature, value = (np.concatenate(columns) for columns in zip(*self.parts, strict=True))
         order = order_by(feature)
@@ -87,6 +89,7 @@ class Draft:
             codes_file(folder, self.number),
             {"feature": feature[order], "row": row[order], "position": position[order], "value": value[order]},
             sorted_numbers=("feature", "row", "position"),
+            room=room,
         )
 
 

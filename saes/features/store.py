@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from workbench.saes.autoencoder import SparseAutoencoder
+    from workbench.saes.features.batch import FeatureBatch
 
 VIEWS = ("features", "histograms", "top_tokens", "partners", "nearest", "logits", "neurons", "rows", "codes")
 """Tables that are files as they are; ``examples`` has the tokens put to them, ``labels`` comes out of SQLite."""
@@ -122,6 +123,16 @@ class FeatureStore:
         """What features are called; read and written."""
         return LabelStore(self.folder / LABELS, self._d_sae)
 
+    def batch(self, features: Sequence[int]) -> FeatureBatch:
+        """Some features, with the methods of this class: each table is then read once, and not once a feature.
+
+        Raises:
+            InputError: a feature that is not there.
+        """
+        from workbench.saes.features.batch import FeatureBatch
+
+        return FeatureBatch(self, features)
+
     def features(self) -> pd.DataFrame:
         """A row a feature.
 
@@ -132,7 +143,7 @@ class FeatureStore:
             ``dead``.
         """
         table = self.query("select * exclude (sum, sum_squares) from features order by feature")
-        return self._labelled(table, ("label", "source"))
+        return self.labelled(table, ("label", "source"))
 
     def examples(
         self, feature: int, band: str | Sequence[str] | None = None, limit: int | None = None
@@ -146,45 +157,18 @@ class FeatureStore:
         Raises:
             InputError: no such feature or band.
         """
-        bands = self._bands(band)
-        found = self.run(
-            "select band::varchar, rank, row, position, start, value, activations from example_files "
-            "where feature = ? order by rank",
-            [self._checked(feature)],
-        ).fetchall()
-        kept = [one for name in bands for one in found if one[0] == name and (limit is None or one[1] < limit)]
-        texts = self._rows({int(one[2]) for one in kept})
-        examples = []
-        for name, rank, row, position, start, value, activations in kept:
-            here = slice(start, start + len(activations))
-            ids, tokens = texts[row][0][here], texts[row][1][here]
-            shown = tuple(ids), tuple(tokens), tuple(activations)
-            examples.append(Example(feature, name, rank, row, position, start, value, *shown))
-        return examples
+        return self.batch([feature]).examples(feature, band, limit)
 
     def logits(self, feature: int) -> pd.DataFrame:
         """The tokens that a unit of the feature raises and lowers most: ``token_id``, ``token``, ``effect``, falling.
 
         Empty where its direction is not one of the residual stream; ``info.no_logits`` says why.
         """
-        return self._of("token_id, token, effect", "logits", feature)
+        return self.batch([feature]).logits(feature)
 
     def histogram(self, feature: int) -> pd.DataFrame:
         """How its activations that are not zero are spread: ``low``, ``high``, ``count``; empty of a dead feature."""
-        import pandas as pd
-
-        found = self.run("select max, counts from histograms where feature = ?", [self._checked(feature)]).fetchone()
-        top, counts = found if found is not None else (0.0, [])
-        if top == 0:
-            counts = []
-        width = top / max(1, len(counts))
-        return pd.DataFrame(
-            {
-                "low": [width * number for number in range(len(counts))],
-                "high": [width * (number + 1) for number in range(len(counts))],
-                "count": counts,
-            }
-        )
+        return self.batch([feature]).histogram(feature)
 
     def top_tokens(self, feature: int) -> pd.DataFrame:
         """The tokens on which its activations add up to most.
@@ -193,7 +177,7 @@ class FeatureStore:
             ``token_id``, ``token``, ``count`` (of occurrences at which it fires), ``share`` of all occurrences of that
             token, ``mean`` and ``max`` activation where it fires.
         """
-        return self._of("token_id, token, count, share, mean, max", "top_tokens", feature)
+        return self.batch([feature]).top_tokens(feature)
 
     def neighbours(self, feature: int, by: Literal["decoder", "firing"] = "decoder") -> pd.DataFrame:
         """Features that write nearly the same, or that fire at the same tokens.
@@ -205,22 +189,16 @@ class FeatureStore:
         Raises:
             InputError: no such feature, or another `by`.
         """
-        if by not in ("decoder", "firing"):
-            raise InputError(f"by is {by!r}; neighbours are by 'decoder' or by 'firing'.")
-        if by == "decoder":
-            table = self._of("other as feature, cosine", "nearest", feature)
-        else:
-            table = self._of("other as feature, count, phi, jaccard, pmi", "partners", feature)
-        return self._labelled(table, ("label",))
+        return self.batch([feature]).neighbours(feature, by)
 
     def neurons(self, feature: int) -> pd.DataFrame:
         """Neurons whose values go up and down with the feature: ``neuron``, ``correlation``; empty unless asked for."""
-        return self._of("neuron, correlation", "neurons", feature)
+        return self.batch([feature]).neurons(feature)
 
     def activations(self, feature: int) -> pd.DataFrame:
         """All tokens at which a feature fires: ``row``, ``position``, ``value``."""
         statement = "select row, position, value from codes where feature = ? order by row, position"
-        return self.run(statement, [self._checked(feature)]).df()
+        return self.run(statement, [self.checked(feature)]).df()
 
     def row(self, row: int) -> tuple[list[int], list[str]]:
         """Token ids and tokens of a row of the text. Raises InputError where there is none."""
@@ -287,23 +265,20 @@ class FeatureStore:
         # A cursor of its own, so that threads of a server do not take each other's results.
         return self._connection.cursor().execute(statement, values)
 
-    def _checked(self, feature: int) -> int:
+    def checked(self, feature: int) -> int:
+        """A feature's number. Raises InputError where there is no such feature."""
         if not 0 <= feature < self._d_sae:
             raise InputError(f"There is no feature {feature}; they go from 0 to {self._d_sae - 1}.")
         return int(feature)
 
-    def _bands(self, band: str | Sequence[str] | None) -> list[str]:
+    def bands(self, band: str | Sequence[str] | None = None) -> list[str]:
+        """Names of bands of examples, in their order. Raises InputError where there is no such band."""
         known = ["top", *FeatureOptions(**self._ledger("options")).band_names, "random", "silent"]
         asked = known if band is None else [band] if isinstance(band, str) else list(band)
         for one in asked:
             if one not in known:
                 raise InputError(f"No band is called {one!r}; there is: {', '.join(known)}.")
         return asked
-
-    def _of(self, columns: str, table: str, feature: int) -> pd.DataFrame:
-        """A feature's rows of a table, by rank."""
-        statement = f"select {columns} from {table} where {table}.feature = ? order by rank"
-        return self.run(statement, [self._checked(feature)]).df()
 
     def _rows(self, rows: set[int]) -> dict[int, tuple[list[int], list[str]]]:
         if not rows:
@@ -312,10 +287,10 @@ class FeatureStore:
         found = self.run(f"select row, token_ids, tokens from rows where row in ({wanted})", []).fetchall()
         return {row: (ids, tokens) for row, ids, tokens in found}
 
-    def _labelled(self, table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-        """The table with columns of its features' labels after the first."""
+    def labelled(self, table: pd.DataFrame, columns: Sequence[str], at: int = 1) -> pd.DataFrame:
+        """The table with columns of its features' labels from a place on."""
         known = self.labels.table().set_index("feature")
-        for at, column in enumerate(columns):
+        for place, column in enumerate(columns, at):
             missing = "none" if column == "source" else ""
-            table.insert(1 + at, column, table["feature"].map(known[column]).astype(object).fillna(missing))
+            table.insert(place, column, table["feature"].map(known[column]).astype(object).fillna(missing))
         return table

@@ -20,6 +20,7 @@ from workbench.saes.features.options import FeatureOptions
 from workbench.saes.features.parquet import write_parquet
 from workbench.saes.features.partners import TABLE_NUMBERS, partner_columns
 from workbench.saes.features.pieces import Pieces
+from workbench.saes.features.room import Room
 from workbench.saes.features.statistics import feature_columns, histogram_columns, token_columns
 
 TABLES = (
@@ -29,7 +30,7 @@ TABLES = (
 
 
 def write_tables(
-    ledger: Ledger, model: HookedModel, sae: SparseAutoencoder, options: FeatureOptions, progress: bool
+    ledger: Ledger, model: HookedModel, sae: SparseAutoencoder, options: FeatureOptions, room: Room, progress: bool
 ) -> None:
     """Make what is missing of the tables, and note that the store is finished."""
     if ledger.info("finished"):
@@ -49,15 +50,15 @@ def write_tables(
                 "top_tokens": token_columns(block, text, occurrences, options.top_tokens, pieces),
                 "examples": example_columns(block, text, options),
             }.items():
-                write_parquet(part(folder, name, number), columns)
+                write_parquet(part(folder, name, number), columns, room=room)
             ledger.done("block", number)
-    _write_partners(ledger, codes, text, counts, options, progress)
+    _write_partners(ledger, codes, text, counts, options, room, progress)
     if not ledger.has("nearest", 0):
-        write_parquet(part(folder, "nearest", 0), nearest_columns(sae, options.neighbours))
+        write_parquet(part(folder, "nearest", 0), nearest_columns(sae, options.neighbours), room=room)
         ledger.done("nearest", 0)
     logits, reason = logit_columns(model, sae, options.logits, pieces)
-    write_parquet(part(folder, "logits", 0), logits)
-    write_parquet(part(folder, "neurons", 0), _neuron_columns(ledger, len(blocks), text, options))
+    write_parquet(part(folder, "logits", 0), logits, room=room)
+    write_parquet(part(folder, "neurons", 0), _neuron_columns(ledger, len(blocks), text, options), room=room)
     ledger.note(finished=True, rows=text.rows, tokens=text.tokens, no_logits=reason, dead=int((counts == 0).sum()))
     shutil.rmtree(folder / "sums", ignore_errors=True)
 
@@ -68,7 +69,13 @@ def part(folder: Path, table: str, number: int) -> Path:
 
 
 def _write_partners(
-    ledger: Ledger, codes: StoredCodes, text: Text, counts: np.ndarray, options: FeatureOptions, progress: bool
+    ledger: Ledger,
+    codes: StoredCodes,
+    text: Text,
+    counts: np.ndarray,
+    options: FeatureOptions,
+    room: Room,
+    progress: bool,
 ) -> None:
     at_once = max(1, TABLE_NUMBERS // codes.features)
     starts = range(0, codes.features, at_once)
@@ -76,7 +83,7 @@ def _write_partners(
         if not ledger.has("partners", number):
             features = range(start, min(start + at_once, codes.features))
             columns = partner_columns(codes, text, counts, features, options.neighbours)
-            write_parquet(part(ledger.folder, "partners", number), columns)
+            write_parquet(part(ledger.folder, "partners", number), columns, room=room)
             ledger.done("partners", number)
 
 

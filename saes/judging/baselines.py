@@ -10,10 +10,13 @@ from torch import Tensor
 
 from workbench.errors import InputError
 from workbench.saes.autoencoder import SaeConfig, SparseAutoencoder
+from workbench.saes.judging.coordinates import Coordinates
 from workbench.saes.judging.reference import Reference
 from workbench.tokens import check_choice
 
 BASELINES = ("pca", "random", "neurons")
+MOST_NUMBERS = 8192
+"""Numbers that a transcoder may read for its neurons to be a baseline: what each of them writes is a dense table."""
 
 
 def baseline(name: str, reference: Reference, like: SparseAutoencoder, k: int, *, seed: int = 0) -> SparseAutoencoder:
@@ -32,20 +35,28 @@ def baseline(name: str, reference: Reference, like: SparseAutoencoder, k: int, *
         k: features a token; all there are where there are fewer.
 
     Raises:
-        InputError: another name, or a `k` below 1.
+        InputError: another name, a `k` below 1, or the `neurons` of a transcoder of more than `MOST_NUMBERS` numbers.
     """
     check_choice("baseline", name, BASELINES)
     if k < 1:
         raise InputError(f"k is {k}; a baseline uses at least one feature a token.")
     width = len(reference.mean)
+    if name == "neurons" and not reference.transcodes:
+        return Coordinates(like, reference.mean, k)
     if name == "pca":
         directions = reference.components()
     elif name == "neurons":
+        if width > MOST_NUMBERS:
+            raise InputError(
+                f"What the {width} numbers that this transcoder reads write is a table too large to fit (at most "
+                f"{MOST_NUMBERS}); leave out the baseline neurons: baselines of pca and random, say."
+            )
         directions = torch.eye(width, dtype=reference.mean.dtype, device=reference.mean.device)
     else:
         generator = torch.Generator().manual_seed(seed)
         drawn = torch.randn(like.cfg.d_sae, width, generator=generator, dtype=torch.float64).to(reference.mean)
-        directions = drawn / drawn.norm(dim=1, keepdim=True)
+        drawn /= drawn.norm(dim=1, keepdim=True)
+        directions = drawn
     encoder = directions if name == "random" else torch.cat([directions, -directions])
     k = min(k, len(encoder))
     made = _autoencoder(reference, like, encoder, reference.mapped(encoder), k)

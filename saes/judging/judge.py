@@ -15,9 +15,9 @@ from workbench.progress import tracked
 from workbench.saes.autoencoder import SparseAutoencoder
 from workbench.saes.judging.baselines import BASELINES, baseline, constant
 from workbench.saes.judging.judgement import Judgement, Measured
-from workbench.saes.judging.reading import Source, read_vectors, token_windows
+from workbench.saes.judging.reading import Source, token_windows
 from workbench.saes.judging.reference import Reference, read_reference
-from workbench.saes.site import VectorSite
+from workbench.saes.site import VectorSite, read_vectors
 from workbench.saes.splice import Splice
 
 ABLATIONS = ("mean ablation", "zero ablation")
@@ -56,8 +56,8 @@ def judge_sae(
         progress: show a progress bar.
 
     Raises:
-        InputError: no autoencoder, autoencoders of different places, another name of a baseline, a single row, vectors
-            too long for baselines, and whatever `SparseAutoencoder.site` refuses.
+        InputError: no autoencoder, autoencoders of different places, another name of a baseline, a single row, and
+            whatever `baseline` and `SparseAutoencoder.site` refuse.
     """
     saes = dict(sae) if isinstance(sae, Mapping) else {"sae": sae}
     _check(saes, baselines)

@@ -11,14 +11,13 @@ from torch import Tensor
 from workbench.errors import InputError
 from workbench.model import HookedModel
 from workbench.progress import tracked
-from workbench.saes.judging.reading import read_vectors
-from workbench.saes.site import VectorSite
+from workbench.saes.site import VectorSite, read_vectors
 
-MOST_NUMBERS = 8192
-"""Numbers a vector may have: a basis of such vectors takes 268 MB."""
 WITH_COVARIANCE = 2048
 """Vectors of more numbers are known by their sample alone: the work on a covariance grows with their cube."""
 SAMPLE = 2048
+SAMPLE_NUMBERS = 2**25
+"""Numbers that the sample may have: of vectors of more than 16,384 numbers, such as whole states, it has fewer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +28,8 @@ class Reference:
         mean, mean_out: of ``x`` and of ``y``.
         covariance: of ``x``; None where it has more than `WITH_COVARIANCE` numbers.
         cross: covariance of ``x`` with ``y``; None where ``y`` is ``x``, or `covariance` is.
-        sample, sample_out: up to `SAMPLE` of the vectors, evenly spread over the text.
+        sample, sample_out: up to `SAMPLE` of the vectors (`SAMPLE_NUMBERS` of their numbers), evenly spread over the
+            text.
         count: vectors that were read.
         transcodes: whether ``y`` is another vector than ``x``.
     """
@@ -88,22 +88,18 @@ def read_reference(
         site_out: what a transcoder predicts; None where it is `site`.
 
     Raises:
-        InputError: vectors of more than `MOST_NUMBERS` numbers, or a text in which fewer than two are read.
+        InputError: a text in which fewer than two vectors are read.
     """
     sites = [site] if site_out is None else [site, site_out]
     moments: list[Tensor] = []
     kept: list[tuple[Tensor, Tensor]] = []
     count = 0
     parts = list(windows.split(batch))
-    every = max(1, -(-len(windows) * len(site.positions(windows.shape[1])) // SAMPLE))
+    most = max(2, min(SAMPLE, SAMPLE_NUMBERS // max(one.width(model) for one in sites)))
+    every = max(1, -(-len(windows) * len(site.positions(windows.shape[1])) // most))
     for tokens in tracked(parts, progress, "reading what baselines are fitted on"):
         read = read_vectors(model, tokens.to(model.cfg.device), sites)[0]
         x, y = read[0].flatten(0, 1).double(), read[-1].flatten(0, 1).double()
-        if max(x.shape[1], y.shape[1]) > MOST_NUMBERS:
-            raise InputError(
-                f"Vectors of {max(x.shape[1], y.shape[1])} numbers are too long for baselines (at most "
-                f"{MOST_NUMBERS}); read one head, or a subspace."
-            )
         added = [x.sum(0), y.sum(0)]
         if x.shape[1] <= WITH_COVARIANCE:
             added += [x.T @ x] + ([x.T @ y] if site_out is not None else [])

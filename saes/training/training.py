@@ -13,10 +13,11 @@ from workbench.model import HookedModel
 from workbench.saes.autoencoder import SparseAutoencoder
 from workbench.saes.site import VectorSite
 from workbench.saes.training.options import SaeTrainingOptions
+from workbench.saes.training.subspace import training_subspace
 from workbench.saes.training.trainer import SaeTraining
 
 if TYPE_CHECKING:
-    from workbench.saes.streams import TextSource
+    from workbench.saes.streams import Subspace, TextSource
 
 BUFFER_BYTES = 2**28
 MIXED = 8
@@ -30,6 +31,7 @@ def train_sae(
     site: VectorSite | str,
     *,
     target: VectorSite | str | None = None,
+    rank: int | None = None,
     folder: Path | str | None = None,
     resume: bool = True,
     length: int | None = None,
@@ -47,6 +49,8 @@ def train_sae(
             `TextSource` is read as often as it takes, each time in another order.
         site: the hook, by name, or a `VectorSite`: one head, one token in so many, a subspace.
         target: the hook to predict, which makes it a transcoder.
+        rank: read the vectors in the subspace of so many principal components of the text's first vectors: what a
+            recurrent state, of `key * value` numbers a head, is learned in. None for whole vectors.
         folder: where checkpoints, history and the result go; with a cut-off training of the same options in it, that
             is gone on with.
         resume: False to begin anew.
@@ -58,7 +62,8 @@ def train_sae(
             ``learning_rate``, ``seed``, ....
 
     Raises:
-        InputError, HookNameError: no such hook, setting or source.
+        InputError, HookNameError: no such hook, setting or source; a `rank` of a transcoder, or for a source that can
+            be read once only.
         NotFiniteError, DivergenceError: see `SaeTraining.run`.
     """
     from workbench.saes.streams import activation_stream
@@ -73,15 +78,27 @@ def train_sae(
     if unknown:
         known = ", ".join(SaeTrainingOptions.__dataclass_fields__)
         raise InputError(f"A training has no setting {unknown[0]!r}; it has {known}.")
+    seed = int(settings.get("seed", SaeTrainingOptions.seed))
+    text = training_text(source, length, seed)
+    held: Subspace | None = None
+    if rank is not None:
+        if onto is not None or at.basis is not None:
+            raise InputError(
+                "A rank is for an autoencoder of whole vectors: a transcoder, or a site with a basis, has none."
+            )
+        if hasattr(source, "__next__"):
+            raise InputError("What can be read once only has nothing left to train on after a basis is fitted to it.")
+        kept = None if folder is None else Path(folder)
+        held = training_subspace(model, _once(source, text, seed), at, rank, kept, resume, seed)
+        at = held.site
     d_in = at.width(model)
     options = SaeTrainingOptions(**{"d_sae": 16 * d_in, **settings})
-    text = training_text(source, length, options.seed)
     training = SaeTraining(
         options,
         d_in,
         d_out=None if onto is None else onto.width(model),
         folder=folder,
-        origin=_origin(model, at, onto, text),
+        origin=_origin(model, at, onto, text, held),
         basis=at.basis,
         checkpoint_steps=checkpoint_steps,
         log_steps=log_steps,
@@ -108,8 +125,20 @@ def training_text(source: Any, length: int | None, seed: int) -> TextSource:
     return TextSource(source, 128 if length is None else length, seed=seed, epochs=1 if once else None)
 
 
-def _origin(model: HookedModel, at: VectorSite, onto: VectorSite | None, text: TextSource) -> dict[str, Any]:
+def _once(source: Any, text: TextSource, seed: int) -> TextSource:
+    """The text of a training without its repetitions, unless they are the caller's own."""
+    from workbench.saes.streams import TextSource
+
+    return text if isinstance(source, TextSource) else TextSource(source, text.length, seed=seed)
+
+
+def _origin(
+    model: HookedModel, at: VectorSite, onto: VectorSite | None, text: TextSource, held: Subspace | None
+) -> dict[str, Any]:
     details: dict[str, Any] = {"context_size": text.length, "prepend_bos": text.bos}
+    if held is not None:
+        explained = float(held.explained.sum())
+        details["subspace"] = {"rank": len(held.explained), "explained": explained, "rows": held.rows}
     if at.hook.startswith("blocks.") and f"{at.hook.rsplit('.hook_', 1)[0]}.hook_state" in model.points:
         details["recurrent"] = True  # no hook of TransformerLens': its name stays ours in the file
     found: dict[str, Any] = {"hook": at.hook, "head": at.head, "every": at.every, "details": details}

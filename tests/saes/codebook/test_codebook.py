@@ -5,7 +5,7 @@ import torch
 
 import workbench as wb
 from workbench.errors import DivergenceError, InputError, LoadError
-from workbench.saes import Bottleneck, Codebook, TextSource, VectorSite, code_table
+from workbench.saes import Bottleneck, Codebook, CodebookAutoencoder, TextSource, VectorSite, code_table, judge_sae
 from workbench.saes.codebook import first_codes, fit_codebook, train_codebook, train_with_codebooks
 
 HOOK = "blocks.1.hook_resid_post"
@@ -146,6 +146,23 @@ def test_codebooks_inside_a_model_learn_its_loss(train_model):
     moved = any(not torch.equal(tensor, before[name]) for name, tensor in model.named_parameters())
     assert moved == train_model
     assert all(tensor.grad is None for tensor in model.parameters())
+
+
+def test_a_codebook_is_judged_as_an_autoencoder_whose_features_are_on_or_off(model):
+    book = Codebook(random(30, 128), k=4, hook=HOOK, model_name="zoo:mamba")
+    sae, x = CodebookAutoencoder(book), random(7, 128, seed=5)
+    features = sae.encode(x)
+    assert set(features.unique().tolist()) == {0.0, 1.0}
+    assert [sorted(row.nonzero()[:, 0].tolist()) for row in features] == [
+        sorted(row) for row in book.chosen(x).tolist()
+    ]
+    torch.testing.assert_close(sae(x), book(x))
+    judged = judge_sae(model, {"book": sae}, TEXTS, length=32, windows=6, baselines=["pca"])
+    rows = judged.table().set_index("autoencoder")
+    windows = torch.stack([batch.tokens for batch in TextSource(TEXTS, 32, seed=None).batches(model, 1)][0:6:2])[:, 0]
+    with torch.no_grad(), Bottleneck(book).applied(model):
+        assert rows.loc["book", "loss"] == pytest.approx(float(model(windows, return_type="loss")), rel=1e-5)
+    assert rows.loc["book", "l0"] == 4 == judged.k
 
 
 def test_codebooks_come_back_from_disk(tmp_path):

@@ -1,11 +1,13 @@
 """A pass over a text against the same numbers taken one row at a time, from dense activations."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 import workbench as wb
 from tests.saes.features.planted import TEXTS, dense, handmade
+from workbench.errors import InputError
 from workbench.probes.weights import ModelWeights
 from workbench.saes import FeatureStore, TextSource, collect_features
 
@@ -216,6 +218,31 @@ def test_a_recurrent_state_one_token_in_eight(tmp_path):
     assert store.neurons(5).empty
     example = store.examples(int(table["count"].idxmax()), "top", 1)[0]
     assert example.position % 8 == 7
+
+
+def assert_same(one, other):
+    pd.testing.assert_frame_equal(one, other, check_dtype=bool(len(one)))  # a table without rows knows no strings
+
+
+def test_many_features_together_are_what_each_is_alone(collected):
+    store, *_ = collected
+    asked = [7, 3, 150, 0, 151, 199]
+    batch = store.batch(asked)
+    for feature in asked:
+        for name in ("logits", "histogram", "top_tokens", "neurons", "neighbours"):
+            assert_same(getattr(batch, name)(feature), getattr(store, name)(feature))
+        assert_same(batch.neighbours(feature, "firing"), store.neighbours(feature, "firing"))
+        assert batch.examples(feature) == store.examples(feature)
+        assert batch.examples(feature, "top", 2) == store.examples(feature, "top")[:2]
+        for one in batch.examples(feature, ["random", "top"], 3):
+            ids, tokens = store.row(one.row)
+            assert list(one.tokens) == tokens[one.start : one.start + len(one.tokens)]
+            assert list(one.token_ids) == ids[one.start : one.start + len(one.tokens)]
+    assert store.batch([]).features == ()
+    with pytest.raises(InputError, match="Feature 4 is none of the 6"):
+        batch.logits(4)
+    with pytest.raises(InputError, match="no feature 200"):
+        store.batch([1, 200])
 
 
 def test_opening_reads_only_and_anybody_may(collected):

@@ -85,8 +85,8 @@ def test_a_killed_process_loses_at_most_a_shard(sae, whole, tmp_path, model):
         "from tests.saes.features.planted import TEXTS, handmade\n"
         "from workbench.saes.features import collecting, shards\n"
         "write = shards.Draft.write\n"
-        "def slow(self, folder, pieces):\n"
-        "    write(self, folder, pieces)\n"
+        "def slow(self, *given):\n"
+        "    write(self, *given)\n"
         "    time.sleep(30 if self.number == 2 else 0)\n"
         "shards.Draft.write = slow\n"
         "model = wb.load('zoo:gru')\n"
@@ -114,11 +114,11 @@ def test_a_full_disk_is_one_sentence_and_what_is_done_is_kept(model, sae, whole,
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     write = shards.Draft.write
 
-    def late(self, folder, pieces):
+    def late(self, *given):
         if self.number == 2:
             # Nothing in this process can now write past so many bytes, as on a disk that is full.
             resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-        write(self, folder, pieces)
+        write(self, *given)
 
     monkeypatch.setattr(shards.Draft, "write", late)
     try:
@@ -130,6 +130,39 @@ def test_a_full_disk_is_one_sentence_and_what_is_done_is_kept(model, sae, whole,
     assert FeatureStore(tmp_path).info.shards == 2
     assert not list(tmp_path.rglob("*.part"))
     assert_equal(collect_features(model, sae, TEXTS, tmp_path, **OPTIONS), whole)
+
+
+def test_a_disk_budget_is_kept_to_at_every_file_and_a_larger_one_goes_on(model, sae, tmp_path):
+    options = {**OPTIONS, "neurons": None}
+    whole = collect_features(model, sae, TEXTS, tmp_path / "whole", **options)
+    size, some = taken(whole.folder), tmp_path / "some"
+    kept = []
+    for budget in (size // 2, 3 * size // 4, size - 2000):
+        with pytest.raises(InputError, match=rf"disk budget of {budget} bytes for .* is used up: .* does not fit"):
+            collect_features(model, sae, TEXTS, some, disk_budget=budget, **options)
+        kept.append(taken(some))
+        assert kept[-1] <= budget and not list(some.rglob("*.part"))
+    assert kept == sorted(kept) and kept[-1] > kept[0] > 0
+    assert_equal(collect_features(model, sae, TEXTS, some, disk_budget=2 * size, **options), whole)
+    with pytest.raises(InputError, match="the autoencoder does not fit"):
+        collect_features(model, sae, TEXTS, tmp_path / "small", disk_budget=1000, **options)
+    with pytest.raises(InputError, match="what correlations are made of does not fit"):
+        collect_features(model, sae, TEXTS, tmp_path / "sums", disk_budget=size, **OPTIONS)
+
+
+def taken(folder):
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def test_a_pass_that_will_clearly_not_fit_ends_after_its_first_shard(model, sae, tmp_path):
+    files = {"shard_tokens": 64, "windows": 2, "length": 32}
+    first = collect_features(model, sae, TEXTS, tmp_path / "first", tokens=64, **files)
+    small = taken(first.folder)
+    with pytest.raises(InputError, match=r"The whole pass takes about .* enough for about tokens=\d+, in another"):
+        collect_features(model, sae, TEXTS * 300, tmp_path / "all", disk_budget=2 * small, **files)
+    assert FeatureStore(tmp_path / "all").info.shards == 1
+    with pytest.raises(InputError, match="at least one is needed"):
+        collect_features(model, sae, TEXTS, tmp_path / "none", disk_budget=0, **files)
 
 
 def test_what_is_changed_is_refused_by_name(model, sae, whole, tmp_path):

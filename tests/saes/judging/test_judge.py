@@ -218,7 +218,7 @@ def test_rows_may_come_one_after_the_other_without_end(model):
 
 def test_what_is_too_long_for_a_covariance_is_known_by_its_sample(model, monkeypatch):
     """With a sample of all vectors, the two ways to the components and to the linear map are the same."""
-    from workbench.saes.judging import reference
+    from workbench.saes.judging import baselines, reference
 
     rows = token_windows(model, TEXT, 24, 10)
     places = [VectorSite.of(model, f"blocks.1.mixer.{name}") for name in ("hook_in", "hook_out")]
@@ -230,9 +230,30 @@ def test_what_is_too_long_for_a_covariance_is_known_by_its_sample(model, monkeyp
     torch.testing.assert_close(without.mapped(directions), with_covariance.mapped(directions), atol=1e-3, rtol=1e-3)
     overlap = without.components()[:10] @ with_covariance.components()[:10].T
     torch.testing.assert_close(overlap.abs(), torch.eye(10, dtype=torch.float64), atol=1e-3, rtol=0)
-    monkeypatch.setattr(reference, "MOST_NUMBERS", 100)
-    with pytest.raises(InputError, match="128 numbers are too long for baselines"):
-        read_reference(model, rows, *places)
+    monkeypatch.setattr(reference, "SAMPLE_NUMBERS", 128 * 7)
+    few = read_reference(model, rows, *places)
+    assert len(few.sample) == 7 and torch.equal(few.sample, without.sample[:: -(-len(without.sample) // 7)])
+    assert few.components().shape == (7, 128)
+    monkeypatch.setattr(baselines, "MOST_NUMBERS", 100)
+    transcoder = random_sae(128, places[0].hook, architecture="transcoder", d_out=128, hook_out=places[1].hook)
+    with pytest.raises(InputError, match=r"128 numbers that this transcoder reads .* leave out the baseline neurons"):
+        baseline("neurons", few, transcoder, 3)
+
+
+@torch.no_grad()
+def test_neurons_are_the_coordinates_farthest_from_their_mean_at_any_width(model):
+    reference = read_reference(model, token_windows(model, TEXT, 24, 16), VectorSite.of(model, HOOK))
+    x = reference.sample[:50]
+    away = (x - reference.mean.float()).numpy()
+    kept = np.argsort(-np.abs(away), axis=1)[:, :5]
+    want = np.tile(reference.mean.float().numpy(), (50, 1))
+    np.put_along_axis(want, kept, np.take_along_axis(x.numpy(), kept, 1), 1)
+    sae = baseline("neurons", reference, random_sae(128), 5)
+    np.testing.assert_allclose(sae(x).numpy(), want, atol=1e-5)
+    features = sae.encode(x)
+    assert ((features > 0).sum(1) == 5).all() and features.shape == (50, 256)
+    np.testing.assert_allclose((features @ sae.directions()).numpy(), want - reference.mean.float().numpy(), atol=1e-5)
+    assert sum(tensor.numel() for tensor in sae.state_dict().values()) == 128
 
 
 def test_in_a_subspace_of_a_state_what_lies_outside_is_not_lost():

@@ -7,7 +7,7 @@ import torch
 
 import workbench as wb
 from workbench.errors import HookNameError, InputError
-from workbench.saes import SaeTraining, TextSource, VectorSite, load_sae, train_sae
+from workbench.saes import SaeTraining, TextSource, VectorSite, load_sae, read_rows, train_sae
 
 TEXTS = [f"Fellow citizens, number {number} of the {word} of the union is strong. " * 4 for number in range(12)
          for word in ("state", "house", "senate")]  # fmt: skip
@@ -41,6 +41,44 @@ def test_a_state_in_a_subspace_at_some_tokens(mamba, tmp_path):
     again = load_sae(tmp_path)
     assert torch.equal(again.basis, basis) and again.site(mamba).every == 8
     assert again.cfg.details["recurrent"] is True
+
+
+def test_a_rank_is_the_principal_components_and_stays_the_same_where_it_goes_on(mamba, tmp_path, monkeypatch):
+    site = VectorSite.of(mamba, "blocks.1.mixer.hook_state", head=3, every=4)
+    asked = {**SMALL, "batch": 16, "tokens": 96, "rank": 5, "folder": tmp_path, "checkpoint_steps": 2}
+    rows = torch.cat([found.values[0] for found in read_rows(mamba, TextSource(TEXTS, 32, seed=0), site)]).double()
+    _, values, components = torch.linalg.svd(rows - rows.mean(0), full_matrices=False)
+    whole = train_sae(mamba, TEXTS, site, **{**asked, "folder": tmp_path / "whole"})
+    overlap = (whole.basis.double() @ components[:5].T).abs()
+    torch.testing.assert_close(overlap, torch.eye(5, dtype=torch.float64), atol=1e-3, rtol=0)
+    share = float(values[:5].square().sum() / values.square().sum())
+    assert whole.cfg.d_in == 5 and whole.cfg.details["subspace"]["explained"] == pytest.approx(share, abs=1e-4)
+    assert load_sae(tmp_path / "whole").cfg.details["subspace"] == whole.cfg.details["subspace"]
+
+    advance = SaeTraining.advance
+
+    def cut(self, *given):
+        if self.step == 4:
+            raise KeyboardInterrupt
+        return advance(self, *given)
+
+    monkeypatch.setattr(SaeTraining, "advance", cut)
+    with pytest.raises(KeyboardInterrupt):
+        train_sae(mamba, TEXTS, site, **asked)
+    monkeypatch.undo()
+    # Nobody fits a basis anew.
+    monkeypatch.setattr("workbench.saes.training.subspace.fit_basis", None)
+    again = train_sae(mamba, TEXTS, site, **asked)
+    assert torch.equal(again.basis, whole.basis) and torch.equal(again.W_dec, whole.W_dec)
+    with pytest.raises(InputError, match="has rank 5 and not 6"):
+        train_sae(mamba, TEXTS, site, **{**asked, "rank": 6})
+    for wrong, says in (
+        ({"target": "blocks.1.mixer.hook_out"}, "same tokens"),
+        ({"source": iter(TEXTS)}, "read once only"),
+        ({"site": VectorSite(site.hook, 3, 4, whole.basis)}, "a site with a basis"),
+    ):
+        with pytest.raises(InputError, match=says):
+            train_sae(mamba, **{**asked, "source": TEXTS, "site": site, **wrong})
 
 
 def test_a_transcoder_of_a_mixer(mamba, tmp_path):
