@@ -23,8 +23,10 @@ def inside(base: Path, path: Path) -> Path:
         base: the folder of the study file.
 
     Raises:
-        InputError: it is absolute, or leads out of the folder.
+        InputError: it is absolute, leads out of the folder, or is no path at all.
     """
+    if "\0" in str(path):
+        raise InputError(f"{str(path)!r} is no path")
     if path.is_absolute():
         raise InputError(f"the path {path} is absolute; paths are relative to the folder of the study file, {base}")
     home = base.resolve()

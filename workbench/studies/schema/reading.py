@@ -56,8 +56,9 @@ def changed_study(study: Study, overrides: Sequence[str], name: str) -> Study:
 
 
 def explained(error: ValidationError, name: str) -> InputError:
-    """What pydantic refuses of a study built in Python, as one sentence a mistake."""
-    return _error([Problem((), "; ".join(_plain(error)))], Document(), [], name)
+    """What pydantic refused of a part of a study that Python built, as one sentence a mistake."""
+    problems = [Problem(tuple(each["loc"]), each["msg"].rstrip(".")) for each in error.errors(include_url=False)]
+    return _error(problems, Document(), [], f"{name}: {error.title}")
 
 
 def _text(file: Path) -> str:
@@ -117,7 +118,7 @@ def _error(problems: Sequence[Problem], document: Document, overrides: Sequence[
         line = None if override else problem.line or document.line(problem.place)
         where = f"--set {override.text}" if override else name if line is None else f"{name}:{line}"
         said = ": ".join(part for part in (where, dotted(problem.place), problem.says) if part)
-        lines.append((override is not None, line or 0, f"{said}."))
+        lines.append((overrides.index(override) + 1 if override else 0, line or 0, f"{said}."))
     lines.sort(key=lambda each: each[:2])
     head = "" if len(lines) == 1 else f"{len(lines)} mistakes in {name}:\n"
     return InputError(head + "\n".join(text for *_, text in lines))

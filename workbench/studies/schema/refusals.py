@@ -33,10 +33,10 @@ NEEDED = {
 
 Context = Mapping[str, Any]
 BOUNDS: dict[str, Callable[[Context], str]] = {
-    "greater_than_equal": lambda context: f"at least {context['ge']}",
-    "greater_than": lambda context: f"more than {context['gt']}",
-    "less_than_equal": lambda context: f"at most {context['le']}",
-    "less_than": lambda context: f"less than {context['lt']}",
+    "greater_than_equal": lambda context: f"at least {context['ge']:g}",
+    "greater_than": lambda context: f"more than {context['gt']:g}",
+    "less_than_equal": lambda context: f"at most {context['le']:g}",
+    "less_than": lambda context: f"less than {context['lt']:g}",
 }
 
 

@@ -21,7 +21,7 @@ class _Dumper(yaml.SafeDumper):
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     try:
-        plain = read_scalar(text) == text
+        plain = text.isprintable() and read_scalar(text) == text
     except UnclearScalarError:
         plain = False
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if plain else '"')

@@ -109,6 +109,8 @@ def _forbidden(text: str) -> Iterator[Problem]:
 def _unreadable(error: yaml.MarkedYAMLError) -> Problem:
     mark = error.problem_mark or error.context_mark
     said = " ".join(part for part in (error.context, error.problem) if part)
+    if error.context_mark is not None and mark is not None and error.context_mark.line < mark.line:
+        said += f"; that begins on line {error.context_mark.line + 1}"
     if "mapping values are not allowed" in said:
         said += '; a text with ": " in it stands in quotes, and keys of one mapping begin in one column'
     elif "\\t" in said or "\t" in said:
