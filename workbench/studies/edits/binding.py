@@ -47,6 +47,7 @@ def check_edits(
         InputError: a method that makes no sense at the sites; prompts without what the method or the positions need.
     """
     site.check(model, targets, method)
+    site.check_prompts(prompts)
     method.check_prompts(prompts)
     where = positions if positions is None or isinstance(positions, str) else tuple(positions)
     for prompt in prompts:

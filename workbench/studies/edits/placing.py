@@ -7,8 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Literal, TypeAlias
 
+import torch
+from torch import Tensor
+
 from workbench.errors import InputError
-from workbench.hooks import HookFunction
+from workbench.hooks import HookFunction, HookPoint
 from workbench.interventions.fix import look, state_that_gates_read
 from workbench.interventions.positions import When
 from workbench.interventions.selection import Change, Selection, selections
@@ -38,20 +41,18 @@ class PlacedSites(SiteKind):
             method.check(model.points[name])
 
     def bind(self, targets: Sequence[Target], method: MethodKind, around: Surroundings) -> BoundEdit:
-        chosen = merged(one for target in targets for one in selected(around.model, target))
-        changes = {one.name: method.change(one.name, around) for one in chosen}
-        return BoundEdit(placed(chosen, changes, around))
-
-
-def placed(
-    chosen: Sequence[Selection], changes: dict[str, Change], around: Surroundings
-) -> list[tuple[str, HookFunction]]:
-    """Hooks that put changes, by hook name, where selections are, at the positions that an edit is made for."""
-    model, time = around.model, len(around.prompt.tokens)
-    when = When() if around.positions is None else When.of(around.positions)
-    hooks = [replace(one, when=when).hook(model, changes[one.name], time) for one in chosen]
-    states = dict.fromkeys(_states_that_hear(model, (one.name for one in chosen)))
-    return [*hooks, *((name, look) for name in states)]
+        model, time = around.model, len(around.prompt.tokens)
+        when = When() if around.positions is None else When.of(around.positions)
+        changes: dict[str, Change] = {}
+        hooks: list[tuple[str, HookFunction]] = []
+        for keys, together in _by_keys(targets).items():
+            for one in merged(part for target in together for part in selected(model, target)):
+                if one.name not in changes:
+                    changes[one.name] = method.change(one.name, around)
+                change = changes[one.name] if keys is None else _at_keys(changes[one.name], keys)
+                hooks.append(replace(one, when=when).hook(model, change, time))
+        states = dict.fromkeys(_states_that_hear(model, changes))
+        return BoundEdit([*hooks, *((name, look) for name in states)])
 
 
 def selected(model: HookedModel, target: Target) -> tuple[Selection, ...]:
@@ -107,6 +108,26 @@ def spelled(name: str) -> str:
     parts = name.split(".")
     tail = ".".join(parts[2:] if parts[0] == "blocks" else parts).replace("hook_", "")
     return f"L{parts[1]}.{tail}" if parts[0] == "blocks" else tail
+
+
+def _by_keys(targets: Sequence[Target]) -> dict[tuple[int, ...] | None, list[Target]]:
+    """Targets by the numbers along the axis of keys that they are restricted to (``more["keys"]``)."""
+    found: dict[tuple[int, ...] | None, list[Target]] = {}
+    for target in targets:
+        keys = target.more.get("keys")
+        found.setdefault(None if keys is None else tuple(keys), []).append(target)
+    return found
+
+
+def _at_keys(change: Change, keys: tuple[int, ...]) -> Change:
+    """A change kept to some numbers along the axis of keys."""
+
+    def kept(tensor: Tensor, hook: HookPoint) -> Tensor:
+        axis = hook.axes.index("key")
+        index = torch.tensor(keys, device=tensor.device)
+        return tensor.index_copy(axis, index, change(tensor, hook).index_select(axis, index))
+
+    return kept
 
 
 def _union(first: tuple[int, ...] | None, second: tuple[int, ...] | None) -> tuple[int, ...] | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.hooks import HookFunction
 from workbench.model import HookedModel
+from workbench.studies.inputs.prompt import Prompt
 from workbench.studies.kinds import Kind, Registry
 
 if TYPE_CHECKING:
@@ -86,6 +87,9 @@ class SiteKind(Kind):
 
     def check(self, model: HookedModel, targets: Sequence[Target], method: MethodKind) -> None:
         """Refuse a method that makes no sense at these targets, before anything runs. Raises InputError."""
+
+    def check_prompts(self, prompts: Sequence[Prompt]) -> None:
+        """Refuse a study's prompts if they lack what the sites need, before anything runs. Raises InputError."""
 
     @abstractmethod
     def bind(self, targets: Sequence[Target], method: MethodKind, around: Surroundings) -> BoundEdit:
