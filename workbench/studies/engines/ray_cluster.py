@@ -18,8 +18,8 @@ OBJECT_STORE = 100 * 2**20
 
 def installed() -> Any:
     """The package ray. Raises InputError where it is not installed."""
-    # Ray prints on the standard output, where results belong, what it notices of its processes; the filter is read once,
-    # when the package is imported. It also reports to its makers how it is used, unless told otherwise before it starts.
+    # What Ray notices of its processes it prints on the standard output, where results belong; the filter is read once,
+    # on import. And unless told otherwise before it starts, it reports to its makers how it is used.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
