@@ -2,6 +2,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 import workbench
 from workbench.cli import info
@@ -42,6 +43,20 @@ def test_an_error_of_the_user_is_one_sentence_and_code_2(refused, monkeypatch):
 
     monkeypatch.setattr(info, "open_model", fails)
     assert refused("info", "x") == "There is nothing here."
+
+
+def test_how_a_model_is_loaded_is_what_was_typed(refused, monkeypatch):
+    asked = {}
+
+    def load(source, **how):
+        asked.update(how, source=source)
+        raise LoadError("That will do.")
+
+    monkeypatch.setattr(workbench, "load", load)
+    how = ("--device", "cuda:1", "--dtype", "bfloat16", "--revision", "v2", "--trust-pickle")
+    assert refused("info", "x", *how) == "That will do."
+    typed = {"device": "cuda:1", "dtype": torch.bfloat16, "revision": "v2", "trust_pickle": True}
+    assert asked == {"source": "x", **typed}
 
 
 def test_an_error_of_ours_keeps_its_traceback(run, monkeypatch):

@@ -13,7 +13,6 @@ import torch
 import workbench as wb
 from tests.cli.conftest import Run
 from tests.workbench.test_report import Dom
-from workbench.cli.patch_runs import every_component
 from workbench.model import HookedModel
 from workbench.probes.patching import (
     activation_patching,
@@ -22,6 +21,7 @@ from workbench.probes.patching import (
     direct_and_total_effects,
     path_patching,
 )
+from workbench.probes.patching.effects import every_component
 from workbench.tasks import make_task
 
 CLEAN, CORRUPTED = "one two three one two", "one two four one two"
@@ -121,10 +121,10 @@ def test_direct_and_total_effects(run: Run, transformer: HookedModel, tmp_path: 
 
 
 def test_every_component_is_sent_from_by_default(mamba: Path, transformer: HookedModel) -> None:
-    sites = every_component(transformer)
+    sites = [str(site) for site in every_component(transformer)]
     assert sites[:5] == ["L0H0", "L0H1", "L0H2", "L0H3", "L0.mlp"] and len(sites) == 20
     channels = wb.load(mamba)
-    assert every_component(channels) == [f"L{layer}H{head}" for layer in (0, 1) for head in range(40)]
+    assert [*map(str, every_component(channels))] == [f"L{layer}H{head}" for layer in (0, 1) for head in range(40)]
 
 
 def test_two_draws_of_a_task_are_exchanged(run: Run, tmp_path: Path) -> None:

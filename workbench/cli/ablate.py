@@ -44,10 +44,7 @@ def ablate(
     html_file: options.HtmlFile = None,
     json_file: options.JsonFile = None,
     seed: options.Seed = 0,
-    device: options.Device = None,
-    dtype: options.DtypeOption = None,
-    revision: options.Revision = None,
-    trust_pickle: options.TrustPickle = False,
+    loading: options.Loading = options.AS_STORED,
 ) -> None:
     """Ablate the best heads of a kind, or named sites, and as many random others of the same layers.
 
@@ -57,7 +54,7 @@ def ablate(
     Example: workbench ablate zoo:attention --kind induction --best 2
     """
     output = Output(json_file, html_file)
-    opened = open_model(output, model, device=device, dtype=dtype, revision=revision, trust_pickle=trust_pickle)
+    opened = open_model(output, model, loading)
     from workbench.cli.heads import scored
     from workbench.probes.causal import ablate_top_k
     from workbench.probes.heads import CausalTask, get_kind
@@ -107,12 +104,11 @@ def ablate(
         output.note(str(warning.message))
     output.save({"model": summary(opened), "method": method.value, "draws": draws, "ablation": records(result)})
     if html_file is not None:
-        from workbench.report import Page, write_page
+        from workbench.report import Page
 
         blocks = sections.ablation(result, what, [str(warning.message) for warning in caught])
         asked = f"seed {seed + 1000}, {batch} sequences, blocks of {block}, {draws} random sets"
-        write_page(html_file, Page(title, sections.verdict(result), blocks, facts(Tokens=asked)))
-        output.wrote(html_file)
+        output.write_page(Page(title, sections.verdict(result), blocks, facts(Tokens=asked)))
 
 
 def candidates(model: HookedModel, sites: str) -> pd.DataFrame:

@@ -29,6 +29,7 @@ from workbench.cli import (
     task,
     weights,
 )
+from workbench.cli.commands import Commands
 from workbench.errors import WorkbenchError
 
 BAD_INPUT = 2
@@ -62,7 +63,7 @@ def _note(message: Warning | str, *where: Any, **more: Any) -> None:
     print(f"Note: {message}", file=sys.stderr)
 
 
-app = typer.Typer(
+app = Commands(
     name="workbench",
     cls=OneSentenceErrors,
     help="Open a language model, see how its tokens read each other, find the heads that copy, prove it by ablation."

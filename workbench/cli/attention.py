@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -71,10 +70,7 @@ def attention(
     ] = attention_statistics.REDUCTIONS,
     html_file: options.HtmlFile = None,
     json_file: options.JsonFile = None,
-    device: options.Device = None,
-    dtype: options.DtypeOption = None,
-    revision: options.Revision = None,
-    trust_pickle: options.TrustPickle = False,
+    loading: options.Loading = options.AS_STORED,
 ) -> None:
     """Show which tokens of a text read from which in one layer: attention, or a recurrent layer's implicit attention.
 
@@ -84,7 +80,7 @@ def attention(
     """
     output = Output(json_file, html_file)
     read = given_text(prompt, text)
-    opened = open_model(output, model, device=device, dtype=dtype, revision=revision, trust_pickle=trust_pickle)
+    opened = open_model(output, model, loading)
     if layer is None and head is not None:
         raise InputError("--head names a head of one layer; say which with --layer.")
     adapter = None if layer is None else opened.mixer(layer, 0 if mixer is None else mixer)
@@ -96,9 +92,9 @@ def attention(
         )
     if adapter is None:
         seen: Literal["core", "mixer"] = "core" if scope is None else scope.value
-        attention_statistics.statistics(opened, tokens, reductions, mixer, seen, top, output, html_file)
+        attention_statistics.statistics(opened, tokens, reductions, mixer, seen, top, output)
         return
-    _one_layer(opened, adapter, tokens, head, top, "mixer" if scope is None else scope.value, output, html_file)
+    _one_layer(opened, adapter, tokens, head, top, "mixer" if scope is None else scope.value, output)
 
 
 def _one_layer(
@@ -109,7 +105,6 @@ def _one_layer(
     top: int,
     scope: Literal["core", "mixer"],
     output: Output,
-    html_file: Path | None,
 ) -> None:
     """The matrices of one mixer."""
     import torch
@@ -129,7 +124,7 @@ def _one_layer(
     output.console.print(f"{title}\nStrongest links to other tokens but the first: {shown[0].label}", markup=False)
     output.console.print(_links_table(shown[0], names))
     output.console.print(exact, highlight=False, markup=False)
-    if html_file is None and output.json_file is None:
+    if output.html_file is None and output.json_file is None:
         output.note("Add --out FILE.html for the heat maps.")
     output.save(
         {
@@ -142,8 +137,8 @@ def _one_layer(
             "matrices": [_json(picture, names) for picture in shown],
         }
     )
-    if html_file is not None:
-        from workbench.report import Page, Paragraph, write_page
+    if output.html_file is not None:
+        from workbench.report import Page, Paragraph
 
         blocks = [
             pictures.view(shown, names),
@@ -153,8 +148,7 @@ def _one_layer(
             ),
             _links_block(shown[0], names),
         ]
-        write_page(html_file, Page(title, exact, blocks, facts(Model=opened.cfg.model_name)))
-        output.wrote(html_file)
+        output.write_page(Page(title, exact, blocks, facts(Model=opened.cfg.model_name)))
 
 
 def _link_rows(picture: Picture, names: list[str]) -> list[tuple[str, str, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from workbench.cli.models import summary
@@ -35,7 +34,6 @@ def statistics(
     scope: Literal["core", "mixer"],
     top: int,
     output: Output,
-    html_file: Path | None,
 ) -> None:
     """Print, save and draw the statistics. Raises InputError for a reduction without an average."""
     reductions = [name.strip() for name in asked.split(",")]
@@ -51,15 +49,14 @@ def statistics(
     output.console.print(f"{title}\n{lead}", highlight=False, markup=False)
     output.console.print(_table(found))
     output.save({"model": summary(opened), "tokens": opened.to_str_tokens(tokens[0]), "statistics": found.to_dict()})
-    if html_file is not None:
-        from workbench.report import Page, Plot, write_page
+    if output.html_file is not None:
+        from workbench.report import Page, Plot
         from workbench.report import Table as PageTable
 
         shape: Literal["low", "wide"] = "low" if len(found.mixers) <= 6 else "wide"
         plots = [Plot(found.plot(name), f"{_called(name)}: {MEANING[name]}.", shape) for name in _averages(found)]
         rows = PageTable(_columns(found), _rows(found), lead, frozenset(range(2, 3 + len(_averages(found)))))
-        write_page(html_file, Page(title, lead, [*plots, rows], facts(Model=opened.cfg.model_name)))
-        output.wrote(html_file)
+        output.write_page(Page(title, lead, [*plots, rows], facts(Model=opened.cfg.model_name)))
 
 
 def _averages(found: AttentionStatistics) -> list[str]:

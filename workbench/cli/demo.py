@@ -80,7 +80,7 @@ def _one(name: str, index: int, count: int, effort: Effort, seed: int, device: s
     from workbench.cli.demo_report import member_lines, member_table
     from workbench.cli.findings import STEPS, investigate
 
-    model = open_model(output, f"zoo:{name}", device=device)
+    model = open_model(output, f"zoo:{name}", options.Loading(device=device))
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=output.errors, transient=True, disable=not output.progress) as progress:
         bar = progress.add_task("", total=STEPS)

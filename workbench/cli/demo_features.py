@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.cli import texts
 from workbench.cli.models import open_model
+from workbench.cli.options import Loading
 from workbench.cli.output import Output
 from workbench.errors import InputError
 
@@ -32,7 +33,7 @@ def browse(out: Path, text: Path | None, json_file: Path | None, device: str | N
     source = TextSource(_text(out, text), LENGTH)
     made: list[dict[str, Any]] = []
     for name, member in MEMBERS.items():
-        model = open_model(output, f"zoo:{member.model}", device=device)
+        model = open_model(output, f"zoo:{member.model}", Loading(device=device))
         sae = load_sae(name)
         folder = out / "features" / member.folder
         store = collect_features(

@@ -10,7 +10,7 @@ from workbench.cli import options
 from workbench.cli.models import open_model, summary
 from workbench.cli.output import Output, facts, records
 from workbench.cli.probe_output import data_table
-from workbench.cli.texts import given_text
+from workbench.cli.texts import given_text, spread
 from workbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def dynamics(
     """
     output = Output(json_file, html_file)
     read = given_text(prompt, text)
-    opened = open_model(output, model, device=device, dtype=dtype, revision=revision, trust_pickle=trust_pickle)
+    opened = open_model(output, model, options.Loading(device, dtype, revision, trust_pickle))
     from workbench.probes.dynamics import StateMap, find_fixed_points, lyapunov_exponents, principal_trajectories
 
     recurrence = StateMap(opened, layer, mixer)
@@ -66,7 +66,7 @@ def dynamics(
     if exponents > recurrence.dim:
         raise InputError(f"The state has {recurrence.dim} numbers and as many exponents; --exponents is {exponents}.")
     visited = recurrence.trajectory(tokens)
-    found = find_fixed_points(step, _spread(visited[0], starts), iterations=iterations, progress=output.progress)
+    found = find_fixed_points(step, spread(visited[0], starts), iterations=iterations, progress=output.progress)
     paths = principal_trajectories(visited, min(3, *visited[0].shape))
     place = opened.mixer(layer, mixer).place
     title = f"{opened.cfg.model_name}: dynamics of {place}"
@@ -81,13 +81,13 @@ def dynamics(
         output.console.print(_points_table(points))
     else:
         output.console.print("No search came to rest; more --iterations or --starts may find where.", highlight=False)
-    spread: Any = None
+    lyapunov: Any = None
     if exponents:
-        spread = lyapunov_exponents(
+        lyapunov = lyapunov_exponents(
             step, visited[0, -1], steps=steps, settle=settle, count=exponents, seed=seed, progress=output.progress
         )
         output.console.print("Lyapunov exponents from the last state, in nats a step:", highlight=False)
-        output.console.print(data_table(spread.table()))
+        output.console.print(data_table(lyapunov.table()))
     output.save(
         {
             "model": summary(opened),
@@ -99,12 +99,12 @@ def dynamics(
             "lost": found.lost,
             "points": records(points),
             "spectra": [[[value.real, value.imag] for value in row] for row in found.spectra.tolist()],
-            "exponents": [] if spread is None else records(spread.table()),
+            "exponents": [] if lyapunov is None else records(lyapunov.table()),
         }
     )
     if html_file is not None:
         from workbench.probes.dynamics import trajectory_figure
-        from workbench.report import Page, Plot, Table, write_page
+        from workbench.report import Page, Plot, Table
 
         blocks: list[Any] = []
         if paths.projected.shape[2] > 1:
@@ -114,11 +114,10 @@ def dynamics(
             caption = "Eigenvalues of the Jacobian at each point: outside the circle a deviation grows, inside it dies."
             blocks.append(Plot(_spectrum(found), caption, "square"))
             blocks.append(Table([*points.columns], _text_rows(points), "Fixed and slow points, the slowest first"))
-        if spread is not None:
-            table = spread.table()
+        if lyapunov is not None:
+            table = lyapunov.table()
             blocks.append(Table([*table.columns], _text_rows(table), f"Lyapunov exponents over {steps} steps"))
-        write_page(html_file, Page(title, lead, blocks, facts(Token=called)))
-        output.wrote(html_file)
+        output.write_page(Page(title, lead, blocks, facts(Token=called)))
 
 
 def _token(model: HookedModel, asked: str | None, tokens: Tensor) -> int:
@@ -137,13 +136,6 @@ def _called(model: HookedModel, token: int) -> str:
     from workbench.figures import visible_token
 
     return visible_token(model.to_str_tokens(torch.tensor([token]))[0])
-
-
-def _spread(states: Tensor, most: int) -> Tensor:
-    """At most so many states, evenly spread."""
-    import torch
-
-    return states[torch.linspace(0, len(states) - 1, min(most, len(states))).long()]
 
 
 def _points_table(points: Any) -> Any:

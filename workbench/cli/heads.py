@@ -66,10 +66,7 @@ def heads(
     html_file: options.HtmlFile = None,
     json_file: options.JsonFile = None,
     seed: options.Seed = 0,
-    device: options.Device = None,
-    dtype: options.DtypeOption = None,
-    revision: options.Revision = None,
-    trust_pickle: options.TrustPickle = False,
+    loading: options.Loading = options.AS_STORED,
 ) -> None:
     """Find heads of a kind: scores with intervals and a null distribution.
 
@@ -79,7 +76,7 @@ def heads(
     from workbench.probes.heads import get_kind, kinds
 
     chosen = kinds() if kind == ALL else [get_kind(kind).name]
-    opened = open_model(output, model, device=device, dtype=dtype, revision=revision, trust_pickle=trust_pickle)
+    opened = open_model(output, model, loading)
     asked: dict[str, Any] = {
         "seeds": range(seed, seed + seeds),
         "batch": batch,
@@ -125,7 +122,7 @@ def heads(
     )
     if html_file is not None:
         from workbench.cli import sections
-        from workbench.report import Page, write_page
+        from workbench.report import Page
 
         blocks = [
             block
@@ -141,8 +138,7 @@ def heads(
         )
         heading = "All kinds of" if kind == ALL else f"{kind.replace('_', '-').capitalize()}"
         page = Page(f"{heading} heads of {opened.cfg.model_name}", lead, blocks, facts(Tokens=tokens))
-        write_page(html_file, page)
-        output.wrote(html_file)
+        output.write_page(page)
 
 
 def above_null(table: pd.DataFrame) -> int:

@@ -25,17 +25,14 @@ def info(
     hooks: Annotated[bool, typer.Option("--hooks", help="List every hook name.")] = False,
     json_file: options.JsonFile = None,
     seed: options.Seed = 0,
-    device: options.Device = None,
-    dtype: options.DtypeOption = None,
-    revision: options.Revision = None,
-    trust_pickle: options.TrustPickle = False,
+    loading: options.Loading = options.AS_STORED,
 ) -> None:
     """Say what a model is: family, sizes, hooks, and how exact its implicit attention is.
 
     Example: workbench info zoo:mamba
     """
     output = Output(json_file)
-    opened = open_model(output, model, device=device, dtype=dtype, revision=revision, trust_pickle=trust_pickle)
+    opened = open_model(output, model, loading)
     facts = summary(opened)
     layers = check_layers(opened, output, seed)
     _print(output, opened, facts, layers)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from workbench.cli import options
+from workbench.cli.commands import Commands
 from workbench.cli.models import open_model, summary
 from workbench.cli.output import Output, facts, records
 from workbench.cli.texts import read_texts, spread
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from workbench.model import HookedModel
     from workbench.probes.lenses import Lens
 
-lens = typer.Typer(help="Train, evaluate and read lenses.", no_args_is_help=True)
+lens = Commands(help="Train, evaluate and read lenses.", no_args_is_help=True)
 
 
 class Optimizer(StrEnum):
@@ -66,10 +67,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the training in DIR.")] = False,
     json_file: options.JsonFile = None,
     seed: options.Seed = 0,
-    device: options.Device = None,
-    dtype: options.DtypeOption = None,
-    revision: options.Revision = None,
-    trust_pickle: options.TrustPickle = False,
+    loading: options.Loading = options.AS_STORED,
 ) -> None:
     """Train a tuned lens and compare it with the logit lens on text it has not seen.
 
@@ -77,7 +75,7 @@ def train(
     """
     output = Output(json_file)
     read = read_texts(text)
-    opened = open_model(output, model, device=device, dtype=dtype, revision=revision, trust_pickle=trust_pickle)
+    opened = open_model(output, model, loading)
     from workbench.probes import lenses
 
     training_windows, test = lenses.split_windows(lenses.text_windows(opened, read, length), held_out)
@@ -94,7 +92,7 @@ def train(
         resume=resume,
         progress=output.progress,
     )
-    lenses.save_tuned_lens(training.lens, save, revision)
+    lenses.save_tuned_lens(training.lens, save, loading.revision)
     both = [lenses.LogitLens(training.lens.unembedding), training.lens]
     table = lenses.evaluate_lenses(both, test, seed=seed, progress=output.progress)
     _print(output, opened, table, f"{len(test)} held-out windows of {length} tokens")
@@ -112,10 +110,7 @@ def evaluate(
     html_file: options.HtmlFile = None,
     json_file: options.JsonFile = None,
     seed: options.Seed = 0,
-    device: options.Device = None,
-    dtype: options.DtypeOption = None,
-    revision: options.Revision = None,
-    trust_pickle: options.TrustPickle = False,
+    loading: options.Loading = options.AS_STORED,
 ) -> None:
     """Say how well lenses guess the model's answers, a depth each, on text they were not trained on.
 
@@ -123,7 +118,7 @@ def evaluate(
     """
     output = Output(json_file, html_file)
     read = read_texts(text)
-    opened = open_model(output, model, device=device, dtype=dtype, revision=revision, trust_pickle=trust_pickle)
+    opened = open_model(output, model, loading)
     from workbench.probes import lenses
 
     rows = spread(lenses.text_windows(opened, read, length), windows)
@@ -131,7 +126,7 @@ def evaluate(
     _print(output, opened, table, f"{len(rows)} windows of {length} tokens")
     output.save({"model": summary(opened), "depths": records(table)})
     if html_file is not None:
-        from workbench.report import Page, Plot, write_page
+        from workbench.report import Page, Plot
 
         measures = ["kl", "bits_per_byte" if "bits_per_byte" in table else "bits_per_token", "precision@1"]
         blocks = [
@@ -140,8 +135,7 @@ def evaluate(
         ]
         title = f"Lenses on {opened.cfg.model_name}"
         lead = f"How far each depth is from what the model says in the end, on {len(rows)} windows of text."
-        write_page(html_file, Page(title, lead, blocks, facts(Text=str(text))))
-        output.wrote(html_file)
+        output.write_page(Page(title, lead, blocks, facts(Text=str(text))))
 
 
 @lens.command("show")
@@ -152,17 +146,14 @@ def show(
     colour: Annotated[Colour, typer.Option("--colour", help="What the colour shows.")] = Colour.probability,
     html_file: options.HtmlFile = None,
     json_file: options.JsonFile = None,
-    device: options.Device = None,
-    dtype: options.DtypeOption = None,
-    revision: options.Revision = None,
-    trust_pickle: options.TrustPickle = False,
+    loading: options.Loading = options.AS_STORED,
 ) -> None:
     """Show the likeliest next token of every depth and token of a prompt.
 
     Example: workbench lens show zoo:mamba "My fellow citizens of the" --out trajectory.html
     """
     output = Output(json_file, html_file)
-    opened = open_model(output, model, device=device, dtype=dtype, revision=revision, trust_pickle=trust_pickle)
+    opened = open_model(output, model, loading)
     from workbench.probes import lenses
 
     found = [lenses.trajectory(one, prompt) for one in _lenses(opened, lens_folder)]
@@ -177,15 +168,14 @@ def show(
         }
     )
     if html_file is not None:
-        from workbench.report import Heading, Page, Plot, write_page
+        from workbench.report import Heading, Page, Plot
 
         blocks: list[Any] = []
         for one in found:
             caption = "The likeliest next token at each depth (what so many blocks leave) and each token that was read."
             blocks += [Heading(one.lens.capitalize()), Plot(one.figure(colour.value), caption, "wide")]
         title = f"What {opened.cfg.model_name} would say at each depth"
-        write_page(html_file, Page(title, f"Prompt: {prompt}", blocks, facts(Colour=colour.value)))
-        output.wrote(html_file)
+        output.write_page(Page(title, f"Prompt: {prompt}", blocks, facts(Colour=colour.value)))
 
 
 def _lenses(model: HookedModel, folder: Path | None) -> list[Lens]:

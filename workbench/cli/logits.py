@@ -17,17 +17,14 @@ def logits(
     group: options.Group = 1,
     html_file: options.HtmlFile = None,
     json_file: options.JsonFile = None,
-    device: options.Device = None,
-    dtype: options.DtypeOption = None,
-    revision: options.Revision = None,
-    trust_pickle: options.TrustPickle = False,
+    loading: options.Loading = options.AS_STORED,
 ) -> None:
     """Attribute a logit to heads, MLPs and embeddings: what each writes into it directly, past all later layers.
 
     Example: workbench logits zoo:attention "one two three one two" --answer " three"
     """
     output = Output(json_file, html_file)
-    opened = open_model(output, model, device=device, dtype=dtype, revision=revision, trust_pickle=trust_pickle)
+    opened = open_model(output, model, loading)
     from rich.table import Table
 
     from workbench.direct_logits.table import logit_parts
@@ -54,10 +51,9 @@ def logits(
         {"model": summary(opened), "prompt": prompt, "answer": called, "total": total, "parts": records(result)}
     )
     if html_file is not None:
-        from workbench.report import Code, Page, Plot, write_page
+        from workbench.report import Code, Page, Plot
 
         caption = "What each part writes into it, in the order of the model."
         lead = f"{what[0].upper()}{what[1:]} is {total:.3f}."
         title = f"Direct logit attribution in {opened.cfg.model_name}"
-        write_page(html_file, Page(title, lead, [Plot(parts.figure(), caption), Code(prompt)], facts()))
-        output.wrote(html_file)
+        output.write_page(Page(title, lead, [Plot(parts.figure(), caption), Code(prompt)], facts()))

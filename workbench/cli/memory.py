@@ -32,10 +32,7 @@ def memory(
     html_file: options.HtmlFile = None,
     json_file: options.JsonFile = None,
     seed: options.Seed = 0,
-    device: options.Device = None,
-    dtype: options.DtypeOption = None,
-    revision: options.Revision = None,
-    trust_pickle: options.TrustPickle = False,
+    loading: options.Loading = options.AS_STORED,
 ) -> None:
     """Say how many bytes a model keeps, how fast it forgets, and how its loss goes with position.
 
@@ -45,7 +42,7 @@ def memory(
     documents = read_texts(text)
     if length < 8:
         raise InputError(f"--length is {length}; what is remembered is measured over at least 8 tokens.")
-    opened = open_model(output, model, device=device, dtype=dtype, revision=revision, trust_pickle=trust_pickle)
+    opened = open_model(output, model, loading)
     from workbench.probes import memory as room
 
     read = spread(room.text_windows(opened, documents, length), windows)
@@ -78,7 +75,7 @@ def memory(
         }
     )
     if html_file is not None:
-        from workbench.report import Page, Plot, write_page
+        from workbench.report import Page, Plot
 
         name = opened.cfg.model_name
         curve = room.curve_figure({name: loss}, "start", "loss", title_x="position", title_y="loss, nats a token")
@@ -92,8 +89,7 @@ def memory(
         page = Page(
             f"Memory of {name}", sentence, blocks, facts(Text=f"{text}, {len(read)} windows of {length} tokens")
         )
-        write_page(html_file, page)
-        output.wrote(html_file)
+        output.write_page(page)
 
 
 LAYER_COLUMNS = ("layer", "mixer", "family", "bytes", "half_life", "longest", "norm_first", "norm_last", "outlier")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from workbench.cli.options import AS_STORED, Loading
 from workbench.cli.output import Output
 
 if TYPE_CHECKING:
@@ -14,20 +15,13 @@ if TYPE_CHECKING:
     from workbench.model import HookedModel
 
 
-def open_model(
-    output: Output,
-    source: str,
-    *,
-    device: str | None = None,
-    dtype: str | None = None,
-    revision: str | None = None,
-    trust_pickle: bool = False,
-) -> HookedModel:
+def open_model(output: Output, source: str, loading: Loading = AS_STORED) -> HookedModel:
     """`workbench.load` with a sign of life on the terminal. Raises what `workbench.load` raises."""
     # A command prints its own result; libraries' load reports and progress bars would stand in the middle of it.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TQDM_DISABLE", "1")  # of .gguf files that are unpacked, which asks nobody else
     with output.errors.status(f"loading {source}"):
         import torch
         from transformers.utils import logging
@@ -35,8 +29,10 @@ def open_model(
         import workbench as wb
 
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        number_format = None if dtype is None else getattr(torch, dtype)
-        return wb.load(source, dtype=number_format, device=device, revision=revision, trust_pickle=trust_pickle)
+        dtype = None if loading.dtype is None else getattr(torch, loading.dtype)
+        return wb.load(
+            source, dtype=dtype, device=loading.device, revision=loading.revision, trust_pickle=loading.trust_pickle
+        )
 
 
 def unit_name(mixers: Sequence[MixerAdapter]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -54,6 +55,20 @@ TrustPickle = Annotated[
         "--trust-pickle", help="Load pickled weights (.bin, .pt). Pickles run code: only from people you trust."
     ),
 ]
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How a command opens a model."""
+
+    device: Device = None
+    dtype: DtypeOption = None
+    revision: Revision = None
+    trust_pickle: TrustPickle = False
+
+
+AS_STORED = Loading()
+
 Seed = Annotated[int, typer.Option("--seed", min=0, help="First seed of all that is random.")]
 _PROMPT = typer.Argument(metavar="PROMPT", help="A text for the model to read.", show_default=False)
 PromptArgument = Annotated[str, _PROMPT]

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from workbench.report import Page
+
 STDOUT = Path("-")
 
 
@@ -35,7 +37,7 @@ class Output:
                 from workbench.report import check_writable
 
                 check_writable(file)
-        self.json_file = json_file
+        self.json_file, self.html_file = json_file, html_file
         self.console = _console(stderr=json_file == STDOUT)
         self.errors = _console(stderr=True)
 
@@ -51,6 +53,14 @@ class Output:
     def wrote(self, file: Path) -> None:
         """Say where a file is."""
         self.errors.print(f"Wrote {file}", highlight=False, markup=False, soft_wrap=True)
+
+    def write_page(self, page: Page) -> None:
+        """Write the page that was asked for, and say where it is."""
+        from workbench.report import write_page
+
+        assert self.html_file is not None  # a page is made where one was asked for
+        write_page(self.html_file, page)
+        self.wrote(self.html_file)
 
     def save(self, result: Mapping[str, Any]) -> None:
         """Write the result as JSON where that was asked for, with what is needed to repeat it."""

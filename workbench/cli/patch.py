@@ -101,10 +101,7 @@ def patch(
     html_file: options.HtmlFile = None,
     json_file: options.JsonFile = None,
     seed: options.Seed = 0,
-    device: options.Device = None,
-    dtype: options.DtypeOption = None,
-    revision: options.Revision = None,
-    trust_pickle: options.TrustPickle = False,
+    loading: options.Loading = options.AS_STORED,
 ) -> None:
     """Exchange activations between two runs and say which places, paths or components the answer depends on.
 
@@ -113,7 +110,7 @@ def patch(
     output = Output(json_file, html_file)
     given = _given(clean, corrupted, answer, instead, pairs, task, settings)
     numbers = layer_numbers(layers)
-    opened = open_model(output, model, device=device, dtype=dtype, revision=revision, trust_pickle=trust_pickle)
+    opened = open_model(output, model, loading)
     from workbench.cli.patch_output import effect_columns, effect_figure, effect_rows, effect_table
     from workbench.cli.patch_runs import runs_of_pairs, runs_of_task
     from workbench.probes.patching.comparison import Comparison
@@ -148,7 +145,7 @@ def patch(
         }
     )
     if html_file is not None:
-        from workbench.report import Block, Page, Plot, write_page
+        from workbench.report import Block, Page, Plot
         from workbench.report import Table as PageTable
 
         columns = effect_columns(table)
@@ -157,8 +154,7 @@ def patch(
             Plot(effect_figure(table, runs), SAID[by], "wide"),
             PageTable(columns, effect_rows(table, runs, top), _shown(table, top), numeric),
         ]
-        write_page(html_file, Page(title, lead, blocks, facts(Edited=edited.value)))
-        output.wrote(html_file)
+        output.write_page(Page(title, lead, blocks, facts(Edited=edited.value)))
 
 
 def _given(
@@ -242,8 +238,8 @@ def _components(
     shared: dict[str, Any],
 ) -> pd.DataFrame:
     """Every component, along its paths or ablated."""
-    from workbench.cli.patch_runs import every_component
     from workbench.probes.patching import direct_and_total_effects, path_patching
+    from workbench.probes.patching.effects import every_component
 
     if by is By.path:
         senders = every_component(model) if sites is None else sites

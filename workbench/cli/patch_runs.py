@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from workbench.probes.patching import Metric
     from workbench.tasks import Task
 
-MOST_HEADS = 64
 COLUMNS = ("clean", "corrupted", "answer", "instead")
 
 
@@ -122,20 +121,6 @@ def read_pairs(file: Path) -> list[dict[str, str | None]]:
             if not row.get(name):
                 raise InputError(f"Line {line} of {file} has nothing in column {name!r}.")
     return [{name: row.get(name) for name in COLUMNS} for row in rows]
-
-
-def every_component(model: HookedModel) -> list[str]:
-    """What writes to the residual stream, by site: heads (mixers with more than 64 of them as one) and MLPs."""
-    found: list[str] = []
-    for block in model.layout.blocks:
-        for mixer in block.mixers:
-            adapter = mixer.adapter
-            part = adapter.part if len(block.mixers) > 1 else ""
-            front = f"L{adapter.layer}.{part}" if part else f"L{adapter.layer}"
-            heads = [f"{front}H{head}" for head in range(adapter.n_heads)]
-            found += heads if len(heads) <= MOST_HEADS else [front if part else f"{front}.mixer"]
-        found += [f"L{block.layer}.mlp"] if f"blocks.{block.layer}.hook_mlp_out" in model.points else []
-    return found
 
 
 def _answers(model: HookedModel, asked: list[str | None], likeliest: Tensor) -> Tensor:

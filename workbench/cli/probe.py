@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from workbench.cli import options
+from workbench.cli.commands import Commands
 from workbench.cli.models import open_model, summary
 from workbench.cli.output import Output, records
 from workbench.cli.probe_output import Layers, data_table, layer_numbers, write_figure
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-probe = typer.Typer(
+probe = Commands(
     name="probe",
     help="Linear probes on any hook, and statistics of single units.",
     no_args_is_help=True,
@@ -61,10 +62,7 @@ def fit(
     html_file: options.HtmlFile = None,
     json_file: options.JsonFile = None,
     seed: options.Seed = 0,
-    device: options.Device = None,
-    dtype: options.DtypeOption = None,
-    revision: options.Revision = None,
-    trust_pickle: options.TrustPickle = False,
+    loading: options.Loading = options.AS_STORED,
 ) -> None:
     """Fit a probe for a column of labels, layer by layer, and test it on texts held out in whole groups.
 
@@ -72,7 +70,7 @@ def fit(
     """
     output = Output(json_file, html_file)
     texts, labels, groups = _columns(data, text_column, label_column, group_column)
-    opened = open_model(output, model, device=device, dtype=dtype, revision=revision, trust_pickle=trust_pickle)
+    opened = open_model(output, model, loading)
     import pandas as pd
 
     from workbench.probes.linear import (
@@ -132,7 +130,7 @@ def fit(
     output.save({"model": summary(opened), "label": label_column, "probes": records(table)})
     title = f"Probes for {label_column} in {opened.cfg.model_name}"
     lead = f"The best of them has {score} {best.score.mean:.3f} on groups that were held out ({best.probe.hook})."
-    write_figure(output, html_file, title, lead, figure, f"{score} by layer, on held-out groups, with 95 % intervals.")
+    write_figure(output, title, lead, figure, f"{score} by layer, on held-out groups, with 95 % intervals.")
 
 
 probe.command("neurons")(neurons)

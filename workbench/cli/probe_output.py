@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -48,12 +47,11 @@ def _cell(value: Any) -> str:
     return f"{value:.3f}"
 
 
-def write_figure(output: Output, file: Path | None, title: str, lead: str, figure: Any, caption: str) -> None:
+def write_figure(output: Output, title: str, lead: str, figure: Any, caption: str) -> None:
     """A self-contained page with one figure, if a file for it was named."""
-    if file is None:
+    if output.html_file is None:
         return
-    from workbench.report import Page, Plot, write_page
+    from workbench.report import Page, Plot
 
     blocks: list[Block] = [Plot(figure, caption, "wide")]
-    write_page(file, Page(title, lead, blocks, facts()))
-    output.wrote(file)
+    output.write_page(Page(title, lead, blocks, facts()))

@@ -63,10 +63,7 @@ def steer(
     html_file: options.HtmlFile = None,
     json_file: options.JsonFile = None,
     seed: options.Seed = 0,
-    device: options.Device = None,
-    dtype: options.DtypeOption = None,
-    revision: options.Revision = None,
-    trust_pickle: options.TrustPickle = False,
+    loading: options.Loading = options.AS_STORED,
 ) -> None:
     """Make a steering vector from contrasting prompts, or load one, and generate with it beside the plain text.
 
@@ -80,7 +77,7 @@ def steer(
         raise InputError("The PROMPT is empty.")
     if save is not None:
         _check_place(save)
-    opened = open_model(output, model, device=device, dtype=dtype, revision=revision, trust_pickle=trust_pickle)
+    opened = open_model(output, model, loading)
     from workbench.interventions import SteeringVector
 
     if vector_file is not None:
@@ -115,7 +112,7 @@ def steer(
         }
     )
     if html_file is not None:
-        from workbench.report import Block, Code, Heading, Page, Table, write_page
+        from workbench.report import Block, Code, Heading, Page, Table
 
         cells = [(_label(row), row["text"], f"{row['loss']:.2f}") for row in rows]
         blocks: list[Block] = [
@@ -124,8 +121,7 @@ def steer(
             Table(("strength", "goes on with", "nats a token"), cells, said, frozenset({2})),
         ]
         sampled = f"seed {seed}, temperature {temperature:g}"
-        write_page(html_file, Page(title, _lead(vector), blocks, facts(Sampling=sampled)))
-        output.wrote(html_file)
+        output.write_page(Page(title, _lead(vector), blocks, facts(Sampling=sampled)))
 
 
 def _contrast(

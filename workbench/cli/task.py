@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from workbench.cli import options
+from workbench.cli.commands import Commands
 from workbench.cli.models import open_model, summary
 from workbench.cli.output import Output, facts, records
 from workbench.errors import InputError
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
 
-task = typer.Typer(help="List tasks, look at them, and run models on them.", no_args_is_help=True)
+task = Commands(help="List tasks, look at them, and run models on them.", no_args_is_help=True)
 
 SHOWN = "zoo:attention"
 Name = Annotated[str, typer.Argument(metavar="TASK", help="A name out of: workbench task list.", show_default=False)]
@@ -76,7 +77,7 @@ def show(
     model, name = [SHOWN, *names][-2:]
     description = describe_task(name)
     asked = {"seed": seed, **read_settings(name, settings or [])}
-    opened = open_model(output, model, device=device, revision=revision, trust_pickle=trust_pickle)
+    opened = open_model(output, model, options.Loading(device=device, revision=revision, trust_pickle=trust_pickle))
     made = make_task(name, opened, **asked)
     output.console.print(name, style="bold", highlight=False, markup=False)
     output.console.print(f"{description.summary}\nMeasures: {description.measures}.\n", highlight=False, markup=False)
@@ -115,10 +116,7 @@ def evaluate_task(
     html_file: options.HtmlFile = None,
     json_file: options.JsonFile = None,
     seed: options.Seed = 0,
-    device: options.Device = None,
-    dtype: options.DtypeOption = None,
-    revision: options.Revision = None,
-    trust_pickle: options.TrustPickle = False,
+    loading: options.Loading = options.AS_STORED,
 ) -> None:
     """Run a model on a task: every measure for every kind of position, with intervals over sequences.
 
@@ -133,7 +131,7 @@ def evaluate_task(
     if batch is not None:
         asked["batch"] = batch
     first = asked.pop("seed", seed)
-    opened = open_model(output, model, device=device, dtype=dtype, revision=revision, trust_pickle=trust_pickle)
+    opened = open_model(output, model, loading)
     found = evaluate(
         opened,
         name,
@@ -149,14 +147,13 @@ def evaluate_task(
     output.save({"model": summary(opened), "task": name, "options": given, "measures": records(found)})
     if html_file is not None:
         from workbench.cli.task_pages import evaluation_blocks
-        from workbench.report import Page, write_page
+        from workbench.report import Page
 
         said = ", ".join(f"{key}={str(value)[:40]}" for key, value in given.items())
         page = Page(
             f"{name} on {opened.cfg.model_name}", description.summary, evaluation_blocks(found), facts(Asked=said)
         )
-        write_page(html_file, page)
-        output.wrote(html_file)
+        output.write_page(page)
 
 
 def _option_table(found: pd.DataFrame) -> Table:

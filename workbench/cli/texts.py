@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from workbench.errors import InputError
 
 if TYPE_CHECKING:
-    from jaxtyping import Int
+    from jaxtyping import Shaped
     from torch import Tensor
 
 
@@ -60,12 +60,11 @@ def given_prompts(option: str, spelled: list[str]) -> list[str]:
     return found
 
 
-def spread(windows: Int[Tensor, "windows length"], most: int) -> Int[Tensor, "chosen length"]:
-    """At most so many windows, evenly spread from the first to the last."""
+def spread(rows: Shaped[Tensor, "rows _"], most: int) -> Shaped[Tensor, "chosen _"]:
+    """At most so many rows, evenly spread from the first to the last."""
     import torch
 
-    chosen = torch.linspace(0, len(windows) - 1, min(most, len(windows))).long()
-    return windows[chosen]
+    return rows[torch.linspace(0, len(rows) - 1, min(most, len(rows))).long()]
 
 
 def _read(file: Path) -> str:

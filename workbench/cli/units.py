@@ -32,10 +32,7 @@ def neurons(
     top: options.Top = 10,
     html_file: options.HtmlFile = None,
     json_file: options.JsonFile = None,
-    device: options.Device = None,
-    dtype: options.DtypeOption = None,
-    revision: options.Revision = None,
-    trust_pickle: options.TrustPickle = False,
+    loading: options.Loading = options.AS_STORED,
 ) -> None:
     """Find dead, positional and n-gram units over a text: neurons of MLPs, or channels of any mixer.
 
@@ -43,7 +40,7 @@ def neurons(
     """
     output = Output(json_file, html_file)
     read = read_texts(text)
-    opened = open_model(output, model, device=device, dtype=dtype, revision=revision, trust_pickle=trust_pickle)
+    opened = open_model(output, model, loading)
     from workbench.probes.neurons import neuron_statistics, read_corpus
 
     corpus = read_corpus(opened, read, length, most=windows)
@@ -83,7 +80,7 @@ def neurons(
         figure = score_map(parts, name="firing frequency", unit="unit", full_scale=1.0)
         lead = f"{int(table['dead'].sum())} of {len(table)} units never fire. {said}"
         caption = "Firing frequency of every unit, the first layer at the bottom."
-        write_figure(output, html_file, f"Units of {opened.cfg.model_name}", lead, figure, caption)
+        write_figure(output, f"Units of {opened.cfg.model_name}", lead, figure, caption)
 
 
 def cells(
@@ -100,10 +97,7 @@ def cells(
     html_file: options.HtmlFile = None,
     json_file: options.JsonFile = None,
     seed: options.Seed = 0,
-    device: options.Device = None,
-    dtype: options.DtypeOption = None,
-    revision: options.Revision = None,
-    trust_pickle: options.TrustPickle = False,
+    loading: options.Loading = options.AS_STORED,
 ) -> None:
     """Find units whose value follows a predicate over the characters of a text, as an LSTM's quote cell does.
 
@@ -114,7 +108,7 @@ def cells(
     from workbench.probes.neurons import get_predicate
 
     get_predicate(predicate)  # refused before a model is loaded
-    opened = open_model(output, model, device=device, dtype=dtype, revision=revision, trust_pickle=trust_pickle)
+    opened = open_model(output, model, loading)
     from workbench.probes.neurons import cells_that_follow, plot_cell, read_corpus
     from workbench.probes.neurons.streaming import stream_units, unit_places
 
@@ -134,9 +128,7 @@ def cells(
         tokens = opened.to_str_tokens(corpus.counted[0])
         figure = plot_cell(tokens, values[place.name][0, :, int(first["unit"])].numpy())
         caption = f"Unit {first['unit']} of {place.name} over the first window, the strongest of them."
-        write_figure(
-            output, html_file, f"Units of {opened.cfg.model_name} that follow {predicate}", said, figure, caption
-        )
+        write_figure(output, f"Units of {opened.cfg.model_name} that follow {predicate}", said, figure, caption)
 
 
 def gates(
@@ -147,10 +139,7 @@ def gates(
     windows: options.Windows = 32,
     html_file: options.HtmlFile = None,
     json_file: options.JsonFile = None,
-    device: options.Device = None,
-    dtype: options.DtypeOption = None,
-    revision: options.Revision = None,
-    trust_pickle: options.TrustPickle = False,
+    loading: options.Loading = options.AS_STORED,
 ) -> None:
     """Say how often the gates of recurrent layers are shut (below 0.1) and open (above 0.9).
 
@@ -158,7 +147,7 @@ def gates(
     """
     output = Output(json_file, html_file)
     read = read_texts(text)
-    opened = open_model(output, model, device=device, dtype=dtype, revision=revision, trust_pickle=trust_pickle)
+    opened = open_model(output, model, loading)
     from workbench.probes.neurons import gate_saturation, plot_saturation, read_corpus, saturated_units
 
     corpus = read_corpus(opened, read, length, most=windows)
@@ -169,7 +158,7 @@ def gates(
     output.console.print(data_table(found))
     output.save({"model": summary(opened), "gates": records(found), "units": records(table)})
     caption = "A dot a unit: how often its gate is open, over how often it is shut."
-    write_figure(output, html_file, f"Gates of {opened.cfg.model_name}", said, plot_saturation(table), caption)
+    write_figure(output, f"Gates of {opened.cfg.model_name}", said, plot_saturation(table), caption)
 
 
 def corpus_line(model: HookedModel, corpus: Corpus) -> str:

@@ -35,21 +35,18 @@ def weights(
     top: options.Top = 10,
     html_file: options.HtmlFile = None,
     json_file: options.JsonFile = None,
-    device: options.Device = None,
-    dtype: options.DtypeOption = None,
-    revision: options.Revision = None,
-    trust_pickle: options.TrustPickle = False,
+    loading: options.Loading = options.AS_STORED,
 ) -> None:
     """Read a head's weights: the tokens of its largest singular vectors, or how large and how copying each head is.
 
     Example: workbench weights zoo:attention --layer 1 --head 2
     """
     output = Output(json_file, html_file)
-    opened = open_model(output, model, device=device, dtype=dtype, revision=revision, trust_pickle=trust_pickle)
+    opened = open_model(output, model, loading)
     from rich.table import Table
 
     from workbench.probes.weights import head_weights, singular_vectors, spectra, spectrum_plot
-    from workbench.report import Page, Plot, write_page
+    from workbench.report import Page, Plot
     from workbench.report import Table as PageTable
 
     layer = opened.layer_index(layer)
@@ -96,8 +93,7 @@ def weights(
             page = Page(what, opened.cfg.model_name, [*blocks, Plot(plot, "Singular values by rank.")], facts())
         else:
             page = Page(what, opened.cfg.model_name, blocks, facts())
-        write_page(html_file, page)
-        output.wrote(html_file)
+        output.write_page(page)
 
 
 def _shown(texts: object) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import typer
-
+from workbench.cli.commands import Commands
 from workbench.cli.sae import compare, evaluate, export, features, steer, training
 
-sae = typer.Typer(help="Train, judge, read, use and compare sparse autoencoders.", no_args_is_help=True)
+sae = Commands(help="Train, judge, read, use and compare sparse autoencoders.", no_args_is_help=True)
 
 sae.command("train")(training.train)
 sae.command("eval")(evaluate.evaluate)

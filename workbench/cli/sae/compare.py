@@ -52,10 +52,11 @@ def compare(
     output = Output(json_file)
     read = read_texts(text)
     named = [_split(side) for side in (first, second)]
+    loading = options.Loading(device=device, dtype=dtype, trust_pickle=trust_pickle)
     models: dict[str, HookedModel] = {}
     for source, _ in named:
         if source not in models:
-            models[source] = open_model(output, source, device=device, dtype=dtype, trust_pickle=trust_pickle)
+            models[source] = open_model(output, source, loading)
     from workbench.saes import comparing
 
     units = [_units(models[source], place) for source, place in named]

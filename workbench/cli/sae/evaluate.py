@@ -58,10 +58,7 @@ def evaluate(
     html_file: options.HtmlFile = None,
     json_file: options.JsonFile = None,
     seed: options.Seed = 0,
-    device: options.Device = None,
-    dtype: options.DtypeOption = None,
-    revision: options.Revision = None,
-    trust_pickle: options.TrustPickle = False,
+    loading: options.Loading = options.AS_STORED,
 ) -> None:
     """Judge autoencoders on text, beside PCA, random directions and neurons of the same L0.
 
@@ -71,7 +68,7 @@ def evaluate(
     """
     output = Output(json_file, html_file)
     read = read_texts(text)
-    opened = open_model(output, model, device=device, dtype=dtype, revision=revision, trust_pickle=trust_pickle)
+    opened = open_model(output, model, loading)
     from workbench.saes import judging, load_sae
 
     asked = [name for name in (baseline or judging.BASELINES) if name != "none"]
@@ -108,7 +105,7 @@ def evaluate(
         output.console.print(_plain(part))
     output.save(found)
     if html_file is not None:
-        from workbench.report import Heading, Page, Plot, write_page
+        from workbench.report import Heading, Page, Plot
 
         caption = "With 95 % intervals over windows of text."
         blocks: list[Any] = [Plot(judging.judgement_figure(judgement, seed=seed), caption, "wide"), _block(table)]
@@ -116,8 +113,7 @@ def evaluate(
             blocks += [Heading(title), _block(part)]
         lead = f"{told}. Intervals resample windows."
         page = Page(f"Autoencoders of {opened.cfg.model_name}", lead, blocks, facts(Text=str(text)))
-        write_page(html_file, page)
-        output.wrote(html_file)
+        output.write_page(page)
 
 
 def _named(places: list[Path], loaded: dict[Path, SparseAutoencoder]) -> dict[str, SparseAutoencoder]:

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from workbench.cli import options
+from workbench.cli.commands import Commands
 from workbench.cli.models import open_model, summary
 from workbench.cli.output import Output, records
 from workbench.errors import InputError
@@ -42,7 +43,7 @@ class CollectByDefault(TyperGroup):
         return super().parse_args(ctx, args)
 
 
-features = typer.Typer(
+features = Commands(
     cls=CollectByDefault,
     no_args_is_help=True,
     help="Features of an autoencoder over a text. MODEL SAE --text PATH --folder OUT collects them; then show, search, "
@@ -82,17 +83,14 @@ def collect(
     top: options.Top = 10,
     json_file: options.JsonFile = None,
     seed: options.Seed = 0,
-    device: options.Device = None,
-    dtype: options.DtypeOption = None,
-    revision: options.Revision = None,
-    trust_pickle: options.TrustPickle = False,
+    loading: options.Loading = options.AS_STORED,
 ) -> None:
     """Collect features: one pass over a text, into a folder; a killed one goes on where it was.
 
     Example: workbench sae features zoo:mamba saes/mamba --text speeches.txt --folder features/mamba
     """
     output = Output(json_file)
-    opened = open_model(output, model, device=device, dtype=dtype, revision=revision, trust_pickle=trust_pickle)
+    opened = open_model(output, model, loading)
     from workbench.saes import TextSource, collect_features, load_sae
 
     store = collect_features(

@@ -53,10 +53,7 @@ def steer(
     html_file: options.HtmlFile = None,
     json_file: options.JsonFile = None,
     seed: options.Seed = 0,
-    device: options.Device = None,
-    dtype: options.DtypeOption = None,
-    revision: options.Revision = None,
-    trust_pickle: options.TrustPickle = False,
+    loading: options.Loading = options.AS_STORED,
 ) -> None:
     """Generate with features of an autoencoder clamped, or raised, beside the same generation without.
 
@@ -71,7 +68,7 @@ def steer(
     if not prompt:
         raise InputError("The PROMPT is empty.")
     judged = None if text is None else _beginning(text)
-    opened = open_model(output, model, device=device, dtype=dtype, revision=revision, trust_pickle=trust_pickle)
+    opened = open_model(output, model, loading)
     from workbench.saes import load_sae, steer_features
 
     loaded = load_sae(sae, model=opened, device=opened.cfg.device)
@@ -116,7 +113,7 @@ def steer(
         }
     )
     if html_file is not None:
-        from workbench.report import Block, Code, Heading, Page, Table, write_page
+        from workbench.report import Block, Code, Heading, Page, Table
 
         cells = [
             (
@@ -131,8 +128,7 @@ def steer(
         columns = ("strength", "goes on with", "KL", "loss", "repetition")
         blocks: list[Block] = [Heading("Prompt"), Code(found.prompt), Table(columns, cells, said, frozenset({2, 3, 4}))]
         sampled = f"seed {seed}, temperature {temperature:g}"
-        write_page(html_file, Page(title, "The same seed with and without.", blocks, facts(Sampling=sampled)))
-        output.wrote(html_file)
+        output.write_page(Page(title, "The same seed with and without.", blocks, facts(Sampling=sampled)))
 
 
 def _feature(spelled: str) -> tuple[int, float]:

@@ -68,10 +68,7 @@ def train(
     html_file: options.HtmlFile = None,
     json_file: options.JsonFile = None,
     seed: options.Seed = 0,
-    device: options.Device = None,
-    dtype: options.DtypeOption = None,
-    revision: options.Revision = None,
-    trust_pickle: options.TrustPickle = False,
+    loading: options.Loading = options.AS_STORED,
 ) -> None:
     """Train a sparse autoencoder on a hook while the model reads text; SAELens loads what it writes.
 
@@ -82,7 +79,7 @@ def train(
         raise InputError(f"{folder} holds a training already; --resume goes on with it, another --folder begins anew.")
     if tokens < 1 or tokens != int(tokens):
         raise InputError(f"--tokens is {tokens:g}; a whole number of tokens is needed.")
-    opened = open_model(output, model, device=device, dtype=dtype, revision=revision, trust_pickle=trust_pickle)
+    opened = open_model(output, model, loading)
     from workbench.saes import train_sae, training_figure, training_history
 
     site = _site(opened, hook, layer, head, every)
@@ -115,13 +112,12 @@ def train(
     output.wrote(folder)
     output.save({"model": summary(opened), "site": where, "folder": str(folder), "history": rows})
     if html_file is not None:
-        from workbench.report import Page, Plot, write_page
+        from workbench.report import Page, Plot
 
         caption = "Explained variance, loss, features a vector and dead features over the vectors trained on."
         title = f"Training of an autoencoder on {opened.cfg.model_name}"
         blocks: list[Any] = [Plot(training_figure(history), caption, "wide")]
-        write_page(html_file, Page(title, f"{where}: {_said(sae)}", blocks, facts(Folder=str(folder))))
-        output.wrote(html_file)
+        output.write_page(Page(title, f"{where}: {_said(sae)}", blocks, facts(Folder=str(folder))))
 
 
 def _site(model: HookedModel, hook: str, layer: int, head: int | None, every: int) -> VectorSite:
