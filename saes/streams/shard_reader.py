@@ -20,7 +20,7 @@ from workbench.saes.streams.blocks import Position
 from workbench.saes.streams.manifest import BASES, DTYPES, Manifest, read_manifest, sha256_of
 from workbench.saes.streams.order import Order
 from workbench.saes.streams.reading import basis_word, first_not_finite
-from workbench.saes.streams.stream import BATCH, BUFFER_BYTES, JointStream, VectorStream
+from workbench.saes.streams.stream import BATCH, BUFFER_BYTES, Batch, JointStream, ShuffledStream, VectorStream
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -210,7 +210,29 @@ class ShardFeed:
         return Chunk(tuple(values), after)
 
 
-class ShardReader(VectorStream):
+class _Reader(ShuffledStream[Batch]):
+    """Rows of a folder as batches of one kind or the other."""
+
+    def __init__(
+        self,
+        folder: Path | str,
+        batch: int = BATCH,
+        *,
+        buffer_bytes: int = BUFFER_BYTES,
+        seed: int = 0,
+        epochs: int | None = 1,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+        drop_last: bool = False,
+    ) -> None:
+        self.shards = Shards(folder)
+        if isinstance(self, VectorStream) and len(self.shards.widths) > 1:
+            raise InputError(f"{folder} holds {len(self.shards.widths)} sites; JointShardReader reads them together.")
+        feed = ShardFeed(self.shards, seed, epochs, dtype, device)
+        super().__init__(feed, batch, buffer_bytes, seed, drop_last)
+
+
+class ShardReader(_Reader[Tensor], VectorStream):
     """Shuffled batches of the rows of a folder, as `ActivationStream` gives them, with `state` and `resume`.
 
     Args:
@@ -225,40 +247,6 @@ class ShardReader(VectorStream):
         InputError: it holds several sites (`JointShardReader`) or no rows; a number out of range.
     """
 
-    def __init__(
-        self,
-        folder: Path | str,
-        batch: int = BATCH,
-        *,
-        buffer_bytes: int = BUFFER_BYTES,
-        seed: int = 0,
-        epochs: int | None = 1,
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | str = "cpu",
-        drop_last: bool = False,
-    ) -> None:
-        self.shards = Shards(folder)
-        if len(self.shards.widths) > 1:
-            raise InputError(f"{folder} holds {len(self.shards.widths)} sites; JointShardReader reads them together.")
-        feed = ShardFeed(self.shards, seed, epochs, dtype, device)
-        super().__init__(feed, batch, buffer_bytes, seed, drop_last)
 
-
-class JointShardReader(JointStream):
+class JointShardReader(_Reader[tuple[Tensor, ...]], JointStream):
     """As `ShardReader`, of several sites: batches are tuples, row by row of the same token."""
-
-    def __init__(
-        self,
-        folder: Path | str,
-        batch: int = BATCH,
-        *,
-        buffer_bytes: int = BUFFER_BYTES,
-        seed: int = 0,
-        epochs: int | None = 1,
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | str = "cpu",
-        drop_last: bool = False,
-    ) -> None:
-        self.shards = Shards(folder)
-        feed = ShardFeed(self.shards, seed, epochs, dtype, device)
-        super().__init__(feed, batch, buffer_bytes, seed, drop_last)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any, Generic, TypedDict, TypeVar, Unpack, overload
 
@@ -22,7 +23,7 @@ BUFFER_BYTES = 2**28
 Batch = TypeVar("Batch")
 
 
-class ShuffledStream(Generic[Batch]):
+class ShuffledStream(ABC, Generic[Batch]):
     """Shuffled batches one after the other, which can go on where they were left, in another process, too.
 
     Args:
@@ -44,8 +45,9 @@ class ShuffledStream(Generic[Batch]):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.rows} rows of {self.widths} served, batches of {self._blocks.batch})"
 
+    @abstractmethod
     def __next__(self) -> Batch:
-        raise NotImplementedError
+        """The next batch."""
 
     @property
     def widths(self) -> tuple[int, ...]:
