@@ -22,6 +22,11 @@ def visible_token(text: str) -> str:
     return "".join(_visible_character(character) for character in text)
 
 
+def visible_text(text: str) -> str:
+    """Running text with everything invisible shown as `visible_token` shows it, but for its spaces."""
+    return " ".join(visible_token(word) if word else "" for word in text.split(" "))
+
+
 def token_label(text: str, width: int = 14) -> str:
     """`visible_token`, cut to `width` characters and escaped: safe as a Plotly label and as HTML text."""
     shown = visible_token(text)
