@@ -19,7 +19,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from workbench.errors import offer
+from workbench.errors import InputError, offer
 from workbench.studies.edits.method import METHODS, MethodKind
 from workbench.studies.edits.site import SITES, SiteKind
 from workbench.studies.kinds import AnyPath, Strict
@@ -81,6 +81,24 @@ class TaskInputs(_Inputs):
     settings: dict[str, JsonValue] = Field(default_factory=dict)
     labels: list[str] | None = Field(default=None, min_length=1)
     """Kinds of position that are scored, as the task calls them (``second``); all by default."""
+
+    @model_validator(mode="after")
+    def _known(self) -> TaskInputs:
+        from workbench.tasks.registry import describe_task
+
+        try:
+            known = [option.name for option in describe_task(self.task).options if option.name not in ("batch", "seed")]
+        except InputError as error:
+            _refuse([(("task",), str(error).rstrip("."))])
+        else:
+            instead = {"batch": "count: says how many prompts there are", "seed": "the study has a seed:"}
+            said = {
+                key: instead.get(key, f"task {self.task!r} has no such option; {offer(key, known)}")
+                for key in self.settings
+                if key not in known
+            }
+            _refuse([(("settings", key), text) for key, text in said.items()])
+        return self
 
 
 class TextInputs(_Inputs):
