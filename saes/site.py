@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from workbench.errors import InputError
 from workbench.hooks import HookFunction, HookPoint
 from workbench.interventions.selection import head_axis
 from workbench.model import HookedModel
-from workbench.steps import EverySoManySteps, at_steps
+from workbench.steps import EverySoManySteps
 
 Keep = Callable[[Tensor, HookPoint], None]
 Change = Callable[[Tensor], Tensor]
@@ -97,9 +97,9 @@ class VectorSite:
         start = VectorSite(self.hook, self.head, 1, self.basis)
         model.run_with_hooks(
             torch.zeros(1, 2, dtype=torch.long, device=model.cfg.device),
-            fwd_hooks=[start.reader(model, lambda vectors, hook: seen.append(vectors.shape[-1]), 2)],
+            fwd_hooks=[start.reader(model, lambda vectors, hook: seen.append(vectors.shape[-1]))],
             return_type=None,
-            stop_at_layer=self._stop(model),
+            stop_at_layer=self.stop_at_layer,
         )
         return seen[0]
 
@@ -134,22 +134,18 @@ class VectorSite:
         index = torch.tensor([self.head], device=tensor.device)
         return tensor.index_copy(axis, index, new.reshape(tensor.select(axis, self.head).shape).unsqueeze(axis))
 
-    def reader(self, model: HookedModel, keep: Keep, time: int) -> tuple[str, HookFunction]:
+    def reader(self, model: HookedModel, keep: Keep) -> tuple[str, HookFunction]:
         """A hook that calls ``keep(vectors, hook)`` with ``[batch, positions, d_in]``, of a state ``[batch, d_in]``.
 
         A state's `keep` is called once for each of `positions`, with ``hook.step`` saying which; between them the
         recurrence runs at full speed.
-
-        Args:
-            time: tokens of the text, padding included.
         """
-        if model.points[self.hook].per_step:
-            return self.hook, at_steps(lambda tensor, hook: keep(self.read(tensor, hook), hook), self.positions(time))
 
         def look(tensor: Tensor, hook: HookPoint) -> None:
-            keep(self.read(tensor, hook)[:, self.every - 1 :: self.every], hook)
+            vectors = self.read(tensor, hook)
+            keep(vectors if hook.per_step else vectors[:, self.every - 1 :: self.every], hook)
 
-        return self.hook, look
+        return self.hook, EverySoManySteps(look, self.every) if model.points[self.hook].per_step else look
 
     def editor(self, model: HookedModel, change: Change) -> tuple[str, HookFunction]:
         """A hook that puts ``change(vectors)`` in the place of the vectors that are read, while generating, too.
@@ -203,6 +199,47 @@ class VectorSite:
             raise InputError(f"{hook.name} is not split into heads: its axes are {', '.join(hook.axes)}.")
         return axis
 
-    def _stop(self, model: HookedModel) -> int | None:
-        stop = self.stop_at_layer
-        return stop if stop is not None and stop < model.cfg.n_layers else None
+
+def read_vectors(
+    model: HookedModel,
+    tokens: Int[Tensor, "batch time"],
+    sites: Sequence[VectorSite],
+    mask: Tensor | None = None,
+    *,
+    to_the_end: bool = False,
+) -> tuple[list[Tensor], Tensor | None]:
+    """What passes at sites in one forward pass.
+
+    Args:
+        mask: 1 or True at tokens, 0 at padding.
+        to_the_end: run all layers and give the logits, too; else no further than the sites need.
+
+    Returns:
+        For each site ``[batch, positions, d_in]``; logits ``[batch, time, vocabulary]`` or None.
+
+    Raises:
+        InputError: the text is shorter than it takes to read one state.
+    """
+    seen: list[list[Tensor]] = [[] for _ in sites]
+
+    def keeper(into: list[Tensor]) -> Keep:
+        def keep(vectors: Tensor, hook: HookPoint) -> None:
+            into.append(vectors.detach().unsqueeze(1) if hook.per_step else vectors.detach())
+
+        return keep
+
+    for site in sites:
+        if model.points[site.hook].per_step:
+            site.check_long_enough(tokens.shape[1])
+    stops = [site.stop_at_layer for site in sites]
+    needed = [stop for stop in stops if stop is not None]
+    early = needed and len(needed) == len(stops) and not to_the_end
+    with torch.no_grad():
+        logits = model.run_with_hooks(
+            tokens,
+            fwd_hooks=[site.reader(model, keeper(into)) for site, into in zip(sites, seen, strict=True)],
+            attention_mask=mask,
+            return_type="logits" if to_the_end else None,
+            stop_at_layer=max(needed) if early else None,
+        )
+    return [torch.cat(parts, dim=1) for parts in seen], logits if to_the_end else None

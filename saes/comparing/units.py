@@ -14,8 +14,7 @@ from workbench.model import HookedModel
 from workbench.progress import tracked
 from workbench.saes.autoencoder import SparseAutoencoder
 from workbench.saes.comparing.alignment import filled_rows, passages, shared_places, token_ends
-from workbench.saes.judging.reading import read_vectors
-from workbench.saes.site import VectorSite
+from workbench.saes.site import VectorSite, read_vectors
 
 
 @dataclass(frozen=True, eq=False)

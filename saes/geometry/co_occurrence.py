@@ -15,8 +15,8 @@ from workbench.errors import InputError
 from workbench.model import HookedModel
 from workbench.progress import tracked
 from workbench.saes.autoencoder import SparseAutoencoder
-from workbench.saes.judging.reading import Source, read_vectors, token_windows
-from workbench.saes.site import VectorSite
+from workbench.saes.judging.reading import Source, token_windows
+from workbench.saes.site import VectorSite, read_vectors
 from workbench.tokens import check_choice
 
 if TYPE_CHECKING:

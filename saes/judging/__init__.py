@@ -6,11 +6,12 @@ from workbench.saes.judging.figures import judgement_figure
 from workbench.saes.judging.judge import judge_sae
 from workbench.saes.judging.judgement import MEASURES, Judgement, Measured
 from workbench.saes.judging.letters import LetterAbsorption, first_letter_absorption
-from workbench.saes.judging.reading import read_vectors, token_windows
+from workbench.saes.judging.reading import token_windows
 from workbench.saes.judging.recovery import Recovery, judge_recovery, synthetic_batches
 from workbench.saes.judging.reference import Reference, read_reference
 from workbench.saes.judging.sparse_probing import probe_features
 from workbench.saes.judging.words import labelled_words, vocabulary
+from workbench.saes.site import read_vectors
 
 __all__ = [
     "BASELINES",

@@ -1,19 +1,17 @@
-"""Text as rows of tokens, and the vectors that pass at sites while a model reads them."""
+"""Text as rows of tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeAlias
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from workbench.errors import InputError
-from workbench.hooks import HookPoint
 from workbench.model import HookedModel
-from workbench.saes.site import VectorSite
 from workbench.saes.streams.source import TextSource
 from workbench.windows import text_windows
 
@@ -78,39 +76,3 @@ def _taken(source: Iterable[str] | Iterable[Tensor], count: int | None) -> list[
             if count is not None and rows >= count:
                 break
     return found
-
-
-def read_vectors(
-    model: HookedModel, tokens: Int[Tensor, "batch time"], sites: Sequence[VectorSite], *, to_the_end: bool = False
-) -> tuple[list[Tensor], Tensor | None]:
-    """What passes at sites in one forward pass.
-
-    Args:
-        to_the_end: run all layers and give the logits, too; else no further than the sites need.
-
-    Returns:
-        For each site ``[batch, positions, d_in]``; logits ``[batch, time, vocabulary]`` or None.
-    """
-    seen: list[list[Tensor]] = [[] for _ in sites]
-
-    def keeper(into: list[Tensor]) -> object:
-        def keep(vectors: Float[Tensor, ...], hook: HookPoint) -> None:
-            into.append(vectors.detach().unsqueeze(1) if hook.per_step else vectors.detach())
-
-        return keep
-
-    hooks = [
-        site.reader(model, keeper(into), tokens.shape[1])  # type: ignore[arg-type]
-        for site, into in zip(sites, seen, strict=True)
-    ]
-    stops = [site.stop_at_layer for site in sites]
-    last = max((stop for stop in stops if stop is not None), default=model.cfg.n_layers)
-    early = not to_the_end and None not in stops and last < model.cfg.n_layers
-    with torch.no_grad():
-        logits = model.run_with_hooks(
-            tokens,
-            fwd_hooks=hooks,
-            return_type="logits" if to_the_end else None,
-            stop_at_layer=last if early else None,
-        )
-    return [torch.cat(parts, dim=1) for parts in seen], logits if to_the_end else None

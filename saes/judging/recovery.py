@@ -12,6 +12,7 @@ from torch import Tensor
 
 from workbench.errors import InputError
 from workbench.saes.autoencoder import SparseAutoencoder
+from workbench.saes.comparing.assigning import one_to_one
 from workbench.tasks.intervals import bootstrap_means
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def judge_recovery(
     if dictionary.shape[1] != sae.cfg.width_out:
         raise InputError(f"The dictionary has {dictionary.shape[1]} numbers a feature; {sae.cfg.width_out} are needed.")
     similarity = _cosines(sae.directions().double(), dictionary.double().to(sae.W_dec.device)).abs().cpu()
-    rows, columns = _paired(similarity)
+    rows, columns = one_to_one(similarity)
     nearest = similarity.argmax(1)
     counts = torch.zeros(4, sae.cfg.d_sae, dtype=torch.float64)
     means: dict[str, list[float]] = {name: [] for name in OF_BATCHES}
@@ -146,13 +147,6 @@ def _cosines(first: Float[Tensor, "first d"], second: Float[Tensor, "second d"])
     one, other = (side / side.norm(dim=1, keepdim=True).clamp(min=1e-8) for side in (first, second))
     found: Tensor = one @ other.T
     return found
-
-
-def _paired(similarity: Float[Tensor, "first second"]) -> tuple[Int[Tensor, " pairs"], Int[Tensor, " pairs"]]:
-    from scipy.optimize import linear_sum_assignment
-
-    rows, columns = linear_sum_assignment(similarity.numpy(), maximize=True)
-    return torch.as_tensor(rows), torch.as_tensor(columns)
 
 
 def _told(counts: Float[Tensor, "four d_sae"]) -> dict[str, Float[Tensor, " d_sae"]]:

@@ -168,7 +168,6 @@ class Reading:
 
     def _run(self, batch: TokenBatch, chosen: Tensor, kept: list[list[Tensor]]) -> None:
         """Run the model until every site has shown what is wanted of it, and no further."""
-        time = batch.tokens.shape[1]
         whole = bool(chosen.all())
         left = sum(chosen.shape[1] if self.model.points[site.hook].per_step else 1 for site in self.sites)
 
@@ -185,7 +184,7 @@ class Reading:
 
             return keep
 
-        hooks = [site.reader(self.model, keeper(into), time) for site, into in zip(self.sites, kept, strict=True)]
+        hooks = [site.reader(self.model, keeper(into)) for site, into in zip(self.sites, kept, strict=True)]
         with torch.no_grad():
             self.model.run_with_hooks(batch.tokens.to(self.model.cfg.device), fwd_hooks=hooks, return_type=None)
 

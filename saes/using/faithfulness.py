@@ -99,7 +99,7 @@ def circuit_faithfulness(
 
 def _value(circuit: FeatureCircuit, kept: Sequence[Kept], instead: Sequence[Readings]) -> Tensor:
     """The metric with all replaced that is not kept."""
-    hooks = replacing(circuit.pair.model, circuit.places, kept, instead, circuit.pair.tokens.shape[1])
+    hooks = replacing(circuit.pair.model, circuit.places, kept, instead)
     return circuit.pair.value(hooks)
 
 

@@ -13,9 +13,9 @@ from torch import Tensor
 from workbench.errors import InputError
 from workbench.hooks import HookFunction, HookPoint
 from workbench.model import HookedModel
-from workbench.probes.patching.comparison import Comparison
+from workbench.probes.patching.comparison import Comparison, gradients
 from workbench.saes.autoencoder import SparseAutoencoder
-from workbench.saes.site import ChangeAt, VectorSite
+from workbench.saes.site import ChangeAt, VectorSite, read_vectors
 
 ERROR = -1
 """The number that stands for what an autoencoder does not explain, among the numbers of its features."""
@@ -92,17 +92,12 @@ def places_of(model: HookedModel, saes: SparseAutoencoder | Sequence[SparseAutoe
 @torch.no_grad()
 def read_places(model: HookedModel, places: Sequence[Place], tokens: Tensor, mask: Tensor | None) -> list[Readings]:
     """What every autoencoder makes of a run."""
-    time = tokens.shape[1]
-    seen: list[tuple[list[Tensor], list[Tensor]]] = [([], []) for _ in places]
-    hooks: Hooks = []
-    for place, (inputs, outputs) in zip(places, seen, strict=True):
-        place.writes.check_long_enough(time)
-        hooks.append(place.reads.reader(model, _keeper(inputs), time))
-        hooks.append(place.writes.reader(model, _keeper(outputs), time))
-    model.run_with_hooks(tokens, fwd_hooks=hooks, attention_mask=mask, return_type=None)
+    for place in places:
+        place.writes.check_long_enough(tokens.shape[1])
+    inputs, outputs = [place.reads for place in places], [place.writes for place in places]
+    vectors, _ = read_vectors(model, tokens, [*inputs, *outputs], mask)
     found = []
-    for place, (inputs, outputs) in zip(places, seen, strict=True):
-        x, y = _stacked(model, place.reads, inputs), _stacked(model, place.writes, outputs)
+    for place, x, y in zip(places, vectors[: len(places)], vectors[len(places) :], strict=True):
         features = place.sae.encode(x)
         found.append(Readings(x, features, y.to(features.dtype) - place.sae.decode(features, x)))
     return found
@@ -130,30 +125,22 @@ class Gradients:
         self._moves: list[list[Tensor]] = [[] for _ in places]
         self._inputs: list[list[Tensor]] = [[] for _ in places]
         self._outputs: list[list[Tensor]] = [[] for _ in places]
-        time = pair.tokens.shape[1]
         hooks: Hooks = []
         for number, place in enumerate(places):
             if place.sae.cfg.transcodes:
-                hooks.append(place.reads.reader(self.model, _keeper(self._inputs[number]), time))
+                hooks.append(place.reads.reader(self.model, _keeper(self._inputs[number])))
             hooks.append(place.writes.editor_at(self.model, self._mover(number)))
         # The moves are where the graph begins, whether or not parameters want gradients.
-        with torch.inference_mode(False), torch.enable_grad():
-            logits = self.model.run_with_hooks(pair.tokens.clone(), fwd_hooks=hooks, attention_mask=pair.mask)
-            self.value = pair.checked(logits)
-        if not self.value.requires_grad:
-            raise InputError("The metric has no gradient: it is made of the logits by operations without one.")
+        self.value = pair.value_with_graph(hooks)
 
     def of(self, value: Tensor, which: Sequence[int] | None = None) -> list[Float[Tensor, "batch positions d_out"]]:
         """The gradient of a number with respect to the vectors at places, all by default; zeros where none leads."""
         numbers = range(len(self.places)) if which is None else which
-        flat = [move for number in numbers for move in self._moves[number]]
-        with torch.inference_mode(False), torch.enable_grad():
-            gradients = iter(torch.autograd.grad(value.sum(), flat, retain_graph=True, allow_unused=True))
+        moves = [move for number in numbers for move in self._moves[number]]
+        every = iter(gradients(value, moves, keep_graph=True))
         found = []
         for number in numbers:
-            parts = [
-                torch.zeros_like(move) if (one := next(gradients)) is None else one for move in self._moves[number]
-            ]
+            parts = [next(every) for _ in self._moves[number]]
             found.append(_stacked(self.model, self.places[number].writes, parts))
         return found
 
@@ -187,7 +174,6 @@ def replacing(
     places: Sequence[Place],
     kept: Sequence[Kept | None],
     instead: Sequence[Readings],
-    time: int,
 ) -> Hooks:
     """Hooks that put `instead` in the place of all features and errors but those that are kept.
 
@@ -230,7 +216,7 @@ def replacing(
             return (place.sae.decode(new, x) + left).to(vectors.dtype)
 
         if place.sae.cfg.transcodes:
-            hooks.append(place.reads.reader(model, note, time))
+            hooks.append(place.reads.reader(model, note))
         hooks.append(place.writes.editor_at(model, change))
     return hooks
 

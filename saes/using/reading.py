@@ -42,6 +42,6 @@ def read_features(
     def keep(vectors: Tensor, hook: HookPoint) -> None:
         seen.append(sae.encode(vectors))
 
-    reader = place.reader(model, keep, tokens.shape[1])
+    reader = place.reader(model, keep)
     model.run_with_hooks(tokens, fwd_hooks=[*(hooks or ()), reader], attention_mask=mask, return_type=None)
     return torch.stack(seen, 1) if model.points[place.hook].per_step else seen[0]

@@ -44,7 +44,7 @@ def test_vectors_read_are_what_passes(placed):
     seen = []
     model.run_with_hooks(
         tokens,
-        fwd_hooks=[site.reader(model, lambda vectors, hook: seen.append(vectors), tokens.shape[1])],
+        fwd_hooks=[site.reader(model, lambda vectors, hook: seen.append(vectors))],
         return_type=None,
     )
     got = torch.stack(seen, 1) if seen[0].dim() == 2 else seen[0]

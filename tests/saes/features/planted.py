@@ -35,9 +35,7 @@ def dense(model, sae, store):
     for row in range(store.info.rows):
         ids = torch.tensor([store.row(row)[0]])
         seen = []
-        model.run_with_hooks(
-            ids, fwd_hooks=[site.reader(model, lambda x, hook, seen=seen: seen.append(x), ids.shape[1])]
-        )
+        model.run_with_hooks(ids, fwd_hooks=[site.reader(model, lambda x, hook, seen=seen: seen.append(x))])
         vectors = seen[0][0] if seen[0].dim() == 3 else torch.stack([one[0] for one in seen])
         full = np.zeros((ids.shape[1], sae.cfg.d_sae), dtype=np.float32)
         full[site.every - 1 :: site.every] = sae.encode(vectors).numpy()

@@ -104,7 +104,7 @@ def test_effects_and_edges_are_slopes_of_real_runs(place):
 
         hooks = [site.editor_at(model, move)]
         if read_at is not None:
-            hooks.append(read_at.site(model).reader(model, lambda v, hook: seen.append(v), task.tokens.shape[1]))
+            hooks.append(read_at.site(model).reader(model, lambda v, hook: seen.append(v)))
         with torch.no_grad():
             logits = model.run_with_hooks(task.tokens, fwd_hooks=hooks)
         if read_at is None:
