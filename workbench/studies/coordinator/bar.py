@@ -1,0 +1,60 @@
+"""The progress bar of a study: units of work done, the rate, and the time left."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+
+class Bar:
+    """A bar on the error stream that counts multiplications, which tell time better than units do.
+
+    Args:
+        show: False for none at all.
+    """
+
+    def __init__(self, show: bool) -> None:
+        self._bar: Any = None
+        self._task: Any = None
+        if show:
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+            # Standard output belongs to results, which may be piped on.
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.percentage:>3.0f}%"),
+                TimeElapsedColumn(),
+                TextColumn("left:"),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
+
+    def __enter__(self) -> Bar:
+        if self._bar is not None:
+            self._bar.start()
+            self._task = self._bar.add_task("", total=None)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def say(self, what: str) -> None:
+        """What is going on that cannot be counted."""
+        if self._bar is not None:
+            self._bar.update(self._task, description=what, total=None)
+
+    def begin(self, what: str, total: float) -> None:
+        """Count to `total` from here."""
+        if self._bar is not None:
+            self._bar.reset(self._task, description=what, total=total)
+
+    def advance(self, done: float) -> None:
+        """So much more is done."""
+        if self._bar is not None:
+            self._bar.update(self._task, advance=done)

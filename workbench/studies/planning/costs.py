@@ -1,0 +1,75 @@
+"""What forward passes cost in multiplications, with everything below an edit computed again or not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from workbench.families.base import BlockLayout
+from workbench.model import HookedModel
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Multiply-adds of a model's parts, a token each.
+
+    Attributes:
+        layers: of each layer's matrices and of its recurrence. Every expert of a mixture counts, chosen or not.
+        sources: of each layer for every token that a token may read (queries times keys, pattern times values); 0 for
+            recurrent layers.
+        unembedding: of the matrix that makes logits.
+    """
+
+    layers: tuple[float, ...]
+    sources: tuple[float, ...]
+    unembedding: float
+
+    def layer(self, number: int, tokens: int) -> float:
+        """One layer on one row of so many tokens, which read (tokens + 1) / 2 others on average."""
+        return tokens * (self.layers[number] + self.sources[number] * (tokens + 1) / 2)
+
+    def plain(self, tokens: int) -> float:
+        """A whole forward pass over one row, logits everywhere: what a plain loop with hooks does for every unit."""
+        return sum(self.layer(number, tokens) for number in range(len(self.layers))) + tokens * self.unembedding
+
+    def restarted(self, first: int, tokens: int, scored: int) -> float:
+        """One row from layer `first` on, with logits at the scored positions only."""
+        return sum(self.layer(n, tokens) for n in range(first, len(self.layers))) + scored * self.unembedding
+
+    def as_json(self) -> dict[str, Any]:
+        """For `costs_of`."""
+        return asdict(self)
+
+
+def costs_of(given: dict[str, Any]) -> Costs:
+    """The costs that `Costs.as_json` gave."""
+    return Costs(tuple(given["layers"]), tuple(given["sources"]), given["unembedding"])
+
+
+def model_costs(model: HookedModel) -> Costs:
+    """Count a model's matrices."""
+    return Costs(
+        layers=tuple(float(_matrices(block)) for block in model.layout.blocks),
+        sources=tuple(float(_per_source(block)) for block in model.layout.blocks),
+        unembedding=float(model.cfg.d_vocab * model.cfg.d_model),
+    )
+
+
+def _matrices(block: BlockLayout) -> int:
+    weights = sum(parameter.numel() for parameter in block.block.parameters() if parameter.dim() > 1)
+    # An entry of the state is decayed, written to and read.
+    states = sum(3 * a.n_heads * a.d_value * _state_rows(a) for a in _adapters(block) if a.recurrent)
+    return weights + states
+
+
+def _per_source(block: BlockLayout) -> int:
+    return sum(2 * a.n_heads * a.d_value for a in _adapters(block) if not a.recurrent)
+
+
+def _adapters(block: BlockLayout) -> Iterable[Any]:
+    return (mixer.adapter for mixer in block.mixers)
+
+
+def _state_rows(adapter: Any) -> int:
+    return int(getattr(adapter, "d_key", adapter.d_value))
