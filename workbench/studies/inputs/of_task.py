@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # Added to the seed of a task for the draw that corrupt prompts come from: far from the seeds that people count up.
 _OTHER_DRAW = 1_000_003
+# Sequences of the other draw for each prompt: those of word tasks differ in length, and one that fits is wanted.
+_CHOICE = 4
 
 
 def task_prompts(inputs: TaskInputs, model: HookedModel, seed: int) -> list[Prompt]:
@@ -28,9 +30,6 @@ def task_prompts(inputs: TaskInputs, model: HookedModel, seed: int) -> list[Prom
     """
     options = {option.name for option in describe_task(inputs.task).options}
     settings: dict[str, Any] = dict(inputs.settings)
-    for name, instead in (("batch", "count says how many prompts there are"), ("seed", "the study has a seed")):
-        if name in settings:
-            raise InputError(f"The settings of task {inputs.task!r} name {name}; {instead}.")
     if "batch" in options:
         settings["batch"] = inputs.count
     task = make_task(inputs.task, model, **settings, **({"seed": seed} if "seed" in options else {}))
@@ -41,6 +40,8 @@ def task_prompts(inputs: TaskInputs, model: HookedModel, seed: int) -> list[Prom
         raise InputError(f"Task {inputs.task!r} scores nothing with these settings.")
     if "seed" not in options:
         return prompts
+    if "batch" in options:
+        settings["batch"] = _CHOICE * inputs.count
     other = make_task(inputs.task, model, **settings, seed=seed + _OTHER_DRAW)
     return _paired(prompts, [_prompt(other, row, wanted) for row in range(other.batch)])
 

@@ -6,7 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from workbench.studies.inputs.of_file import file_prompts
 from workbench.studies.inputs.of_task import task_prompts
+from workbench.studies.inputs.of_text import text_prompts
 from workbench.studies.inputs.prompt import Prompt
 from workbench.studies.inputs.splitting import divided
 
@@ -24,11 +26,15 @@ def read_prompts(study: Study, model: HookedModel, base: Path) -> list[Prompt]:
     Raises:
         InputError: a task, file or prompt that makes no sense for this model; every message is one sentence.
     """
-    from workbench.studies.schema.study import TaskInputs
+    from workbench.studies.schema.study import TaskInputs, TextInputs
 
     inputs = study.inputs
-    assert isinstance(inputs, TaskInputs)
-    prompts = task_prompts(inputs, model, study.seed)
+    if isinstance(inputs, TaskInputs):
+        prompts = task_prompts(inputs, model, study.seed)
+    elif isinstance(inputs, TextInputs):
+        prompts = text_prompts(inputs, model, base)
+    else:
+        prompts = file_prompts(inputs, model, base)
     return numbered(divided(prompts, inputs.split, study.seed))
 
 

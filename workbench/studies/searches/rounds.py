@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from workbench.studies.edits.edit import Edit
 from workbench.studies.edits.site import Target
 from workbench.studies.schema.study import EditsEntry, Study
+from workbench.studies.searches.asking import AskingSearch, labels_of
 from workbench.studies.searches.controls import controls_of
 from workbench.studies.searches.search import Sets
 
@@ -34,7 +35,7 @@ def next_edits(
         scores: by label, where the search asks for a score.
         pool: what controls are drawn from (`SiteKind.pool`); the targets by default.
     """
-    played = list(_rounds(study, entry, targets, effects, scores, round + 1))
+    played = _rounds(study, entry, targets, effects, scores, round + 1)
     if round < len(played):
         return [edit for one in played[round] for edit in _edits(study, model_label, entry, one, round)]
     if round > len(played) or entry.controls is None:
@@ -55,17 +56,16 @@ def _rounds(
     effects: Mapping[frozenset[str], float],
     scores: Mapping[str, float],
     most: int,
-) -> Iterator[Sets]:
-    """What the search proposed round by round, knowing only what it knew then."""
+) -> list[Sets]:
+    """What the search proposed round by round, knowing only what it knew then; at most so many rounds."""
+    if isinstance(entry.search, AskingSearch):
+        return entry.search.rounds(targets, effects, scores, study.seed, most)
     known: dict[frozenset[str], float] = {}
-    for _ in range(most):
-        proposed = entry.search.propose(targets, known, scores, study.seed)
-        if not proposed:
-            return
-        yield proposed
-        for one in proposed:
-            labels = frozenset(target.label for target in one)
-            known[labels] = effects.get(labels, math.nan)
+    played: list[Sets] = []
+    while len(played) < most and (proposed := entry.search.propose(targets, known, scores, study.seed)):
+        played.append(proposed)
+        known.update((labels_of(one), effects.get(labels_of(one), math.nan)) for one in proposed)
+    return played
 
 
 def _edits(
