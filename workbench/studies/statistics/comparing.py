@@ -13,6 +13,7 @@ from workbench.errors import InputError
 from workbench.studies.statistics.discoveries import benjamini_hochberg
 from workbench.studies.statistics.effects import mean_of_groups
 from workbench.studies.statistics.interactions import JOIN
+from workbench.studies.statistics.layers import depths
 from workbench.studies.statistics.resampling import FEWEST, draw_counts, intervals, resampled_means
 from workbench.studies.statistics.results import Results
 from workbench.studies.statistics.samples import judged_split
@@ -74,7 +75,8 @@ def compare_studies(a: Results, b: Results) -> pd.DataFrame:
             named = {"model_a": model_a, "model_b": model_b, "family": family, "metric": metric}
             rows += [{"match": "label", **named, **row} for row in _differences(_by_label(mine), a)]
             if model_a != model_b:
-                rows += [{"match": "depth", **named, **row} for row in _differences(_by_depth(mine), a)]
+                layers = (depths(a)[str(model_a)], depths(b)[str(model_b)])
+                rows += [{"match": "depth", **named, **row} for row in _differences(_by_depth(mine, layers), a)]
     table = pd.DataFrame(rows, columns=[column for column in COLUMNS if column != "q"])
     table["q"] = np.nan
     for _, part in table.groupby(["match", "model_a", "model_b", "family", "metric"], sort=False):
@@ -116,16 +118,16 @@ def _by_label(parts: list[pd.DataFrame]) -> list[Pair]:
     ]
 
 
-def _by_depth(parts: list[pd.DataFrame]) -> list[Pair]:
+def _by_depth(parts: list[pd.DataFrame], layers: tuple[int, int]) -> list[Pair]:
     single = [part[~part["label"].astype(str).str.contains(JOIN, regex=False)] for part in parts]
     first, second = ({int(key[0]): prompts for key, prompts in _edits(part, ["layer"]).items()} for part in single)
     if not first or not second:
         return []
-    last_a, last_b = max(*first, 1), max(*second, 1)
+    last_a, last_b = (max(count - 1, 1) for count in layers)
     pairs = []
     for layer, prompts in sorted(first.items()):
         other = min(second, key=lambda candidate: (abs(candidate / last_b - layer / last_a), candidate))
-        label = f"L{layer} of {last_a + 1} beside L{other} of {last_b + 1}"
+        label = f"L{layer} of {layers[0]} beside L{other} of {layers[1]}"
         pairs.append(({"label": label, "dose": float("nan")}, prompts, second[other]))
     return pairs
 

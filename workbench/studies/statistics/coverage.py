@@ -11,7 +11,7 @@ from workbench.studies.statistics.resampling import FEWEST
 from workbench.studies.statistics.results import Results
 
 EXPLORATORY = 50
-"""Groups: below, a study is called exploratory."""
+"""Groups: what is found with fewer is called exploratory."""
 
 
 def not_finite(frame: pd.DataFrame) -> pd.DataFrame:
@@ -49,8 +49,6 @@ def coverage_notes(results: Results, effects: pd.DataFrame) -> list[str]:
     fewest = int(most.min()) if len(most) else 0
     if len(most) and fewest < FEWEST:
         notes.append(f"Intervals take at least {FEWEST} prompt groups; there are {fewest}.")
-    elif len(most) and fewest < EXPLORATORY:
-        notes.append(f"{fewest} prompt groups: fewer than {EXPLORATORY}, so what is found is a lead, not a result.")
     stood_in = (effects["interval"] == "percentile").sum()
     if results.study.statistics.interval != "percentile" and stood_in:
         notes.append(

@@ -56,11 +56,11 @@ def effects_table(results: Results) -> pd.DataFrame:
         One row an edit and metric: what the edit is (`EDIT_COLUMNS`), ``baseline``, ``value`` and ``effect`` (mean over
         prompt groups of edited less baseline, in the metric's units) with ``low``, ``high`` and the kind of
         ``interval``; ``n`` groups and ``prompts`` with a finite effect, ``missing`` prompts without; ``p`` of a
-        sign-flip test and ``q``, corrected within model, family and metric (NaN for controls, which are not
-        hypotheses, and for `distances`); ``significant`` where q is at most the study's. Of a study with a split all of that is measured on
-        the prompts to confirm with; ``discover`` is the effect on those to discover with, and ``rank`` goes by it, so
-        that an edit is not shown first for its luck. ``restored`` is the ratio of means of `ratios_of_means` where
-        prompts have corrupt versions. ``controls`` and what follows: see `add_control_ranks`.
+        sign-flip test and ``q``, corrected within model, family and metric (NaN for controls, which are no hypotheses,
+        and for `distances`); ``significant`` where q is at most the study's. Of a study with a split all of that is
+        measured on the prompts to confirm with; ``discover`` is the effect on those to discover with, and ``rank`` goes
+        by it, so that an edit is not shown first for its luck. ``restored`` is the ratio of means of `ratios_of_means`
+        where prompts have corrupt versions. ``controls`` and what follows: see `add_control_ranks`.
     """
     frame, study = results.frame, results.study
     split = judged_split(frame)

@@ -18,12 +18,20 @@ def layers_table(results: Results) -> pd.DataFrame:
     """Mean effect of the edits of each layer, those of one target (pairs and controls are left out).
 
     Returns:
-        One row a model, family, metric and layer: ``share``, how deep the layer lies (0 the first, 1 the last that the
-        study edits in this model); ``edits``, how many are averaged; their mean ``effect`` with ``low`` and ``high``
+        One row a model, family, metric and layer: ``share``, how deep the layer lies (0 the first, 1 the
+        model's last); ``edits``, how many are averaged; their mean ``effect`` with ``low`` and ``high``
         over ``n`` prompt groups.
     """
     parts = [part for sample in _samples(results) for part in [_rows(sample, results)] if len(part)]
     return pd.concat(parts, ignore_index=True)[COLUMNS] if parts else pd.DataFrame(columns=COLUMNS)
+
+
+def depths(results: Results) -> dict[str, int]:
+    """Layers of each model, as planned; where the plan does not say, as many as the study edits."""
+    deepest = results.frame.groupby("model", sort=False, observed=True)["layer"].max()
+    edited = {str(model): int(layer) + 1 for model, layer in deepest.items()}
+    planned = {str(one["model"]): int(one["layers"]) for one in results.plan.get("models", [])}
+    return {**edited, **planned}
 
 
 def _samples(results: Results) -> list[Sample]:
@@ -33,7 +41,7 @@ def _samples(results: Results) -> list[Sample]:
 def _rows(sample: Sample, results: Results) -> pd.DataFrame:
     edits = sample.edits
     single = ~sample.is_control & ~edits["label"].str.contains(JOIN, regex=False).to_numpy(dtype=bool)
-    last = max(1, int(edits["layer"].max()))
+    last = max(1, depths(results)[sample.model] - 1)
     study = results.study
     counts = draw_counts(len(sample.groups), study.statistics.resamples, study.seed)
     keys, means, sizes = [], [], []

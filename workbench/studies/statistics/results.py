@@ -44,6 +44,16 @@ class Results(Protocol):
         ...
 
     @property
+    def disagreements(self) -> pd.DataFrame:
+        """Measurements that came twice with different values: unit, metric, kept, given."""
+        ...
+
+    @property
+    def verified(self) -> pd.DataFrame:
+        """Units that were computed a second time, plainly: unit, metric, stored, plain."""
+        ...
+
+    @property
     def folder(self) -> Path:
         """Where the study lies."""
         ...

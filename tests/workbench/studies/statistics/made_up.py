@@ -21,7 +21,7 @@ def a_study(**changes: Any) -> Study:
             "name": "made-up",
             "seed": 3,
             "models": ["zoo:attention"],
-            "inputs": {"task": "repeated_tokens", "count": 20},
+            "inputs": {"task": "repeated_random_tokens", "count": 20},
             "edits": [{"name": "heads", "sites": "heads", "method": "zero"}],
             "metrics": ["loss"],
             "statistics": {"resamples": 500},
@@ -39,6 +39,8 @@ class MadeUp:
     coverage: dict[str, Any] = field(
         default_factory=lambda: {"planned": 1, "done": 1, "failed": 0, "not_finite": {}, "reasons": {}}
     )
+    disagreements: pd.DataFrame = field(default_factory=pd.DataFrame)
+    verified: pd.DataFrame = field(default_factory=pd.DataFrame)
     folder: Path = Path("study-runs/made-up")
 
 
