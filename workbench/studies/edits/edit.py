@@ -12,6 +12,9 @@ from workbench.studies.identity import canonical, digest
 BASELINE = "baseline"
 """The family of the edit that changes nothing."""
 
+PLACES = ("file", "sae")
+"""Options of kinds that say where something lies; their ``digest`` says what it is."""
+
 
 @dataclass(frozen=True)
 class Edit:
@@ -70,4 +73,4 @@ def _content(kind: dict[str, Any] | None) -> dict[str, Any] | None:
     """A kind without where its file lies, if it says what the file holds."""
     if kind is None or kind.get("digest") is None:
         return kind
-    return {option: value for option, value in kind.items() if option != "file"}
+    return {option: value for option, value in kind.items() if option not in PLACES}
