@@ -13,7 +13,7 @@ from workbench.cli import app
 # goes to --save. The help of the others tells their command's own choices apart.
 OWN_HELP = {"--out", "--save", "--kind", "--windows", "--batch", "--steps", "--layer", "--head", "--mixer", "--dtype"}
 # Words of which each of two commands has its own sense, clear from what the command is about.
-OWN_HELP |= {"--tokens", "--every", "--probe", "--feature", "--strength", "--folder", "--learning-rate"}
+OWN_HELP |= {"--tokens", "--every", "--probe", "--feature", "--strength", "--folder", "--learning-rate", "--set", "-k"}
 # Autoencoders are trained on, and read, windows of 128, as SAELens' are.
 OWN_DEFAULT = OWN_HELP | {"--scope", "--hook", "--token", "--length"}
 # A group's first command, which needs not be typed.

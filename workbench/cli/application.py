@@ -26,6 +26,7 @@ from workbench.cli import (
     replicate,
     sae,
     steer,
+    study,
     task,
     weights,
 )
@@ -108,6 +109,7 @@ app.add_typer(lens.lens, name="lens")
 app.add_typer(task.task, name="task")
 app.add_typer(probe.probe, name="probe")
 app.add_typer(sae.sae, name="sae")
+app.add_typer(study.study, name="study")
 
 
 def main() -> None:

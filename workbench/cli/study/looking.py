@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from workbench.cli import options
-from workbench.cli.output import Output, records
+from workbench.cli.output import Output, facts, records
 from workbench.cli.study.options import Folder
 
 if TYPE_CHECKING:
-    from workbench.studies.store import Status
+    pass
 
 
 def status(folder: Folder, json_file: options.JsonFile = None) -> None:
@@ -39,7 +39,7 @@ def report(
     folder: Folder,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="FILE.html", help="The page.", show_default="FOLDER/report/index.html"),
+        typer.Option("--out", metavar="FILE.html", help="The page.", show_default="FOLDER/report/report.html"),
     ] = None,
     top: options.Top = 10,
     json_file: options.JsonFile = None,
@@ -48,7 +48,7 @@ def report(
 
     Example: workbench study report study-runs/induction-heads
     """
-    page = out or folder / "report" / "index.html"
+    page = out or folder / "report" / "report.html"
     output = Output(json_file, out)
     from workbench.studies.report import effects_table, effects_text, write_report
     from workbench.studies.store import read_results
@@ -58,8 +58,8 @@ def report(
     output.console.print(effects_text(results, top, effects))
     if out is None:
         page.parent.mkdir(exist_ok=True)
-    write_report(results, page)
-    output.wrote(page)
+    for file in write_report(results, page, facts=facts()):
+        output.wrote(file)
     output.save({"study": results.study.name, "coverage": dict(results.coverage), "effects": records(effects)})
 
 
@@ -75,14 +75,17 @@ def compare(
     Example: workbench study compare study-runs/attention study-runs/mamba --out compared.html
     """
     output = Output(json_file, html_file)
-    from workbench.studies.report import compare_studies, comparison_text, write_comparison
+    from workbench.cli.study.tables import comparison_table
+    from workbench.studies.report import compare_studies
     from workbench.studies.store import read_results
 
     first, second = read_results(a), read_results(b)
     found = compare_studies(first, second)
-    output.console.print(comparison_text(found, top))
+    output.console.print(comparison_table(found, top))
     output.save({"a": str(a), "b": str(b), "differences": records(found)})
     if html_file is not None:
+        from workbench.studies.report import write_comparison
+
         write_comparison(first, second, html_file)
         output.wrote(html_file)
 

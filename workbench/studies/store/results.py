@@ -73,6 +73,7 @@ class StudyResults:
             .merge(pd.DataFrame(self._described(), columns=EDIT_COLUMNS), on=["model", "edit_id"], how="inner")
         )
         table["effect"] = table["value"] - table["baseline"]
+        table["dose"] = pd.to_numeric(table["dose"])  # None, where no edit has a dose, is no number of pandas'
         order = ["_model", "_edit", "_metric", "_prompt"]
         table["_model"] = table["model"].map({entry.label: i for i, entry in enumerate(self.study.models)})
         table["_metric"] = table["metric"].map({metric.name: i for i, metric in enumerate(self.study.metrics)})
