@@ -112,7 +112,7 @@ class HookPoint:
         for function in self._forward:
             edited = function(tensor, self)
             if edited is not None:
-                tensor = self._checked(edited, tensor)
+                tensor = self.checked(edited, tensor)
         if self._backward:
             self._watch_gradient(tensor)
         return tensor
@@ -132,7 +132,8 @@ class HookPoint:
                 function = function.function
             tensor.register_hook(lambda grad, f=function: f(grad, point()))
 
-    def _checked(self, edited: object, original: Tensor) -> Tensor:
+    def checked(self, edited: object, original: Tensor) -> Tensor:
+        """What a hook returned, where it can replace the tensor that it was shown. Raises HookEditError else."""
         if not isinstance(edited, Tensor):
             raise HookEditError(
                 f"A hook on {self.name} returned {type(edited).__name__}; return a tensor of shape "

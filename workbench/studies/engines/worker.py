@@ -7,6 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 import torch
@@ -16,15 +17,14 @@ import workbench.studies.metrics  # noqa: F401 - registers the built-in metrics
 from workbench.errors import InputError, LoadError, WorkbenchError
 from workbench.model import HookedModel
 from workbench.studies.edits.binding import bind_edit
-from workbench.studies.edits.edit import BASELINE
-from workbench.studies.edits.site import BoundEdit
+from workbench.studies.edits.edit import Edit
 from workbench.studies.engines.donors import WorkerDonors
 from workbench.studies.engines.protocol import Assignment, Measurement, Outcome, Work
 from workbench.studies.identity import model_digest
 from workbench.studies.inputs.prompt import Prompt
 from workbench.studies.loading import load_model
 from workbench.studies.metrics.metric import MetricKind
-from workbench.studies.passes.plain import plain_logits
+from workbench.studies.passes.sweeping import Passes, Unit
 
 
 class Worker:
@@ -44,8 +44,8 @@ class Worker:
         """
         self.work = work
         torch.set_num_threads(work.threads)
-        self._label = work.study.models[0].label
-        self._model, self._donors = self._load(self._label)
+        self._label: str | None = None
+        self._turn_to(work.study.models[0].label)
 
     def run(self, assignment: Assignment) -> Outcome:
         """Run a chunk. Whatever goes wrong in it is told in the outcome."""
@@ -69,25 +69,33 @@ class Worker:
         )
 
     def _measured(self, assignment: Assignment) -> tuple[tuple[Measurement, ...], list[str]]:
-        model = self._model_called(assignment.model)
+        self._turn_to(assignment.model)
         metrics = self._metrics(assignment.metrics)
-        found: list[Measurement] = []
+        places = {
+            (edit.edit_id, prompt.prompt_id): number
+            for number, (edit, prompt) in enumerate(product(assignment.edits, assignment.prompts))
+        }
+        compared = any(metric.reads_baseline for metric in metrics)
+        baselines = {p.prompt_id: self._passes.baseline(p) for p in assignment.prompts} if compared else {}
+        found: dict[int, list[Measurement]] = {}
         strange: list[str] = []
-        for edit in assignment.edits:
-            for prompt in assignment.prompts:
-                baseline = plain_logits(model, prompt, BoundEdit([]))
-                if edit.family == BASELINE:
-                    logits = baseline
-                else:
-                    logits = plain_logits(model, prompt, bind_edit(model, edit, prompt, self._donors))
-                for metric in metrics:
-                    value = _value(metric, logits, baseline, prompt)
-                    found.append(Measurement(edit.edit_id, prompt.prompt_id, metric.name, value, len(prompt.scored)))
-                    if not math.isfinite(value):
-                        strange.append(
-                            f"{metric.name} of {edit.label} ({edit.family}) on prompt {prompt.prompt_id} is {value}."
-                        )
-        return tuple(found), strange
+        for unit, logits in self._passes.logits(
+            [self._unit(e, p) for e, p in product(assignment.edits, assignment.prompts)]
+        ):
+            edit, prompt = unit.edit, unit.prompt
+            baseline = baselines.get(prompt.prompt_id, logits)
+            here = found[places[edit.edit_id, prompt.prompt_id]] = []
+            for metric in metrics:
+                value = _value(metric, logits, baseline, prompt)
+                here.append(Measurement(edit.edit_id, prompt.prompt_id, metric.name, value, len(prompt.scored)))
+                if not math.isfinite(value):
+                    strange.append(
+                        f"{metric.name} of {edit.label} ({edit.family}) on prompt {prompt.prompt_id} is {value}."
+                    )
+        return tuple(one for number in sorted(found) for one in found[number]), strange
+
+    def _unit(self, edit: Edit, prompt: Prompt) -> Unit:
+        return Unit(edit, prompt, lambda: bind_edit(self._model, edit, prompt, self._donors))
 
     def _metrics(self, names: tuple[str, ...]) -> list[MetricKind]:
         known: Mapping[str, MetricKind] = {metric.name: metric for metric in self.work.study.metrics}
@@ -96,15 +104,22 @@ class Worker:
             raise InputError(f"The study has no metric {missing!r}; there is: {', '.join(known)}.")
         return [known[name] for name in names]
 
-    def _model_called(self, label: str) -> HookedModel:
-        if label != self._label:
+    def _turn_to(self, label: str) -> None:
+        """Have this model at hand, and no other."""
+        if label == self._label:
+            return
+        if self._label is not None:
             self._model.unwrap()
-            del self._model, self._donors
-            self._model, self._donors = self._load(label)
-            self._label = label
-        return self._model
+            # Gone before the next one comes: two may not fit.
+            del self._model, self._donors, self._passes
+            self._label = None
+        self._model = self._load(label)
+        digest = self.work.digests[label]
+        self._donors = WorkerDonors(self._model, self.work.prompts[label], digest, self.work.references)
+        self._passes = Passes(self._model, self.work.study.run.reuse)
+        self._label = label
 
-    def _load(self, label: str) -> tuple[HookedModel, WorkerDonors]:
+    def _load(self, label: str) -> HookedModel:
         entry = next((entry for entry in self.work.study.models if entry.label == label), None)
         if entry is None:
             raise InputError(f"The study has no model {label!r}.")
@@ -116,15 +131,15 @@ class Worker:
                 f"The weights of {entry.id} here are not those that the study was planned with "
                 f"(digest {found}, planned {planned}); plan the study again."
             )
-        return model, WorkerDonors(model, self.work.prompts[label], found, self.work.references)
+        return model
 
     def _record(self, strange: list[str]) -> dict[str, Any]:
-        record: dict[str, Any] = {
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "device": str(self._model.cfg.device),
-            "threads": torch.get_num_threads(),
-        }
+        """Where it ran, and what a reader of the results should know."""
+        record: dict[str, Any] = {"host": socket.gethostname(), "pid": os.getpid(), "threads": torch.get_num_threads()}
+        if self._label is not None:
+            record["device"] = str(self._model.cfg.device)
+            if self._passes.trust.reasons:
+                record["not_reused"] = self._passes.trust.reasons
         return record | ({"not_finite": strange} if strange else {})
 
 
