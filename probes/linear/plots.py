@@ -8,6 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from workbench.errors import InputError
+from workbench.figures.bars import error_bars
 from workbench.figures.colours import CONDITIONS, NEGATIVE, POSITIVE
 from workbench.figures.maps import plain_layout
 from workbench.figures.tokens import escape_label
@@ -71,14 +72,7 @@ def _lines(lines: list[tuple[str, pd.DataFrame, str]], across: str) -> go.Figure
                 mode="lines+markers",
                 name=escape_label(name),
                 line={"color": colour},
-                error_y={
-                    "type": "data",
-                    "symmetric": False,
-                    "array": (rows[f"{score}_high"] - y).clip(lower=0).fillna(0).tolist(),
-                    "arrayminus": (y - rows[f"{score}_low"]).clip(lower=0).fillna(0).tolist(),
-                    "thickness": 1.5,
-                    "width": 3,
-                },
+                error_y=error_bars(y, rows[f"{score}_low"], rows[f"{score}_high"], thickness=1.5, width=3),
                 hovertemplate=told,
             )
         )

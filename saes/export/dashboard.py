@@ -13,7 +13,7 @@ from workbench.errors import InputError
 from workbench.figures.tokens import visible_text, visible_token
 from workbench.progress import tracked
 from workbench.report.files import check_writable, write_atomically
-from workbench.report.page import inert_json, policy_hash
+from workbench.report.page import inert_json, policy_hash, templates
 from workbench.saes.export.bands import band_order, band_words
 from workbench.saes.export.reader import FeatureReader, FeatureTables, chosen_features, with_tables
 
@@ -167,20 +167,11 @@ def _near(
 
 
 def _page(store: FeatureReader, title: str | None, shown: list[dict[str, Any]], pieces: _Pieces, left_out: int) -> str:
-    import jinja2
-
     info = store.info
     static = files("workbench.saes.export").joinpath("static")
     base = files("workbench.report").joinpath("static", "page.css").read_text("utf-8")
     style = base + static.joinpath("dashboard.css").read_text("utf-8")
     script = static.joinpath("dashboard.js").read_text("utf-8")
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("workbench.saes.export"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     model, hook = visible_text(str(info.model)), visible_text(str(info.hook))
     dead = sum(not panel["count"] for panel in shown)
     truncated = (
@@ -189,7 +180,8 @@ def _page(store: FeatureReader, title: str | None, shown: list[dict[str, Any]], 
     )
     bands = {example["b"]: band_words(example["b"]) for panel in shown for example in panel["examples"]}
     data = {"features": shown, "pieces": pieces.texts, "tokens": int(info.tokens), "bands": bands}
-    return environment.get_template("dashboard.html").render(
+    page = templates("workbench.saes.export").get_template("dashboard.html")
+    return page.render(
         title=visible_text(title) if title is not None else f"Features of {model} at {hook}",
         lead=f"{len(shown)} features of a sparse autoencoder with {int(info.d_sae)}, read on {int(info.tokens)} tokens"
         + (f"; {dead} of them never fired." if dead else "."),

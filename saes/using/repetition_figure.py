@@ -5,6 +5,7 @@ from __future__ import annotations
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from workbench.figures.bars import error_bars
 from workbench.figures.colours import CONDITIONS
 from workbench.figures.maps import plain_layout
 from workbench.saes.using.repetition_runs import CONTROLS, FEATURES, UNSTEERED, RepetitionExperiment
@@ -27,13 +28,7 @@ def repetition_figure(experiment: RepetitionExperiment) -> go.Figure:
                 name=condition,
                 legendgroup=condition,
                 marker={"color": colour},
-                error_y={
-                    "type": "data",
-                    "symmetric": False,
-                    "array": some["score_high"] - some["score"],
-                    "arrayminus": some["score"] - some["score_low"],
-                    "color": "rgba(128,128,128,1)",
-                },
+                error_y=error_bars(some["score"], some["score_low"], some["score_high"], color="rgba(128,128,128,1)"),
                 hovertemplate=f"{condition}<br>repetition score %{{y:.3f}}<extra></extra>",
             ),
             row=1,
@@ -49,12 +44,7 @@ def repetition_figure(experiment: RepetitionExperiment) -> go.Figure:
                 legendgroup=condition,
                 showlegend=False,
                 line={"color": colour},
-                error_y={
-                    "type": "data",
-                    "symmetric": False,
-                    "array": curve["high"] - curve["probability"],
-                    "arrayminus": curve["probability"] - curve["low"],
-                },
+                error_y=error_bars(curve["probability"], curve["low"], curve["high"]),
                 hovertemplate=f"{condition}<br>copy %{{x}}: %{{y:.3f}}<extra></extra>",
             ),
             row=1,

@@ -6,6 +6,7 @@ import torch
 import workbench as wb
 from workbench.errors import HookNameError, InputError
 from workbench.saes import VectorSite
+from workbench.saes.site import read_vectors
 
 TEXT = "The meeting began at noon, and nobody was late."
 SITES = [
@@ -51,6 +52,23 @@ def test_vectors_read_are_what_passes(placed):
     want = recorded(model, site, tokens)[:, list(site.positions(tokens.shape[1]))]
     assert got.shape[-1] == site.width(model)
     torch.testing.assert_close(got, want, atol=1e-9, rtol=1e-9)
+
+
+@torch.no_grad()
+def test_a_hook_of_the_last_block_is_read_without_the_unembedding():
+    model = wb.load("zoo:gru")
+    tokens = model.to_tokens(TEXT)
+    hook = f"blocks.{model.cfg.n_layers - 1}.hook_resid_post"
+    want = model.run_with_cache(tokens, hook)[1][hook]
+    unembedded = []
+    handle = model.wrapped.unembed.register_forward_hook(lambda *_: unembedded.append(True))
+    site = VectorSite.of(model, hook)
+    assert site.width(model) == model.cfg.d_model
+    (found,), _ = read_vectors(model, tokens, [site])
+    assert not unembedded
+    torch.testing.assert_close(found, want, atol=0, rtol=0)
+    assert read_vectors(model, tokens, [site], to_the_end=True)[1] is not None and unembedded
+    handle.remove()
 
 
 @torch.no_grad()

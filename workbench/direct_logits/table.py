@@ -63,20 +63,14 @@ class LogitParts:
 
     def figure(self, most: int = 30) -> go.Figure:
         """Bars of the parts with the largest absolute means, in the order of the model, with their intervals."""
+        from workbench.figures.bars import error_bars
         from workbench.figures.maps import plain_layout
 
         table = self.table().set_index("site").loc[self.labels].reset_index()
         largest = table["direct"].abs().nlargest(most).index
         shown = table.loc[sorted(largest)]
-        spread = {"type": "data", "symmetric": False}
         bars = go.Bar(
-            x=shown["site"],
-            y=shown["direct"],
-            error_y={
-                **spread,
-                "array": (shown["high"] - shown["direct"]).fillna(0),
-                "arrayminus": (shown["direct"] - shown["low"]).fillna(0),
-            },
+            x=shown["site"], y=shown["direct"], error_y=error_bars(shown["direct"], shown["low"], shown["high"])
         )
         figure = go.Figure(bars)
         figure.update_layout(yaxis_title="logit", xaxis={"automargin": True}, **plain_layout())

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
+from numpy.typing import ArrayLike
 from plotly.subplots import make_subplots
 
 from workbench.figures.colours import CONDITIONS
@@ -97,16 +100,20 @@ def ablation_bars(bars: Sequence[Bar]) -> go.Figure:
     return figure
 
 
-def _whiskers(bars: Sequence[Bar]) -> dict[str, object]:
-    above = [0.0 if bar.high is None else max(0.0, bar.high - bar.value) for bar in bars]
-    below = [0.0 if bar.low is None else max(0.0, bar.value - bar.low) for bar in bars]
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": above,
-        "arrayminus": below,
-        "visible": any(above) or any(below),
-        "color": "rgba(128,128,128,1)",
-        "thickness": 1.5,
-        "width": 4,
-    }
+def error_bars(value: ArrayLike, low: ArrayLike, high: ArrayLike, **look: Any) -> dict[str, Any]:
+    """Plotly's ``error_y`` from values to the bounds of their intervals, of no length where a bound is NaN.
+
+    Args:
+        look: what else Plotly is to know, as ``thickness``.
+    """
+    at = np.asarray(value, dtype=np.float64)
+    above, below = np.asarray(high, dtype=np.float64) - at, at - np.asarray(low, dtype=np.float64)
+    array, arrayminus = (np.nan_to_num(length.clip(min=0)).tolist() for length in (above, below))
+    return {"type": "data", "symmetric": False, "array": array, "arrayminus": arrayminus, **look}
+
+
+def _whiskers(bars: Sequence[Bar]) -> dict[str, Any]:
+    low = [bar.value if bar.low is None else bar.low for bar in bars]
+    high = [bar.value if bar.high is None else bar.high for bar in bars]
+    made = error_bars([bar.value for bar in bars], low, high, color="rgba(128,128,128,1)", thickness=1.5, width=4)
+    return {**made, "visible": any(made["array"]) or any(made["arrayminus"])}

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import plotly.graph_objects as go
 
@@ -18,6 +18,9 @@ from workbench.figures.thumbnail import thumbnail_png
 from workbench.figures.tokens import visible_token
 from workbench.report.blocks import Block, MatrixPanel, MatrixView, Plot
 from workbench.report.files import write_atomically
+
+if TYPE_CHECKING:
+    import jinja2
 
 
 @dataclass(frozen=True)
@@ -42,18 +45,24 @@ def write_page(path: Path, page: Page) -> None:
     write_atomically(path, render_page(page))
 
 
-def render_page(page: Page) -> str:
-    """The page as one HTML document with everything inside: styles, scripts, Plotly, data."""
+def templates(package: str) -> jinja2.Environment:
+    """The HTML templates of a package: what is filled in is escaped, and a name that nothing fills is an error."""
     import jinja2
-    from plotly.offline import get_plotlyjs
 
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("workbench.report"),
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader(package),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def render_page(page: Page) -> str:
+    """The page as one HTML document with everything inside: styles, scripts, Plotly, data."""
+    from plotly.offline import get_plotlyjs
+
+    environment = templates("workbench.report")
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": True}
     figures: dict[str, Any] = {}
     matrices: dict[str, Any] = {}
