@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from workbench.studies.coordinator.attempts import Attempts
+from workbench.studies.coordinator.staff import Staff
 from workbench.studies.edits.edit import Edit
-from workbench.studies.engines.protocol import Engine, Outcome
+from workbench.studies.engines.protocol import Outcome
 from workbench.studies.inputs.prompt import Prompt
 from workbench.studies.planning.assigning import assignment
 from workbench.studies.planning.units import UnitNames
@@ -41,7 +42,7 @@ class Dispatcher:
     def __init__(
         self,
         journal: Journal,
-        engine: Engine,
+        engine: Staff,
         attempts: Attempts,
         versions: Mapping[str, int],
         retries: int,

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from workbench.errors import WorkbenchError
 from workbench.studies.engines.protocol import Assignment, Outcome, Work
@@ -17,6 +17,7 @@ from workbench.studies.engines.protocol import Assignment, Outcome, Work
 READY, REFUSED, ENDED = "ready", "refused", "ended"
 
 
+@runtime_checkable
 class Runner(Protocol):
     """What runs chunks in a worker's process."""
 

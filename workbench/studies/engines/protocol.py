@@ -82,6 +82,7 @@ class Outcome:
 
 
 @runtime_checkable
+@runtime_checkable
 class Engine(Protocol):
     """Runs chunks. `start` before, `close` after; `close` also ends what still runs."""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from workbench.studies.planning.listing import Listing
 from workbench.studies.schema.study import Study
-from workbench.studies.store.journal import Journal
+from workbench.studies.store.reader import JournalReader
 
 UNHARMING = ("run", "statistics", "question")
 """Keys of a study that no measurement depends on."""
@@ -53,7 +53,7 @@ def identity_of(study: Study) -> dict[str, Any]:
 
 
 def compare(
-    journal: Journal, study: Study, listings: Sequence[Listing], digests: Mapping[str, str], inputs: str
+    journal: JournalReader, study: Study, listings: Sequence[Listing], digests: Mapping[str, str], inputs: str
 ) -> Changes:
     """Hold a new plan against the stored one.
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from workbench.families.base import BlockLayout
+from workbench.families.base import BlockLayout, MixerAdapter
 from workbench.model import HookedModel
 
 
@@ -67,9 +67,9 @@ def _per_source(block: BlockLayout) -> int:
     return sum(2 * a.n_heads * a.d_value for a in _adapters(block) if not a.recurrent)
 
 
-def _adapters(block: BlockLayout) -> Iterable[Any]:
+def _adapters(block: BlockLayout) -> Iterable[MixerAdapter]:
     return (mixer.adapter for mixer in block.mixers)
 
 
-def _state_rows(adapter: Any) -> int:
+def _state_rows(adapter: MixerAdapter) -> int:
     return int(getattr(adapter, "d_key", adapter.d_value))

@@ -98,8 +98,8 @@ class JournalReader:
             model,
         )
         return [
-            PlannedChunk(chunk, model, number, *(tuple(json.loads(text)) for text in listed), macs=macs)
-            for chunk, model, number, *listed, macs in rows
+            PlannedChunk(name, of, number, _names(edits), _names(prompts), _names(metrics), macs)
+            for name, of, number, edits, prompts, metrics, macs in rows
         ]
 
     def tries(self, chunk_id: str) -> int:
@@ -111,3 +111,7 @@ class JournalReader:
             return self._database.execute(statement, values)
         except sqlite3.Error as error:
             raise InputError(what_failed(self.folder / JOURNAL, error)) from error
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(json.loads(text))

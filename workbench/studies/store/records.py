@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -38,9 +37,7 @@ class PlannedChunk:
         return len(self.edit_ids) * len(self.prompt_ids)
 
 
-@cache
-def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+_PROMPT, _TARGET, _EDIT = TypeAdapter(Prompt), TypeAdapter(Target), TypeAdapter(Edit)
 
 
 def prompt_text(prompt: Prompt) -> str:
@@ -50,14 +47,12 @@ def prompt_text(prompt: Prompt) -> str:
 
 def prompt_of(text: str) -> Prompt:
     """The prompt that `prompt_text` wrote."""
-    found: Prompt = _adapter(Prompt).validate_json(text)
-    return found
+    return _PROMPT.validate_json(text)
 
 
 def target_of(given: Mapping[str, Any]) -> Target:
     """The target whose fields these are, from JSON."""
-    found: Target = _adapter(Target).validate_python(given)
-    return found
+    return _TARGET.validate_python(given)
 
 
 def edit_text(edit: Edit) -> str:
@@ -67,5 +62,4 @@ def edit_text(edit: Edit) -> str:
 
 def edit_of(text: str) -> Edit:
     """The edit that `edit_text` wrote."""
-    found: Edit = _adapter(Edit).validate_json(text)
-    return found
+    return _EDIT.validate_json(text)
