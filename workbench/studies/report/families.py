@@ -17,8 +17,10 @@ from workbench.studies.report.ranked import ranked
 from workbench.studies.report.wording import answer, called, pairs_answer
 from workbench.studies.schema.study import EditsEntry, Study
 from workbench.studies.statistics.doses import dose_curves
+from workbench.studies.statistics.effects import distances
 
 MOST_ROWS = 20
+FEWEST_CELLS = 6  # fewer are read faster in the table
 MOST_LINES = 8
 MOST_CONTROLLED = 12
 MOST_NODES = 40
@@ -57,12 +59,15 @@ def _metrics_first(rows: pd.DataFrame, metric: str) -> list[str]:
 def _maps(study: Study, rows: pd.DataFrame, metric: str) -> Iterator[Block]:
     for name in _metrics_first(rows, metric):
         grid = grid_of(rows[rows["metric"] == name])
-        if grid is None or len(grid.columns) < 2:
+        if grid is None or len(grid.columns) < 2 or np.isfinite(grid.values).sum() < FEWEST_CELLS:
             continue
+        dots = f"; dots: q ≤ {study.statistics.q:g}"
+        if not grid.marked.any():
+            dots = "; not tested" if name in distances(study) else f"; no cell has q ≤ {study.statistics.q:g}"
         meaning = (
             f"Effect on {name}, the first layer at the bottom"
             + (f", at dose {grid.dose:g}" if grid.dose is not None else "")
-            + (f"; dots: q ≤ {study.statistics.q:g}" if grid.marked.any() else "; nothing here has a dot (q)")
+            + dots
             + ("; crosses: no value." if np.isnan(grid.values).any() else ".")
         )
         yield Plot(effect_map(grid, f"effect on {name}"), meaning, "low" if len(grid.layers) <= 6 else "wide")
@@ -101,7 +106,7 @@ def _ranking(study: Study, rows: pd.DataFrame, metric: str) -> Iterator[Block]:
     for row in _records(best.head(MOST_ROWS)):
         shown.append(
             [
-                called(row) + (" *" if row["significant"] else ""),
+                called(row) + ("\u00a0*" if row["significant"] else ""),
                 signed(row["effect"]),
                 span(row["low"], row["high"]),
                 probability(row["q"]),
@@ -173,7 +178,7 @@ def _pairs(pairs: pd.DataFrame, model: str, metric: str, study: Study) -> Iterat
     best = measured.reindex(measured["interaction"].abs().sort_values(ascending=False, kind="stable").index)
     rows = [
         [
-            str(row["label"]) + (" *" if row["significant"] else ""),
+            str(row["label"]) + ("\u00a0*" if row["significant"] else ""),
             with_span(row["interaction"], row["low"], row["high"]),
             signed(row["effect"]),
             signed(row["effect_first"]),
@@ -197,7 +202,9 @@ def _pair_map(pairs: pd.DataFrame, names: Sequence[str], metric: str) -> Plot:
         values[low, high], marked[low, high] = row["interaction"], row["significant"]
         texts[low][high] = describe({**row, "effect": row["interaction"]})
     figure = pair_map(names, values, marked, texts, f"interaction on {metric}")
-    return Plot(figure, "Interactions, pair by pair; dots: significant; crosses: no value.", "square")
+    crosses = "; crosses: no value" if np.isnan(values[np.triu_indices(len(names), 1)]).any() else ""
+    shape = "wide" if len(names) <= 8 else "square"
+    return Plot(figure, f"Interactions, pair by pair; dots: significant{crosses}.", shape)
 
 
 def _side_by_side(layers: pd.DataFrame, metric: str) -> Iterator[Block]:

@@ -9,11 +9,12 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Bool, Float
 
+from workbench.figures.colours import MISSING
 from workbench.figures.maps import colour_axis, plain_layout
 from workbench.figures.tokens import escape_label
 from workbench.studies.report.grids import Grid
 
-NEUTRAL = "rgba(128,128,128,1)"
+MOST_UNCLIPPED = 1024  # cells
 
 
 def effect_map(grid: Grid, name: str) -> go.Figure:
@@ -49,7 +50,7 @@ def signed_map(
         )
     )
     for chosen, marker in (
-        (np.isnan(shown), {"symbol": "x-thin", "size": 6, "line": {"color": "rgba(128,128,128,0.8)", "width": 1.2}}),
+        (np.isnan(shown), {"symbol": "x-thin", "size": 6, "line": {"color": MISSING, "width": 1.5}}),
         (marked, {"size": 6, "color": "white", "line": {"color": "black", "width": 1}}),
     ):
         rows, columns = np.nonzero(chosen)
@@ -57,8 +58,18 @@ def signed_map(
             figure.add_trace(
                 go.Scatter(x=columns, y=rows, mode="markers", marker=marker, hoverinfo="skip", showlegend=False)
             )
-    figure.update_layout(coloraxis=colour_axis(shown, True, escape_label(name)), **plain_layout())
+    figure.update_layout(coloraxis=_colours(shown, name), **plain_layout())
     return figure
+
+
+def _colours(values: Float[np.ndarray, "rows columns"], name: str) -> dict[str, Any]:
+    """The colours of signed values; of few cells none is clipped, for the largest is what people came for."""
+    colours = colour_axis(values, True, escape_label(name))
+    if values.size <= MOST_UNCLIPPED and np.isfinite(values).any():
+        limit = float(np.nanmax(np.abs(values))) or 1.0
+        colours["colorbar"]["title"]["text"] = escape_label(name)
+        colours.update(cmin=-limit, cmax=limit)
+    return colours
 
 
 def _axis(names: Sequence[str], title: str, most: int, numbered: bool = False) -> dict[str, Any]:
@@ -84,9 +95,14 @@ def pair_map(
     texts: Sequence[Sequence[str]],
     name: str,
 ) -> go.Figure:
-    """Interactions of pairs: one row and one column a part; only the upper half holds pairs."""
-    lower = np.tril(np.ones(values.shape, dtype=bool))
-    figure = signed_map(np.where(lower, 0.0, values), marked & ~lower, texts, name)
-    figure.data[0].update(z=np.where(lower, np.nan, values).astype(np.float32))
-    figure.update_layout(xaxis=_axis(names, "", most=16), yaxis={**_axis(names, "", most=16), "autorange": "reversed"})
+    """Interactions of pairs: a row and a column a part, each pair once, above the diagonal."""
+    rows, columns = slice(None, -1), slice(1, None)
+    below = np.tril(np.ones(values.shape, dtype=bool))[rows, columns]
+    inner = [list(row[columns]) for row in texts[rows]]
+    # Half of the square holds no pairs: it is left blank rather than crossed out as not measured.
+    figure = signed_map(np.where(below, 0.0, values[rows, columns]), marked[rows, columns] & ~below, inner, name)
+    figure.data[0].update(z=np.where(below, np.nan, values[rows, columns]).astype(np.float32))
+    figure.update_layout(
+        xaxis=_axis(names[columns], "", most=16), yaxis={**_axis(names[rows], "", most=16), "autorange": "reversed"}
+    )
     return figure

@@ -15,7 +15,7 @@ from workbench.studies.report.families import family_blocks
 from workbench.studies.report.numbers import listed, plural
 from workbench.studies.report.ranked import main_metrics
 from workbench.studies.report.running import attempt_blocks, coverage_blocks, environment_facts
-from workbench.studies.report.wording import MOST_SENTENCES, answers, asked, kind_text, method_of_judging
+from workbench.studies.report.wording import asked, kind_text, lead, method_of_judging, overview
 from workbench.studies.schema.study import Study
 from workbench.studies.schema.writing import study_text
 from workbench.studies.statistics.effects import effects_table
@@ -25,12 +25,15 @@ from workbench.studies.statistics.results import Results
 from workbench.studies.statistics.samples import judged_split
 
 
-def write_report(results: Results, path: Path, *, facts: Mapping[str, str] | None = None) -> list[Path]:
+def write_report(
+    results: Results, path: Path, *, facts: Mapping[str, str] | None = None, effects: pd.DataFrame | None = None
+) -> list[Path]:
     """Write a study's page, and beside it its effects and its units, each as CSV and Parquet.
 
     Args:
         path: of the page; the data are called after it: ``report.effects.csv``, ``report.units.parquet``.
         facts: more for the foot of the page, such as the command that made it.
+        effects: of `effects_table`, where it is at hand.
 
     Returns:
         Every file that was written, each whole: the page first.
@@ -41,7 +44,7 @@ def write_report(results: Results, path: Path, *, facts: Mapping[str, str] | Non
     data = {path.with_suffix(f".{what}.{kind}"): what for what in ("effects", "units") for kind in ("csv", "parquet")}
     for file in (path, *data):
         check_writable(file)
-    effects = effects_table(results)
+    effects = effects_table(results) if effects is None else effects
     tables = {"effects": effects, "units": results.frame}
     for file, what in data.items():
         write_table(tables[what], file)
@@ -64,12 +67,10 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 def study_page(results: Results, effects: pd.DataFrame, data: list[str], facts: Mapping[str, str]) -> Page:
     """The page, from effects that are at hand."""
     study = results.study
-    found = answers(study, effects) or ["Nothing has been measured yet."]
-    lead = " ".join(found[:2])
     return Page(
         title=study.name,
-        lead=f"{study.question} {lead}".strip(),
-        blocks=list(_blocks(results, effects, found)),
+        lead=f"{study.question} {lead(study, effects)}".strip(),
+        blocks=list(_blocks(results, effects)),
         facts={
             "Study": str(results.folder),
             "Seed": str(study.seed),
@@ -80,15 +81,13 @@ def study_page(results: Results, effects: pd.DataFrame, data: list[str], facts: 
     )
 
 
-def _blocks(results: Results, effects: pd.DataFrame, found: list[str]) -> Iterator[Block]:
+def _blocks(results: Results, effects: pd.DataFrame) -> Iterator[Block]:
     study = results.study
     yield from _asked(study)
-    if len(found) > 2:
+    columns, rows = overview(study, effects)
+    if rows:
         yield Heading("What was found")
-        for sentence in found[:MOST_SENTENCES]:
-            yield Paragraph(sentence)
-        if len(found) > MOST_SENTENCES:
-            yield Paragraph(f"{len(found) - MOST_SENTENCES} more are below, each with its entry of edits.")
+        yield Table(columns, rows, "", frozenset({3, 5}))
     pairs, layers = interactions_table(results), layers_table(results)
     metrics = main_metrics(study)
     for entry in study.edits:

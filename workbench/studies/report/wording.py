@@ -12,31 +12,62 @@ from workbench.studies.schema.study import EditsEntry, Study
 from workbench.studies.statistics.coverage import EXPLORATORY
 from workbench.studies.statistics.effects import distances
 
-MOST_SENTENCES = 6
+MOST_LED = 2
+"""Sentences at the head of a page."""
 
 
-def answers(study: Study, effects: pd.DataFrame) -> list[str]:
-    """A sentence or two for each model and entry of edits, on the metric that the entry goes by."""
+def lead(study: Study, effects: pd.DataFrame) -> str:
+    """The answer in short: what the first entries of edits found."""
     metrics = main_metrics(study)
     tested = effects[effects["control_of"].isna()]
-    return [
-        answer(study, str(model), str(family), ranked(rows, metrics[str(family)]))
+    found = [
+        _short(study, str(model), str(family), metrics[str(family)], ranked(rows, metrics[str(family)]))
         for (model, family), rows in tested.groupby(["model", "family"], sort=False, observed=True)
     ]
+    most = int(tested["n"].max()) if len(tested) else 0
+    hedge = f" Exploratory: {plural(most, 'prompt group')}." if 0 < most < EXPLORATORY else ""
+    return (" ".join(found[:MOST_LED]) or "Nothing has been measured yet.") + hedge
 
 
-def answer(study: Study, model: str, family: str, rows: pd.DataFrame) -> str:
+def _short(study: Study, model: str, family: str, metric: str, rows: pd.DataFrame) -> str:
+    found = rows[rows["significant"]]
+    if metric in distances(study) or found.empty:
+        return answer(study, model, family, rows, hedged=False)
+    return (
+        f"In {model}, {len(found):,} of {plural(len(rows), 'edit')} of {family} "
+        f"{'changes' if len(found) == 1 else 'change'} {metric} (q ≤ {study.statistics.q:g}): "
+        f"{_directions(found, metric)}."
+    )
+
+
+def overview(study: Study, effects: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows of a table of all models and entries of edits: tests, how many were found, the first edit."""
+    metrics = main_metrics(study)
+    tested = effects[effects["control_of"].isna()]
+    shown = []
+    for (model, family), rows in tested.groupby(["model", "family"], sort=False, observed=True):
+        metric = metrics[str(family)]
+        best = ranked(rows, metric)
+        first = best.iloc[0].to_dict() if len(best) else {}
+        count = "not tested" if metric in distances(study) else f"{int(best['significant'].sum()):,} of {len(best):,}"
+        words = with_span(first["effect"], first["low"], first["high"]) if first else ""
+        shown.append([str(model), str(family), metric, count, called(first) if first else "", words])
+    return ["model", "edits", "metric", f"with q ≤ {study.statistics.q:g}", "first", "its effect"], shown
+
+
+def answer(study: Study, model: str, family: str, rows: pd.DataFrame, hedged: bool = True) -> str:
     """What became of one model and entry of edits.
 
     Args:
         rows: of `ranked`.
+        hedged: whether to say so where there are few prompt groups.
     """
     metric = main_metrics(study)[family]
     measured = rows[rows["effect"].notna()]
     if measured.empty:
         return f"In {model}, nothing was measured of {family}."
     m, groups = len(rows), int(measured["n"].max())
-    hedge = f" Exploratory: {plural(groups, 'prompt group')}." if groups < EXPLORATORY else ""
+    hedge = f" Exploratory: {plural(groups, 'prompt group')}." if hedged and groups < EXPLORATORY else ""
     largest = measured.loc[measured["effect"].abs().idxmax()].to_dict()
     if metric in distances(study):
         return (
@@ -155,6 +186,7 @@ def method_of_judging(study: Study, split: str) -> str:
         f"prompt groups and then over them. {halves}Intervals cover {percent(asked_for.level)} "
         f"({asked_for.interval}, {asked_for.resamples:,} resamples of prompt groups, the same for every edit; each "
         "interval holds by itself). p is of a test that flips the signs of whole groups; q is corrected within each "
-        "model, entry and metric after Benjamini and Hochberg. Metrics that compare with the unedited run (such as KL) "
+        "model, entry and metric after Benjamini and Hochberg. (What the test denies is that an effect is as likely as "
+        "its opposite: effects lopsided about 0 count, too.) Metrics that compare with the unedited run, as KL does, "
         "are never below 0 and are not tested. What is not marked is not shown to do nothing."
     )
