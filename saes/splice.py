@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -28,6 +29,7 @@ class Splice(Intervention):
             with no change nothing changes, to rounding. Without, what it does not explain is lost, and the loss that
             the model then has says how much that matters.
         site: where, when the file does not say, or another place than it was trained at.
+        first: tokens at the start of a text that stay as they are, such as an attention sink.
 
     Raises:
         InputError: a `site` for a transcoder, which has two.
@@ -40,10 +42,11 @@ class Splice(Intervention):
         *,
         keep_error: bool = False,
         site: VectorSite | None = None,
+        first: int = 0,
     ) -> None:
         if site is not None and sae.cfg.transcodes:
             raise InputError("A transcoder reads one place and writes another; its file has to say which.")
-        self.sae, self.change, self.keep_error, self.at = sae, change, keep_error, site
+        self.sae, self.change, self.keep_error, self.at, self.first = sae, change, keep_error, site, first
 
     def hooks(
         self, model: HookedModel, tokens: ModelInput | None = None, attention_mask: Tensor | None = None
@@ -75,6 +78,13 @@ class Splice(Intervention):
 
     def _rewritten(self, vectors: Tensor, there: Tensor, at: range) -> Tensor:
         """What stands in the place of `there` when the autoencoder read `vectors`."""
+        left = sum(position < self.first for position in at)
+        if left:
+            # A state comes without an axis of positions, one of them at a time.
+            if left == len(at):
+                return there
+            new = self._rewritten(vectors[:, left:], there[:, left:], at[left:])
+            return torch.cat([there[:, :left], new], dim=1)
         features = self.sae.encode(vectors)
         changed = self.changed(features, at)
         if not self.keep_error:

@@ -34,6 +34,7 @@ def judge_sae(
     bos: bool = False,
     fit_on: Source | None = None,
     site: VectorSite | None = None,
+    first: int | None = None,
     batch: int = 8,
     seed: int = 0,
     progress: bool = False,
@@ -52,6 +53,8 @@ def judge_sae(
         fit_on: text that the baselines and the mean of mean ablation are fitted on; by default every other row of
             `source`, and the rest is judged on.
         site: where, when the autoencoder's file does not say.
+        first: tokens at the start of a row that are neither judged nor rewritten; None for as many as the first
+            autoencoder was trained without (`train_sae`), else none.
         seed: of the random dictionary.
         progress: show a progress bar.
 
@@ -61,9 +64,10 @@ def judge_sae(
     """
     saes = dict(sae) if isinstance(sae, Mapping) else {"sae": sae}
     _check(saes, baselines)
-    first = next(iter(saes.values()))
-    at = first.site(model) if site is None else site
-    out = first.site_out(model) if first.cfg.transcodes else None
+    one_of_them = next(iter(saes.values()))
+    at = one_of_them.site(model) if site is None else site
+    out = one_of_them.site_out(model) if one_of_them.cfg.transcodes else None
+    left = int(one_of_them.cfg.details.get("first", 0)) if first is None else first
     rows = token_windows(model, source, length, windows, bos=bos)
     if fit_on is None:
         if len(rows) < 2:
@@ -71,13 +75,15 @@ def judge_sae(
         fitted, judged = rows[1::2], rows[::2]
     else:
         fitted, judged = token_windows(model, fit_on, length, bos=bos), rows
-    reference = read_reference(model, fitted, at, out, batch=batch, progress=progress)
-    k = mean_l0(first, reference)
+    if not 0 <= left < rows.shape[1] - 1 or not any(position >= left for position in at.positions(rows.shape[1])):
+        raise InputError(f"Nothing is judged of rows of {rows.shape[1]} tokens without their first {left}.")
+    reference = read_reference(model, fitted, at, out, first=left, batch=batch, progress=progress)
+    k = mean_l0(one_of_them, reference)
     every = dict(saes)
     for name in baselines:
-        every[name] = baseline(name, reference, first, k, seed=seed)
-    every[ABLATIONS[0]] = constant(first, reference.mean_out)
-    every[ABLATIONS[1]] = constant(first, torch.zeros_like(reference.mean_out))
+        every[name] = baseline(name, reference, one_of_them, k, seed=seed)
+    every[ABLATIONS[0]] = constant(one_of_them, reference.mean_out)
+    every[ABLATIONS[1]] = constant(one_of_them, torch.zeros_like(reference.mean_out))
     found: dict[str, list[Measured]] = {name: [] for name in every}
     clean: list[Tensor] = []
     parts = list(judged.split(batch))
@@ -86,10 +92,12 @@ def judge_sae(
         sites = [at] if out is None else [at, out]
         vectors, logits = read_vectors(model, tokens, sites, to_the_end=True)
         assert logits is not None
-        clean.append(_loss(logits, tokens))
+        clean.append(_loss(logits, tokens, left))
+        unread = sum(position < left for position in at.positions(tokens.shape[1]))
+        x, y = vectors[0][:, unread:], vectors[-1][:, unread:]
         for name, one in every.items():
-            spliced = _spliced(model, one, tokens, None if site is None else at)
-            found[name].append(_measured(one, vectors[0], vectors[-1], tokens, logits, spliced))
+            spliced = _spliced(model, one, tokens, None if site is None else at, left)
+            found[name].append(_measured(one, x, y, tokens, logits, spliced, left))
     measured = {name: Measured.joined(several) for name, several in found.items()}
     return Judgement(str(at if out is None else out), measured, torch.cat(clean), rows.shape[1], k)
 
@@ -116,16 +124,16 @@ def _check(saes: Mapping[str, SparseAutoencoder], baselines: Sequence[str]) -> N
 
 @torch.no_grad()
 def _spliced(
-    model: HookedModel, sae: SparseAutoencoder, tokens: Int[Tensor, "batch time"], site: VectorSite | None
+    model: HookedModel, sae: SparseAutoencoder, tokens: Int[Tensor, "batch time"], site: VectorSite | None, first: int
 ) -> Float[Tensor, "batch time vocabulary"]:
-    with Splice(sae, site=site).applied(model, tokens):
+    with Splice(sae, site=site, first=first).applied(model, tokens):
         logits: Tensor = model(tokens)
     return logits
 
 
-def _loss(logits: Float[Tensor, "batch time vocabulary"], tokens: Int[Tensor, "batch time"]) -> Tensor:
-    """Mean next-token loss of each row, in nats."""
-    return next_token_loss(logits, tokens, per_token=True).mean(1).double().cpu()
+def _loss(logits: Float[Tensor, "batch time vocabulary"], tokens: Int[Tensor, "batch time"], first: int) -> Tensor:
+    """Mean loss of each row, in nats, of what is predicted from its first token that counts on."""
+    return next_token_loss(logits, tokens, per_token=True)[:, first:].mean(1).double().cpu()
 
 
 @torch.no_grad()
@@ -136,6 +144,7 @@ def _measured(
     tokens: Int[Tensor, "batch time"],
     clean: Float[Tensor, "batch time vocabulary"],
     spliced: Float[Tensor, "batch time vocabulary"],
+    first: int,
 ) -> Measured:
     """Sums over the tokens of each row. A row at a time, because a vector's features may be many."""
     rows: list[dict[str, Tensor]] = []
@@ -143,7 +152,7 @@ def _measured(
         features = sae.encode(one)
         made = sae.decode(features, one).double()
         wanted = wanted.double()
-        log_p, log_q = before.float().log_softmax(-1), after.float().log_softmax(-1)
+        log_p, log_q = (logits[first:].float().log_softmax(-1) for logits in (before, after))
         lengths, lengths_made = wanted.norm(dim=-1), made.norm(dim=-1)
         products = (wanted * made).sum(-1)
         tiny = torch.finfo(torch.float64).tiny
@@ -163,4 +172,4 @@ def _measured(
         )
     stacked = {name: torch.stack([row[name] for row in rows]).cpu() for name in rows[0]}
     sums = {name: value.double() for name, value in stacked.items() if name != "fired"}
-    return Measured(_loss(spliced, tokens), stacked["fired"], x.shape[1], **sums)
+    return Measured(_loss(spliced, tokens, first), stacked["fired"], x.shape[1], **sums)

@@ -79,6 +79,7 @@ def read_reference(
     site: VectorSite,
     site_out: VectorSite | None = None,
     *,
+    first: int = 0,
     batch: int = 8,
     progress: bool = False,
 ) -> Reference:
@@ -86,6 +87,7 @@ def read_reference(
 
     Args:
         site_out: what a transcoder predicts; None where it is `site`.
+        first: tokens at the start of a row that do not count.
 
     Raises:
         InputError: a text in which fewer than two vectors are read.
@@ -95,17 +97,18 @@ def read_reference(
     kept: list[tuple[Tensor, Tensor]] = []
     count = 0
     parts = list(windows.split(batch))
+    left = sum(position < first for position in site.positions(windows.shape[1]))
     most = max(2, min(SAMPLE, SAMPLE_NUMBERS // max(one.width(model) for one in sites)))
     every = max(1, -(-len(windows) * len(site.positions(windows.shape[1])) // most))
     for tokens in tracked(parts, progress, "reading what baselines are fitted on"):
         read = read_vectors(model, tokens.to(model.cfg.device), sites)[0]
-        x, y = read[0].flatten(0, 1).double(), read[-1].flatten(0, 1).double()
+        x, y = (one[:, left:].flatten(0, 1).double() for one in (read[0], read[-1]))
         added = [x.sum(0), y.sum(0)]
         if x.shape[1] <= WITH_COVARIANCE:
             added += [x.T @ x] + ([x.T @ y] if site_out is not None else [])
         moments = added if not moments else [total + more for total, more in zip(moments, added, strict=True)]
-        first = -count % every
-        kept.append((x[first::every].float(), y[first::every].float()))
+        begin = -count % every
+        kept.append((x[begin::every].float(), y[begin::every].float()))
         count += len(x)
     if count < 2:
         raise InputError(f"{site} is read {count} times in this text; at least 2 vectors are needed.")

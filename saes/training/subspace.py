@@ -18,7 +18,14 @@ SAMPLE = 4096
 
 
 def training_subspace(
-    model: HookedModel, text: TextSource, site: VectorSite, rank: int, folder: Path | None, resume: bool, seed: int
+    model: HookedModel,
+    text: TextSource,
+    site: VectorSite,
+    rank: int,
+    first: int,
+    folder: Path | None,
+    resume: bool,
+    seed: int,
 ) -> Subspace:
     """The principal components of a site, of the first vectors of a text, or those that a folder keeps.
 
@@ -31,7 +38,7 @@ def training_subspace(
     if file is not None and resume and file.is_file():
         tensors, header = read_tensors(file)
         held = json.loads(header.get("subspace", "{}"))
-        wanted = {"site": str(site), "rank": rank}
+        wanted = {"site": str(site), "rank": rank, "first": first}
         for name, value in wanted.items():
             if held.get(name) != value:
                 raise InputError(
@@ -39,10 +46,10 @@ def training_subspace(
                     "or the same options to go on."
                 )
         return Subspace(replace(site, basis=tensors["basis"]), tensors["explained"], held["rows"])
-    found = fit_basis(model, text, site, rank, rows=max(SAMPLE, 8 * rank), seed=seed)
+    found = fit_basis(model, text, site, rank, rows=max(SAMPLE, 8 * rank), drop_first=first, seed=seed)
     if file is not None:
         make_folder(file.parent)
-        about = {"site": str(site), "rank": rank, "rows": found.rows}
+        about = {"site": str(site), "rank": rank, "first": first, "rows": found.rows}
         tensors = {"basis": basis_of(found.site), "explained": found.explained}
         write_tensors(file, tensors, {"subspace": json.dumps(about)})
     return found

@@ -13,6 +13,7 @@ from workbench.model import HookedModel
 from workbench.saes.autoencoder import SparseAutoencoder
 from workbench.saes.site import VectorSite
 from workbench.saes.training.options import SaeTrainingOptions
+from workbench.saes.training.sinks import warn_of_sinks
 from workbench.saes.training.subspace import training_subspace
 from workbench.saes.training.trainer import SaeTraining
 
@@ -32,6 +33,7 @@ def train_sae(
     *,
     target: VectorSite | str | None = None,
     rank: int | None = None,
+    first: int = 0,
     folder: Path | str | None = None,
     resume: bool = True,
     length: int | None = None,
@@ -51,6 +53,8 @@ def train_sae(
         target: the hook to predict, which makes it a transcoder.
         rank: read the vectors in the subspace of so many principal components of the text's first vectors: what a
             recurrent state, of `key * value` numbers a head, is learned in. None for whole vectors.
+        first: tokens at the start of a window that are not trained on. Of many Transformers the first one is an
+            attention sink, whose vectors are so long that all errors are its own; a warning says so.
         folder: where checkpoints, history and the result go; with a cut-off training of the same options in it, that
             is gone on with.
         resume: False to begin anew.
@@ -89,8 +93,10 @@ def train_sae(
         if hasattr(source, "__next__"):
             raise InputError("What can be read once only has nothing left to train on after a basis is fitted to it.")
         kept = None if folder is None else Path(folder)
-        held = training_subspace(model, _once(source, text, seed), at, rank, kept, resume, seed)
+        held = training_subspace(model, _once(source, text, seed), at, rank, first, kept, resume, seed)
         at = held.site
+    if not first and not hasattr(source, "__next__"):
+        warn_of_sinks(model, text, at)
     d_in = at.width(model)
     options = SaeTrainingOptions(**{"d_sae": 16 * d_in, **settings})
     training = SaeTraining(
@@ -98,7 +104,7 @@ def train_sae(
         d_in,
         d_out=None if onto is None else onto.width(model),
         folder=folder,
-        origin=_origin(model, at, onto, text, held),
+        origin=_origin(model, at, onto, text, held, first),
         basis=at.basis,
         checkpoint_steps=checkpoint_steps,
         log_steps=log_steps,
@@ -108,7 +114,7 @@ def train_sae(
     row = 4 * (d_in + (training.d_out or 0))
     least = row * (options.batch + windows * text.length)
     mixed = row * max(MIXED * options.batch, options.tokens // MIXED)
-    given = {"buffer_bytes": least + min(BUFFER_BYTES, mixed)}
+    given = {"buffer_bytes": least + min(BUFFER_BYTES, mixed), "drop_first": first}
     rows: Iterator[Tensor] = activation_stream(
         model, text, sites, batch=options.batch, windows=windows, seed=options.seed, **{**given, **(stream or {})}
     )
@@ -133,9 +139,9 @@ def _once(source: Any, text: TextSource, seed: int) -> TextSource:
 
 
 def _origin(
-    model: HookedModel, at: VectorSite, onto: VectorSite | None, text: TextSource, held: Subspace | None
+    model: HookedModel, at: VectorSite, onto: VectorSite | None, text: TextSource, held: Subspace | None, first: int
 ) -> dict[str, Any]:
-    details: dict[str, Any] = {"context_size": text.length, "prepend_bos": text.bos}
+    details: dict[str, Any] = {"context_size": text.length, "prepend_bos": text.bos, "first": first}
     if held is not None:
         explained = float(held.explained.sum())
         details["subspace"] = {"rank": len(held.explained), "explained": explained, "rows": held.rows}

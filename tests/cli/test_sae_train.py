@@ -50,6 +50,20 @@ def test_a_transcoder_of_one_head(run, gpt2, text, tmp_path):
     )
 
 
+def test_a_state_is_read_in_a_few_directions(run, text, tmp_path):
+    folder, asked = tmp_path / "state", ["--hook", "state", "--layer", 1, "--head", 0, "--every", 4, "--rank", 6]
+    small = ["--d-sae", 12, "-k", 2, "--tokens", 64, "--batch", 16, "--length", 16]
+    done = run("sae", "train", "zoo:gla", *asked, "--text", text, "--folder", folder, *small)
+    assert done.exit_code == 0, done.output
+    sae = load_sae(folder)
+    share = sae.cfg.details["subspace"]["explained"]
+    said = " ".join(done.stdout.split())
+    assert f"in 6 directions with {share:.1%} of the variance" in said and "topk, 6 numbers, 12 features" in said
+    assert sae.basis.shape[0] == 6 and sae.cfg.every == 4
+    again = run("sae", "train", "zoo:gla", *asked, "--text", text, "--folder", folder, *small, "--resume")
+    assert again.exit_code == 0 and again.stdout == done.stdout
+
+
 def test_what_cannot_be_trained_is_one_sentence(refused, gpt2, text, tmp_path):
     asked = ["sae", "train", gpt2, "--text", text, "--folder", tmp_path / "sae", *SMALL]
     assert "resid_pots" in refused(*asked, "--hook", "resid_pots")

@@ -79,3 +79,22 @@ def test_a_state_is_rewritten_in_what_is_generated_as_well():
     with Noting(sae_at(model, "blocks.1.mixer.hook_state", every=4)).applied(model, tokens):
         model.generate(tokens, max_new_tokens=8, temperature=0.0)
     assert seen == [3, 7, 11]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("name", "hook", "options", "same"),
+    [
+        ("zoo:attention", "blocks.1.hook_resid_post", {}, 5),
+        ("zoo:mamba2", "blocks.1.mixer.hook_state", {"every": 4}, 7),
+    ],
+)
+def test_the_first_tokens_stay_as_they_are(name, hook, options, same):
+    """Of a state that is written every fourth step, 3 is left as it is, and 7 is the first that is another."""
+    model = wb.load(name)
+    tokens = model.to_tokens(TEXT)
+    plain = model(tokens)
+    with Splice(sae_at(model, hook, **options), first=5).applied(model, tokens):
+        spliced = model(tokens)
+    torch.testing.assert_close(spliced[:, :same], plain[:, :same], atol=1e-5, rtol=1e-5)
+    assert (spliced[:, same] - plain[:, same]).abs().max() > 1e-3

@@ -182,6 +182,32 @@ def test_any_site_of_any_family_is_judged(name, hook, options):
     assert table.loc["pca", "explained_variance"] > table.loc["mean ablation", "explained_variance"]
 
 
+@torch.no_grad()
+def test_first_tokens_are_neither_judged_nor_rewritten(model):
+    sae = random_sae(128)
+    rows = token_windows(model, TEXT, 24, 12)
+    judgement = judge_sae(model, sae, rows, baselines=["pca"], first=3)
+    row = judgement.table().set_index("autoencoder").loc["sae"]
+    judged = rows[::2]
+    with Splice(sae, first=3).applied(model, judged):
+        logits = model(judged)
+    loss = torch.nn.functional.cross_entropy(logits[:, 3:-1].flatten(0, 1), judged[:, 4:].flatten())
+    assert row["loss"] == pytest.approx(float(loss), rel=1e-5)
+    x = model.run_with_cache(judged, names_filter=HOOK)[1][HOOK][:, 3:].flatten(0, 1).double()
+    want = 1 - (x - sae(x.float()).double()).square().sum() / (x - x.mean(0)).square().sum()
+    assert row["explained_variance"] == pytest.approx(float(want), rel=1e-4)
+    fitted = model.run_with_cache(rows[1::2], names_filter=HOOK)[1][HOOK][:, 3:].flatten(0, 1)
+    torch.testing.assert_close(
+        read_reference(model, rows[1::2], VectorSite.of(model, HOOK), first=3).mean.float(), fitted.mean(0)
+    )
+    # What it was trained without is left out where nobody says.
+    told = SparseAutoencoder(SaeConfig("standard", 128, 40, hook=HOOK, details={"first": 3}), dict(sae.state_dict()))
+    again = judge_sae(model, told, rows, baselines=["pca"]).table().set_index("autoencoder")
+    assert again.loc["sae", "loss"] == row["loss"]
+    with pytest.raises(InputError, match="Nothing is judged of rows of 24 tokens without their first 23"):
+        judge_sae(model, sae, rows, first=23)
+
+
 def test_one_row_has_scores_without_limits(model):
     judgement = judge_sae(model, random_sae(128), TEXT, length=24, windows=1, fit_on=TEXT, baselines=())
     row = judgement.table().iloc[0]

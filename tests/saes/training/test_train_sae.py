@@ -32,6 +32,24 @@ def test_a_residual_stream_of_a_recurrent_model(mamba, tmp_path):
     assert torch.equal(again.W_dec, sae.W_dec)
 
 
+def test_a_first_token_like_no_other_is_told_and_left_out(mamba, monkeypatch):
+    """Of a model whose first vectors are made long; without them the autoencoder is the one of other tokens alone."""
+    few = {**SMALL, "tokens": 128, "windows": 4}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        train_sae(mamba, TEXTS, "blocks.0.hook_resid_post", **few)
+
+    def long(tensor, hook):
+        return tensor if mamba.past else torch.cat([tensor[:, :1] * 40, tensor[:, 1:]], 1)
+
+    with mamba.hooks(fwd_hooks=[("blocks.0.hook_resid_post", long)]):
+        with pytest.warns(UserWarning, match=r"vectors \d\d times as long as the others"):
+            train_sae(mamba, TEXTS, "blocks.0.hook_resid_post", **few)
+        without = train_sae(mamba, TEXTS, "blocks.0.hook_resid_post", first=1, **few)
+    assert without.cfg.details["first"] == 1
+    assert torch.equal(without.W_dec, train_sae(mamba, TEXTS, "blocks.0.hook_resid_post", first=1, **few).W_dec)
+
+
 def test_a_state_in_a_subspace_at_some_tokens(mamba, tmp_path):
     width = VectorSite.of(mamba, "blocks.1.mixer.hook_state").width(mamba)
     basis = torch.linalg.qr(torch.randn(width, 6, generator=torch.Generator().manual_seed(0)))[0].T.contiguous()

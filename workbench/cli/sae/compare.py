@@ -10,6 +10,7 @@ import typer
 from workbench.cli import options
 from workbench.cli.models import open_model, summary
 from workbench.cli.output import Output, records
+from workbench.cli.sae.tables import frame_table
 from workbench.cli.texts import read_texts
 from workbench.errors import InputError
 
@@ -70,8 +71,8 @@ def compare(
     matches = comparing.match_features(units[0], units[1], read, partners=partners, absolute=absolute, **settings)
     table, means = matches.table(seed=seed), matches.summary(seed=seed)
     output.console.print(f"{matches.first}\n{matches.second}", highlight=False, markup=False)
-    output.console.print(_table(means))
-    output.console.print(_table(_shown(table.head(top))))
+    output.console.print(frame_table(means, number=".3f", narrow=True))
+    output.console.print(frame_table(_shown(table.head(top)), number=".3f", narrow=True))
     found: dict[str, Any] = {
         "models": [summary(models[source]) for source, _ in named],
         "first": matches.first,
@@ -82,7 +83,7 @@ def compare(
     if spaces:
         compared = comparing.compare_spaces(units[0], units[1], read, **settings)
         output.console.print(f"As spaces, at {compared.places} tokens", highlight=False, markup=False)
-        output.console.print(_table(compared.table()))
+        output.console.print(frame_table(compared.table(), number=".3f", narrow=True))
         found["spaces"] = records(compared.table())
     output.console.print(
         "Correlations are of passages that units were not matched on; shuffled: tokens of B in another order."
@@ -114,21 +115,3 @@ def _shown(table: pd.DataFrame) -> pd.DataFrame:
     made["correlation"] = table["correlation"]
     made["interval"] = ["" if low != low else f"{low:.3f}–{high:.3f}" for low, high in limits]
     return made.assign(shuffled=table["shuffled"], best=table["best"], mutual=table["mutual"], R2=table["predicted"])
-
-
-def _table(table: pd.DataFrame) -> Any:
-    from rich import box
-    from rich.table import Table
-
-    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in table:
-        shown.add_column(str(name).replace("_", " "), justify="right")
-    for row in records(table):
-        shown.add_row(*(_cell(value) for value in row.values()))
-    return shown
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return "" if value != value else f"{value:.3f}"
-    return str(value)

@@ -10,12 +10,15 @@ import typer
 from workbench.cli import options
 from workbench.cli.models import open_model, summary
 from workbench.cli.output import Output, facts, records
+from workbench.cli.sae.places import FIRST
+from workbench.cli.sae.tables import frame_table
 from workbench.cli.texts import read_texts, spread
 from workbench.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from workbench.model import HookedModel
     from workbench.saes import SparseAutoencoder
 
 SHOWN = {
@@ -33,7 +36,9 @@ def evaluate(
     sae: Annotated[
         list[Path],
         typer.Argument(
-            metavar="SAE...", help="Folders of autoencoders of one place, or zoo:MODEL/PLACE.", show_default=False
+            metavar="SAE...",
+            help="Folders of autoencoders of one place, files of codebooks, or zoo:MODEL/PLACE.",
+            show_default=False,
         ),
     ],
     text: options.TextFile,
@@ -54,6 +59,7 @@ def evaluate(
     ] = None,
     length: options.Length = 128,
     windows: options.Windows = 64,
+    first: Annotated[int | None, typer.Option("--first", min=0, help=FIRST, show_default="as SAE was trained")] = None,
     batch: options.Batch = 8,
     html_file: options.HtmlFile = None,
     json_file: options.JsonFile = None,
@@ -69,12 +75,14 @@ def evaluate(
     output = Output(json_file, html_file)
     read = read_texts(text)
     opened = open_model(output, model, loading)
-    from workbench.saes import judging, load_sae
+    from workbench.saes import judging
 
     asked = [name for name in (baseline or judging.BASELINES) if name != "none"]
-    saes = _named(sae, {place: load_sae(place, model=opened, device=opened.cfg.device) for place in sae})
+    saes = _named(sae, {place: _loaded(place, opened) for place in sae})
     rows = spread(judging.token_windows(opened, read, length), windows)
-    judgement = judging.judge_sae(opened, saes, rows, baselines=asked, batch=batch, seed=seed, progress=output.progress)
+    judgement = judging.judge_sae(
+        opened, saes, rows, baselines=asked, first=first, batch=batch, seed=seed, progress=output.progress
+    )
     table = judgement.table(seed=seed)
     count = len(judgement.clean_loss)
     place = f"{opened.cfg.model_name} at {judgement.place}"
@@ -102,7 +110,7 @@ def evaluate(
         found.setdefault("probes", {})[label] = records(probed)
     for title, part in sections:
         output.console.print(title, highlight=False, markup=False)
-        output.console.print(_plain(part))
+        output.console.print(frame_table(part, number=".3f"))
     output.save(found)
     if html_file is not None:
         from workbench.report import Heading, Page, Plot
@@ -116,9 +124,20 @@ def evaluate(
         output.write_page(page)
 
 
+def _loaded(place: Path, model: HookedModel) -> SparseAutoencoder:
+    """An autoencoder, or a codebook as one, which its file's name tells."""
+    if place.suffix == ".safetensors":
+        from workbench.saes import Codebook, CodebookAutoencoder
+
+        return CodebookAutoencoder(Codebook.load(place)).to(model.cfg.device)
+    from workbench.saes import load_sae
+
+    return load_sae(place, model=model, device=model.cfg.device)
+
+
 def _named(places: list[Path], loaded: dict[Path, SparseAutoencoder]) -> dict[str, SparseAutoencoder]:
-    """Autoencoders by the names of their folders, or by their paths where names are alike."""
-    names = [place.resolve().name for place in places]
+    """Autoencoders by the names of their folders or files, or by their paths where names are alike."""
+    names = [str(place) if str(place).startswith("zoo:") else place.resolve().stem for place in places]
     if len(set(places)) < len(places):
         raise InputError("The same autoencoder is given twice.")
     return {
@@ -131,10 +150,10 @@ def _table(table: pd.DataFrame) -> Any:
     from rich.table import Table
 
     # Seven columns, two of them with intervals, have to fit into 80 characters.
-    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    shown.add_column("")
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 0))
+    shown.add_column("", no_wrap=True, overflow="ellipsis", ratio=1)
     for title in SHOWN.values():
-        shown.add_column(title, justify="right")
+        shown.add_column(title, justify="right", no_wrap=True)
     for row in records(table):
         shown.add_row(row["autoencoder"], *(_cell(row, name) for name in SHOWN))
     return shown
@@ -163,15 +182,3 @@ def _block(table: pd.DataFrame) -> Any:
 
 def _text(cell: Any) -> str:
     return f"{cell:.3f}" if isinstance(cell, float) else str(cell)
-
-
-def _plain(table: pd.DataFrame) -> Any:
-    from rich.markup import escape
-    from rich.table import Table
-
-    shown = Table()
-    for name in table:
-        shown.add_column(str(name).replace("_", " "), justify="right")
-    for row in records(table):
-        shown.add_row(*(escape(_text(value)) for value in row.values()))
-    return shown

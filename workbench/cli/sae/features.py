@@ -13,11 +13,12 @@ from workbench.cli import options
 from workbench.cli.commands import Commands
 from workbench.cli.models import open_model, summary
 from workbench.cli.output import Output, records
+from workbench.cli.sae.places import FIRST
+from workbench.cli.sae.tables import frame_table, shown_cell
 from workbench.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
-    from rich.table import Table
     from rich.text import Text
 
     from workbench.saes import Example, FeatureStore
@@ -73,12 +74,16 @@ def collect(
     tokens: Annotated[
         int | None, typer.Option("--tokens", min=1, help="Read so many tokens.", show_default="all")
     ] = None,
-    first: Annotated[int, typer.Option("--first", min=0, help="Tokens at the start of a row that do not count.")] = 0,
+    first: Annotated[int | None, typer.Option("--first", min=0, help=FIRST, show_default="as SAE was trained")] = None,
     shard: Annotated[int, typer.Option("--shard", min=1, help="Tokens that are committed at once.")] = 65536,
     windows: Annotated[int, typer.Option("--batch", min=1, help="Rows a forward pass.")] = 16,
     neurons: Annotated[
         str | None,
         typer.Option("--neurons", metavar="HOOK", help="Correlate with the neurons of a hook, read in the same pass."),
+    ] = None,
+    disk_budget: Annotated[
+        float | None,
+        typer.Option("--disk-budget", metavar="GB", help="Gigabytes that OUT may take.", show_default="the disk's"),
     ] = None,
     top: options.Top = 10,
     json_file: options.JsonFile = None,
@@ -93,17 +98,19 @@ def collect(
     opened = open_model(output, model, loading)
     from workbench.saes import TextSource, collect_features, load_sae
 
+    loaded = load_sae(sae)
     store = collect_features(
         opened,
-        load_sae(sae),
+        loaded,
         TextSource(text, length, seed=None),
         folder,
         tokens=tokens,
-        first=first,
+        first=int(loaded.cfg.details.get("first", 0)) if first is None else first,
         shard_tokens=shard,
         windows=windows,
         neurons=neurons,
         seed=seed,
+        disk_budget=None if disk_budget is None else int(disk_budget * 1e9),
         progress=output.progress,
     )
     info, table = store.info, store.features()
@@ -114,8 +121,8 @@ def collect(
         markup=False,
     )
     best = table.sort_values("max", ascending=False).head(top)
-    shown = best[["feature", "label", "density", "max", "mean", "q50"]].assign(tokens=_tokens(store, best["feature"]))
-    output.console.print(_table(shown))
+    shown = best[["feature", *(["label"] if (best["label"] != "").any() else []), "density", "max"]]
+    output.console.print(frame_table(shown.assign(tokens=_tokens(store, best["feature"]))))
     output.save({"model": summary(opened), "store": vars(info), "features": records(table)})
 
 
@@ -153,7 +160,7 @@ def show(
     for name in ("logits", "top_tokens", "neighbours_by_firing", "neighbours_by_decoder"):
         if len(tables[name]):
             rows = tables[name] if name == "logits" else tables[name].head(5)
-            output.console.print(_table(rows, title=name.replace("_", " ")))
+            output.console.print(frame_table(rows, title=name.replace("_", " ")))
     for example in found:
         output.console.print(_line(example))
     output.save(
@@ -180,7 +187,7 @@ def search(
     """
     output = Output(json_file)
     found = _open(store).search(text, where.value, case=case, limit=top)
-    output.console.print(_table(found) if len(found) else "No feature holds it.")
+    output.console.print(frame_table(found) if len(found) else "No feature holds it.")
     output.save({"text": text, "features": records(found)})
 
 
@@ -220,7 +227,7 @@ def label(
         labels.export(export)
         output.wrote(export)
     table = labels.table() if feature is None else labels.history(feature)
-    output.console.print(_table(table.dropna(axis="columns", how="all")) if len(table) else "There are no labels.")
+    output.console.print(frame_table(table.dropna(axis="columns", how="all")) if len(table) else "There are no labels.")
     output.save({"labels": records(table)})
 
 
@@ -244,7 +251,7 @@ def explain(
 
     table = explain_features(_open(store), feature or None, seed=seed, progress=output.progress)
     best = table.sort_values("detection", ascending=False).head(top)
-    output.console.print(_table(best))
+    output.console.print(frame_table(best))
     output.save({"features": records(table)})
 
 
@@ -254,16 +261,14 @@ def _open(folder: Path) -> FeatureStore:
     return FeatureStore(folder)
 
 
-def _tokens(store: FeatureStore, chosen: pd.Series[int]) -> list[str]:
+def _tokens(store: FeatureStore, chosen: pd.Series[int]) -> list[list[str]]:
     """The tokens that each of some features fires at most."""
-    from workbench.figures.tokens import visible_token
-
-    return [" ".join(visible_token(token) for token in store.top_tokens(one)["token"].head(4)) for one in chosen]
+    return [store.top_tokens(one)["token"].head(4).tolist() for one in chosen]
 
 
 def _headline(one: pd.Series[Any], tokens: int) -> str:
     named = f"Feature {one['feature']}" + (
-        f", {_cell('label', one['label'])} ({one['source']})" if one["label"] else ""
+        f", {shown_cell('label', one['label'])} ({one['source']})" if one["label"] else ""
     )
     if one["dead"]:
         return f"{named} is dead: it fires at none of {tokens} tokens."
@@ -272,29 +277,6 @@ def _headline(one: pd.Series[Any], tokens: int) -> str:
         f"{named}: fires at {one['count']} of {tokens} tokens ({one['density']:.3%}), at most {one['max']:.4g}; where "
         f"it fires mean {one['mean']:.4g}, quartiles {quartiles}."
     )
-
-
-def _table(table: pd.DataFrame, title: str | None = None) -> Table:
-    """Text as text: what looks like markup or moves a cursor is shown for what it is."""
-    from rich.table import Table
-    from rich.text import Text
-
-    shown = Table(title=title)
-    for column in table.columns:
-        shown.add_column(str(column), justify="left" if table[column].dtype.kind in "OU" else "right")
-    for row in records(table):
-        shown.add_row(*(Text(_cell(name, value)) for name, value in row.items()))
-    return shown
-
-
-def _cell(column: str, value: Any) -> str:
-    from workbench.figures.tokens import visible_token
-
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if column in ("token", "tokens"):
-        return visible_token(str(value)) if column == "token" else str(value)
-    return " ".join(visible_token(word) for word in str(value).split(" ") if word)
 
 
 def _line(example: Example) -> Text:

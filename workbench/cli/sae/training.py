@@ -11,12 +11,12 @@ import typer
 from workbench.cli import options
 from workbench.cli.models import open_model, summary
 from workbench.cli.output import Output, facts, records
+from workbench.cli.sae.places import FIRST, Every, SiteHead, site_of
 from workbench.errors import InputError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from workbench.model import HookedModel
     from workbench.saes import SparseAutoencoder, VectorSite
 
 
@@ -40,8 +40,17 @@ def train(
     ],
     hook: options.Hook = "resid_post",
     layer: options.Layer = 0,
-    head: Annotated[int | None, typer.Option("--head", min=0, help="One head of a hook that has heads.")] = None,
-    every: Annotated[int, typer.Option("--every", min=1, help="Read one token in so many (states).")] = 1,
+    head: SiteHead = None,
+    every: Every = 1,
+    rank: Annotated[
+        int | None,
+        typer.Option(
+            "--rank",
+            min=1,
+            help="Read so many principal components of the vectors (states).",
+            show_default="whole vectors",
+        ),
+    ] = None,
     target: Annotated[
         str | None, typer.Option("--to", metavar="HOOK", help="Predict this hook of the layer: a transcoder.")
     ] = None,
@@ -64,6 +73,7 @@ def train(
         float, typer.Option("--sparsity", help="Weight of the L1 or L0 penalty, where there is one.")
     ] = 1.0,
     length: options.Length = 128,
+    first: Annotated[int | None, typer.Option("--first", min=0, help=FIRST, show_default="0")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the training in DIR.")] = False,
     html_file: options.HtmlFile = None,
     json_file: options.JsonFile = None,
@@ -82,8 +92,8 @@ def train(
     opened = open_model(output, model, loading)
     from workbench.saes import train_sae, training_figure, training_history
 
-    site = _site(opened, hook, layer, head, every)
-    onto = None if target is None else _site(opened, target, layer, head, every)
+    site = site_of(opened, hook, layer, head, every)
+    onto = None if target is None else site_of(opened, target, layer, head, every)
     settings: dict[str, Any] = {} if d_sae is None else {"d_sae": d_sae}
     sae = train_sae(
         opened,
@@ -100,12 +110,14 @@ def train(
         learning_rate=learning_rate,
         sparsity=sparsity,
         skip=skip,
+        rank=rank,
+        first=first or 0,
         seed=seed,
         device=str(opened.cfg.device),
         **settings,
     )
     history = training_history(folder)
-    where = f"{site}" if onto is None else f"{site} to {onto}"
+    where = _where(sae, site, onto)
     output.console.print(f"{opened.cfg.model_name}, {where}: {_said(sae)}", highlight=False, markup=False)
     rows = records(history)
     output.console.print(_table(rows))
@@ -120,11 +132,11 @@ def train(
         output.write_page(Page(title, f"{where}: {_said(sae)}", blocks, facts(Folder=str(folder))))
 
 
-def _site(model: HookedModel, hook: str, layer: int, head: int | None, every: int) -> VectorSite:
-    from workbench.probes.linear import places
-    from workbench.saes import VectorSite
-
-    return VectorSite.of(model, places(model, hook, [layer])[0].name, head=head, every=every)
+def _where(sae: SparseAutoencoder, site: VectorSite, onto: VectorSite | None) -> str:
+    """What is read, of a subspace how much of the vectors lies in it, and what a transcoder predicts of it."""
+    held = sae.cfg.details.get("subspace")
+    part = "" if held is None else f", in {held['rank']} directions with {held['explained']:.1%} of the variance"
+    return f"{site}{part}" if onto is None else f"{site} to {onto}"
 
 
 def _said(sae: SparseAutoencoder) -> str:
