@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -20,17 +18,21 @@ PAGE = ROOT / "docs" / "what-it-costs.md"
 
 def save(row: Row, folder: Path) -> None:
     """Write a row, and the tables of all rows."""
+    from workbench.report import write_atomically
+
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / f"{row.name}.json", row.model_dump_json(indent=1) + "\n")
+    write_atomically(folder / f"{row.name}.json", row.model_dump_json(indent=1) + "\n")
     write_tables(folder)
 
 
 def write_tables(folder: Path) -> None:
     """Write the table of a folder's rows; of the rows in the repository also the tables of the page on costs."""
+    from workbench.report import write_atomically
+
     found = rows(folder)
-    _write(folder / TABLE, render(found))
+    write_atomically(folder / TABLE, render(found))
     if folder.resolve() == RESULTS:
-        _write(PAGE, page.filled(PAGE.read_text("utf-8"), found))
+        write_atomically(PAGE, page.filled(PAGE.read_text("utf-8"), found))
 
 
 def load(name: str, folder: Path) -> Row | None:
@@ -55,17 +57,3 @@ def rows(folder: Path) -> list[Row]:
     order = {race.name: number for number, race in enumerate(all_races())}
     names = sorted((path.stem for path in folder.glob("*.json")), key=lambda name: (order.get(name, len(order)), name))
     return [row for row in (load(name, folder) for name in names) if row is not None]
-
-
-def _write(path: Path, text: str) -> None:
-    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(scratch).chmod(0o644)
-        Path(scratch).replace(path)
-    except BaseException:
-        Path(scratch).unlink(missing_ok=True)
-        raise

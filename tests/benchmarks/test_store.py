@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -82,7 +83,7 @@ def test_an_interrupted_write_leaves_the_old_row_and_no_litter(tmp_path: Path, m
     def killed(descriptor: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(store.os, "fsync", killed)
+    monkeypatch.setattr(os, "fsync", killed)
     with pytest.raises(KeyboardInterrupt):
         store.save(row(ratio=2.0), tmp_path)
     assert store.load("some-row", tmp_path) == row()
