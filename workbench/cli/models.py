@@ -17,22 +17,27 @@ if TYPE_CHECKING:
 
 def open_model(output: Output, source: str, loading: Loading = AS_STORED) -> HookedModel:
     """`workbench.load` with a sign of life on the terminal. Raises what `workbench.load` raises."""
-    # A command prints its own result; libraries' load reports and progress bars would stand in the middle of it.
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("TQDM_DISABLE", "1")  # of .gguf files that are unpacked, which asks nobody else
     with output.errors.status(f"loading {source}"):
+        silence_libraries()
         import torch
-        from transformers.utils import logging
 
         import workbench as wb
 
-        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         dtype = None if loading.dtype is None else getattr(torch, loading.dtype)
         return wb.load(
             source, dtype=dtype, device=loading.device, revision=loading.revision, trust_pickle=loading.trust_pickle
         )
+
+
+def silence_libraries() -> None:
+    """Keep load reports and progress bars of libraries out of what a command prints, in processes it starts, too."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TQDM_DISABLE", "1")  # of .gguf files that are unpacked, which asks nobody else
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def unit_name(mixers: Sequence[MixerAdapter]) -> str:

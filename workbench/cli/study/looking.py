@@ -58,7 +58,7 @@ def report(
     output.console.print(effects_text(results, top, effects))
     if out is None:
         page.parent.mkdir(exist_ok=True)
-    for file in write_report(results, page, facts=facts()):
+    for file in write_report(results, page, facts=facts(), effects=effects):
         output.wrote(file)
     output.save({"study": results.study.name, "coverage": dict(results.coverage), "effects": records(effects)})
 
@@ -75,19 +75,16 @@ def compare(
     Example: workbench study compare study-runs/attention study-runs/mamba --out compared.html
     """
     output = Output(json_file, html_file)
-    from workbench.cli.study.tables import comparison_table
-    from workbench.studies.report import compare_studies
+    from workbench.studies.report import compare_studies, comparison_text, write_comparison
     from workbench.studies.store import read_results
 
     first, second = read_results(a), read_results(b)
     found = compare_studies(first, second)
-    output.console.print(comparison_table(found, top))
+    output.console.print(comparison_text(found, top))
     output.save({"a": str(a), "b": str(b), "differences": records(found)})
     if html_file is not None:
-        from workbench.studies.report import write_comparison
-
-        write_comparison(first, second, html_file)
-        output.wrote(html_file)
+        for file in write_comparison(first, second, html_file, facts=facts(), differences=found):
+            output.wrote(file)
 
 
 def export(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from workbench.cli import options
+from workbench.cli.models import silence_libraries
 from workbench.cli.output import Output
 from workbench.cli.study.opening import Opened, open_folder, open_study
 from workbench.cli.study.options import UNCHANGED, Changes, DryRun, Files, Folder, Out, Replan, TrustPython
@@ -92,11 +93,13 @@ class _Runner:
 
     def end(self, act: Callable[[Opened], tuple[Found, int]]) -> None:
         """Do it to all of them, write the JSON that was asked for, and end the command with the worst status."""
+        silence_libraries()
         found: list[Found] = []
         worst = 0
         for number, file in enumerate(self._files, 1):
             if len(self._files) > 1:
-                self._output.note(f"{'' if number == 1 else chr(10)}{file} ({number} of {len(self._files)})")
+                head = f"{'' if number == 1 else chr(10)}{file} ({number} of {len(self._files)})"
+                self._output.errors.print(head, style="bold", highlight=False, markup=False, soft_wrap=True)
             result, status = self._one(file, act)
             found.append({"file": str(file), **result})
             worst = max(worst, status)
@@ -170,8 +173,10 @@ def _found(summary: Summary) -> Found:
 
 def _how_to_go_on(opened: Opened | None) -> str:
     """What to type after Ctrl-C."""
+    if opened is None:  # nothing may be imported here: Ctrl-C may have come in the middle of an import
+        return "Nothing was measured yet; the same command begins again."
     from workbench.studies.store.schema import JOURNAL
 
-    if opened is None or not (opened.folder / JOURNAL).is_file():
+    if not (opened.folder / JOURNAL).is_file():
         return "Nothing was measured yet; the same command begins again."
     return f"What was measured is kept; go on with: workbench study resume {opened.folder}"
