@@ -11,7 +11,8 @@ def one_to_one(scores: Float[Tensor, "first second"]) -> tuple[Int[Tensor, " pai
     """The pairing, each unit in one pair at most, with the largest sum of scores (Li et al. 2015, arXiv:1511.07543)."""
     from scipy.optimize import linear_sum_assignment
 
-    rows, columns = linear_sum_assignment(scores.numpy(), maximize=True)
+    # As costs in float64, which is what it works on: asked to maximise, it would make one more copy of its own.
+    rows, columns = linear_sum_assignment(scores.to(torch.float64, copy=True).neg_().numpy())
     return torch.as_tensor(rows), torch.as_tensor(columns)
 
 

@@ -188,11 +188,20 @@ def match_features(
         moments.add(one, other)
         shuffled.add(one, other[torch.randperm(len(other), generator=generator).to(other.device)])
     assert moments is not None and shuffled is not None  # paired_values yields or refuses
-    signed, chance = moments.correlation(), shuffled.correlation()
     varies, partner_varies = (variance > 0 for variance in moments.variances())
-    scores, by_chance = (table.abs() if absolute else table for table in (signed, chance))
+    # Tables of all units with all units, of which no more than two are held at a time, and one in float64.
+    by_chance = shuffled.correlation(last=True)
+    by_chance = by_chance.abs_() if absolute else by_chance
+    shuffled_best = by_chance.max(1).values.double()
+    shuffled_pairs = by_chance[_living(one_to_one(by_chance), varies, partner_varies)].double()
+    del by_chance, shuffled
+    signed = moments.correlation(last=True)
+    scores = signed.abs() if absolute else signed
     rows, columns = _living(one_to_one(scores), varies, partner_varies)
     chosen = best(scores, partners)[1]
+    fitted, partner_scores = signed[rows, columns].double(), signed.gather(1, chosen).double()
+    both_ways = mutual(scores) & varies
+    del signed, scores
     fitting = PartnerMoments(chosen, moments)
     sums: list[Tensor] = []
     for one, other in values(halves[0], what="fitting partners"):
@@ -201,19 +210,18 @@ def match_features(
     for one, other in values(halves[1], what="testing"):
         testing.add(one, other)
         sums.append(_sums(one[:, rows], other[:, columns], moments, rows, columns))
-    at = by_chance[_living(one_to_one(by_chance), varies, partner_varies)]
     return Matches(
         first.name,
         second.name,
         torch.stack([rows, columns], 1),
-        signed[rows, columns].double(),
+        fitted,
         torch.stack(sums),
         chosen,
-        signed.gather(1, chosen).double(),
-        mutual(scores) & varies,
+        partner_scores,
+        both_ways,
         testing.explained_by(fitting.ridge()),
-        by_chance.max(1).values.double(),
-        at.double(),
+        shuffled_best,
+        shuffled_pairs,
         varies,
         absolute,
     )

@@ -9,6 +9,7 @@ from torch import Tensor
 from workbench.errors import InputError
 
 MOST_BYTES = 3 * 2**30
+ROWS_AT_ONCE = 512
 IN_FLOAT64 = 2**26
 """Products of more units than that are summed in float32, after a shift that keeps them small."""
 
@@ -52,7 +53,7 @@ class CrossMoments:
         dtype = self.products[0].dtype
         pairs = [(a, b), (a, a), (b, b)][: len(self.products)]
         for product, (one, other) in zip(self.products, pairs, strict=True):
-            product += one.to(dtype).T @ other.to(dtype)
+            product.addmm_(one.to(dtype).T, other.to(dtype))
 
     def __add__(self, other: CrossMoments) -> CrossMoments:
         """Both together; they must have been begun with one `shift`."""
@@ -79,11 +80,25 @@ class CrossMoments:
         product = self.products[which]
         return product / self.count - torch.outer(means[0], means[1]).to(product)
 
-    def correlation(self) -> Float[Tensor, "first second"]:
-        """Pearson's, of every unit with every other; 0 where one of them never changes."""
-        one, other = self.variances()
-        found = self.covariance()
-        for axis, variance in ((0, one), (1, other)):
-            inverse = torch.where(variance > 0, variance.clamp(min=1e-300).rsqrt(), torch.zeros_like(variance))
-            found = found * inverse.to(found).unsqueeze(1 - axis)
-        return found.clamp(-1, 1)
+    def correlation(self, last: bool = False) -> Float[Tensor, "first second"]:
+        """Pearson's, of every unit with every other; 0 where one of them never changes.
+
+        Args:
+            last: take the products' own memory for it, as nothing else will be asked of them.
+        """
+        inverses = [
+            torch.where(variance > 0, variance.clamp(min=1e-300).rsqrt(), torch.zeros_like(variance))
+            for variance in self.variances()
+        ]
+        means = [total / self.count for total in self.sums]
+        found = self.products[0] if last else torch.empty_like(self.products[0])
+        # Some rows at a time, so that no second table of that size is held in float64.
+        for start in range(0, len(found), ROWS_AT_ONCE):
+            some = slice(start, start + ROWS_AT_ONCE)
+            part = self.products[0][some].double() / self.count - torch.outer(means[0][some], means[1])
+            part *= inverses[0][some, None]
+            part *= inverses[1]
+            found[some] = part.clamp_(-1, 1)
+        if last:
+            self.products = self.products[1:]
+        return found

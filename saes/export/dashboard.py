@@ -100,10 +100,15 @@ class _Pieces:
         self.texts: list[str] = []
         self.size = 0
         self._numbers: dict[str, int] = {}
+        self._known: dict[str, int] = {}
 
     def number(self, token: str) -> int:
         """Of a token's text; what is invisible is made visible (`visible_token`)."""
-        shown = visible_token(token)
+        if token not in self._known:
+            self._known[token] = self._number(visible_token(token))
+        return self._known[token]
+
+    def _number(self, shown: str) -> int:
         if shown not in self._numbers:
             self._numbers[shown] = len(self.texts)
             self.texts.append(shown)

@@ -151,7 +151,7 @@ def _table(table: pd.DataFrame) -> Any:
 
     # Seven columns, two of them with intervals, have to fit into 80 characters.
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 0))
-    shown.add_column("", no_wrap=True, overflow="ellipsis", ratio=1)
+    shown.add_column("", overflow="fold")
     for title in SHOWN.values():
         shown.add_column(title, justify="right", no_wrap=True)
     for row in records(table):

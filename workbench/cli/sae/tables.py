@@ -26,10 +26,11 @@ def frame_table(table: pd.DataFrame, title: str | None = None, number: str = ".4
     from rich.text import Text
 
     shown = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False) if narrow else Table(title=title)
+    rows = records(table)
     for column in table.columns:
-        words = table[column].dtype.kind in "OU"
+        words = any(isinstance(row[column], str | list) for row in rows)
         shown.add_column(str(column).replace("_", " "), justify="left" if words else "right")
-    for row in records(table):
+    for row in rows:
         shown.add_row(*(Text(shown_cell(name, value, number)) for name, value in row.items()))
     return shown
 
