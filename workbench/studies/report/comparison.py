@@ -62,12 +62,10 @@ def comparison_page(a: Results, b: Results, table: pd.DataFrame, facts: Mapping[
     """The page, from differences that are at hand."""
     names = [a.study.name, b.study.name]
     both = {"A": f"{names[0]} in {a.folder}", "B": f"{names[1]} in {b.folder}"}
-    run = {
-        f"{which}: {key}": value for which, one in (("A", a), ("B", b)) for key, value in environment_facts(one).items()
-    }
-    return Page(
-        f"{names[0]} against {names[1]}", summary(a, table), list(_blocks(a, b, table)), {**both, **run, **facts}
-    )
+    run = [(which, environment_facts(one)) for which, one in (("A", a), ("B", b))]
+    foot = {f"{which}: {name}": value for which, known in run for name, value in known.items()}
+    title = f"{names[0]} against {names[1]}"
+    return Page(title, summary(a, table), list(_blocks(a, b, table)), {**both, **foot, **facts})
 
 
 def summary(a: Results, table: pd.DataFrame) -> str:
