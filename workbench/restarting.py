@@ -16,6 +16,8 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from workbench.errors import InputError
+from workbench.memory import DictMemory
+from workbench.residual import stream_read
 from workbench.stopping import Stopped
 from workbench.zoo.handing import hand_on, handed_so_far
 
@@ -136,7 +138,8 @@ def recording(
         stop: end a pass where the last of them would begin (`workbench.stopping.Stopped`, which the model catches).
 
     Raises:
-        InputError: layer 0, which nothing enters but the embedding, or one that there is not.
+        InputError: layer 0, which nothing enters but the embedding, or one that there is not; at the pass, blocks that
+            leave states with the model besides (the layers of one ``nn.LSTM``).
     """
     blocks = [block.block for block in model.layout.blocks]
     for layer in layers:
@@ -146,6 +149,11 @@ def recording(
     def keeper(layer: int) -> Callable[..., None]:
         def keep(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
             stream = _first_tensor(output)
+            if any(isinstance(value, DictMemory) for value in (*args, *kwargs.values())):
+                raise InputError(
+                    f"The layers of {model.cfg.model_name} leave their states with the model, which reads them at the "
+                    "end, so none can be left out."
+                )
             shared = {name: dict(value) for name, value in kwargs.items() if isinstance(value, MutableMapping)}
             seen = Entered(layer, stream.shape[0], stream.shape[1], output, shared, handed_so_far())
             # Copies: later layers may add to the stream in place.
@@ -167,7 +175,8 @@ def restarting(model: RunnableModel, entered: Entered) -> Iterator[None]:
     """Let passes inside a ``with`` block begin at a layer. They have to be of as many rows and tokens.
 
     Raises:
-        InputError: somebody listens at a hook below the layer, which would not fire.
+        InputError: somebody listens at a hook below the layer, which would not fire; at the pass, other numbers of
+            rows or tokens.
     """
     layouts = model.layout.blocks
     below, above = layouts[: entered.layer], layouts[entered.layer :]
@@ -177,6 +186,12 @@ def restarting(model: RunnableModel, entered: Entered) -> Iterator[None]:
 
     def replayed(last: bool) -> Callable[..., Any]:
         def forward(*args: Any, **kwargs: Any) -> Any:
+            stream = stream_read(args, kwargs)
+            if tuple(stream.shape[:2]) != (entered.batch, entered.time):
+                raise InputError(
+                    f"What entered layer {entered.layer} is of {entered.batch} x {entered.time} tokens, and the pass "
+                    f"of {' x '.join(map(str, stream.shape[:2]))}."
+                )
             if not last:
                 return entered.output
             for name, value in entered.handed.items():

@@ -18,6 +18,7 @@ from benchmarks.races import (
     scores,
     state_edits,
     streamed,
+    studies,
 )
 
 
@@ -37,6 +38,7 @@ def all_races() -> tuple[Race, ...]:
         *processes.races(),
         *saes.races(),
         *features.races(),
+        *studies.races(),
         *gpu.races(),
     )
 

@@ -17,6 +17,7 @@ from benchmarks.races import (
     scores,
     state_edits,
     streamed,
+    studies,
 )
 
 # Each at shapes that its blocks do not divide.
@@ -36,6 +37,7 @@ SMALL = (
     activations.race(
         "a small GPT-2", activations.Subject(models.gpt2, layers=2, length=13, windows=3, passes=2, text=False)
     ),
+    studies.race("a small GPT-2", models.gpt2, prompts=2, length=23),
     lengths.mamba(41, channels=3, state=4),
     lengths.gated_delta(41, heads=2, width=8),
     streamed.against_dense(41, heads=2, width=8),

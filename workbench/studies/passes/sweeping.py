@@ -65,12 +65,17 @@ class Passes:
         trust: what has been found of the ways to run.
     """
 
-    def __init__(self, model: HookedModel, reuse: bool = True) -> None:
-        """`reuse`: False for plain passes, one unit at a time."""
+    def __init__(self, model: HookedModel, reuse: bool = True, trust: Trust | None = None) -> None:
+        """Begin with nothing kept.
+
+        Args:
+            reuse: False for plain passes, one unit at a time.
+            trust: what has been found already.
+        """
         self._model = model
         self._reuse = reuse
         self._references = References(model, budget_of(model))
-        self.trust = Trust()
+        self.trust = Trust() if trust is None else trust
 
     def baseline(self, prompt: Prompt) -> Logits:
         """The unedited model's logits at a prompt's scored positions."""
