@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -88,14 +89,15 @@ def survey_model(study: Study, entry: ModelEntry, base: Path) -> Survey:
         for edits in study.edits:
             if edits.models is not None and entry.label not in edits.models:
                 continue
-            found = edits.sites.targets(model)
-            check_edits(model, edits.sites, edits.method, found, edits.positions, prompts)
-            targets[edits.name] = tuple(found)
-            if edits.controls is not None:
-                pools[edits.name] = tuple(edits.sites.pool(model))
-            if edits.search.score is not None:
-                numbers = edits.search.score.scores(model, found, study.seed)
-                scores[edits.name] = {target.label: number for target, number in zip(found, numbers, strict=True)}
+            with _naming(edits.name, entry.label):
+                found = edits.sites.targets(model)
+                check_edits(model, edits.sites, edits.method, found, edits.positions, prompts)
+                targets[edits.name] = tuple(found)
+                if edits.controls is not None:
+                    pools[edits.name] = tuple(edits.sites.pool(model))
+                if edits.search.score is not None:
+                    numbers = edits.search.score.scores(model, found, study.seed)
+                    scores[edits.name] = {target.label: number for target, number in zip(found, numbers, strict=True)}
         return Survey(
             digest=model_digest(model),
             dtype=str(model.cfg.dtype).removeprefix("torch."),
@@ -110,6 +112,15 @@ def survey_model(study: Study, entry: ModelEntry, base: Path) -> Survey:
         model.unwrap()
         del model
         gc.collect()
+
+
+@contextmanager
+def _naming(edits: str, model: str) -> Iterator[None]:
+    """Say of bad input which edits of which model it is about."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"edits {edits!r} of {model}: {error}") from error
 
 
 def survey_all(

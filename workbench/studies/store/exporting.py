@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from workbench.errors import InputError
 from workbench.report.files import check_writable, replacing
 from workbench.studies.store.results import read_results
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def export_results(folder: Path, destination: Path) -> list[Path]:
@@ -37,12 +41,21 @@ def export_results(folder: Path, destination: Path) -> list[Path]:
         }
     for path, table in files.items():
         check_writable(path)
-        try:
-            with replacing(path) as temporary:
-                if path.suffix == ".parquet":
-                    table.to_parquet(temporary, engine="pyarrow", index=False)
-                else:
-                    table.to_csv(temporary, index=False)
-        except OSError as error:
-            raise InputError(f"{path} could not be written: {error.strerror or error}.") from error
+        write_table(table, path)
     return list(files)
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as its file's suffix says, Parquet or CSV, in full or not at all.
+
+    Raises:
+        InputError: it cannot be written; what was at `path` before is still there.
+    """
+    try:
+        with replacing(path) as temporary:
+            if path.suffix == ".parquet":
+                table.to_parquet(temporary, engine="pyarrow", index=False)
+            else:
+                table.to_csv(temporary, index=False)
+    except OSError as error:
+        raise InputError(f"{path} could not be written: {error.strerror or error}.") from error
