@@ -81,6 +81,9 @@ class FeatureSites(SiteKind):
             for number in self._numbers(model, sae)
         ]
 
+    def pool(self, model: HookedModel) -> list[Target]:
+        return self.model_copy(update={"features": None, "top": None}).targets(model)
+
     def binder(self) -> SiteKind:
         return FeatureSites(sae=self.sae, digest=self.digest)
 

@@ -13,12 +13,13 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Generic, TypeAlias, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, model_serializer
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_serializer
 from pydantic_core import PydanticCustomError
 
 from workbench.errors import offer
 
-AnyPath: TypeAlias = Annotated[Path, BeforeValidator(lambda given: Path(given) if isinstance(given, str) else given)]
+AnyPath: TypeAlias = Annotated[Path, Field(strict=False)]
+"""A path or its text: YAML has no paths, and neither has JSON."""
 
 
 class Strict(BaseModel):
