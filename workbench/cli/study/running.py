@@ -118,10 +118,12 @@ class _Runner:
             print(f"Stopped. {_how_to_go_on(opened)}", file=sys.stderr)
             return {"ended": "stopped"}, STOPPED
         except WorkbenchError as error:
+            # What is wrong with a file names it already.
+            said = str(error) if opened is None else f"{opened.source}: {error}"
             if len(self._files) == 1:
-                raise
-            print(f"Error: {error}", file=sys.stderr)
-            return {"ended": "refused", "error": str(error)}, BAD_INPUT
+                raise InputError(said) from error
+            print(f"Error: {said}", file=sys.stderr)
+            return {"ended": "refused", "error": said}, BAD_INPUT
         except Exception as error:
             # A fault of ours in one study is no reason to lose the night for the others.
             if len(self._files) == 1:

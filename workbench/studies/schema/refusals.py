@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -30,6 +31,9 @@ NEEDED = {
     "is_instance_of": "a path",
 }
 """What pydantic's errors about types ask for."""
+
+ALIKE, SIMILAR = 0.8, 0.6
+"""Shares of letters in common from which on a key is another one misspelled, and may be."""
 
 Context = Mapping[str, Any]
 BOUNDS: dict[str, Callable[[Context], str]] = {
@@ -73,7 +77,14 @@ def refusals(error: ValidationError, root: type[BaseModel], given: Any) -> list[
     problems = [Problem(each.place, _sentence(each, root, given)) for each in found if each.union is None]
     for place, ways in alternatives.items():
         problems.extend(_of_union(place, list(ways.values()), root, given))
-    return list(dict.fromkeys(problems))
+    # A key that was misspelled is one mistake, not an unknown key and a missing one.
+    meant = {
+        (*each.place[:-1], _meant(str(each.place[-1]), keys_at(root, given, each.place[:-1]), root))
+        for each in found
+        if each.type == "extra_forbidden"
+    }
+    absent = {each.place for each in found if each.type == "missing"}
+    return [each for each in dict.fromkeys(problems) if each.place not in absent & meant]
 
 
 def _of_union(place: Place, ways: list[list[_Refusal]], root: type[BaseModel], given: Any) -> list[Problem]:
@@ -115,7 +126,7 @@ def _sentence(refusal: _Refusal, root: type[BaseModel], given: Any) -> str:
         return f"{shown(refusal.given)} is not among the choices; {offer(str(refusal.given), _choices(refusal))}"
     if needed is not None:
         keys = keys_at(root, given, refusal.place) if refusal.type.startswith("model") else []
-        return f"{needed} is needed, not {shown(refusal.given)}" + _keys(keys) + _quotes(refusal)
+        return f"{needed} is needed, not {shown(refusal.given)}" + _keys(keys) + _punctuation(refusal)
     if refusal.type in BOUNDS:
         return f"{shown(refusal.given)} is out of range; {BOUNDS[refusal.type](refusal.context)}"
     if refusal.type in ("too_short", "string_too_short"):
@@ -127,14 +138,24 @@ def _sentence(refusal: _Refusal, root: type[BaseModel], given: Any) -> str:
 
 
 def _unknown_key(key: str, known: list[str], root: type[BaseModel]) -> str:
-    close = nearest(key, known, count=1)
-    home = sections(root).get(key)
-    if home is not None and known and known == list(root.model_fields) and not (close and home == close[0]):
+    meant, home = _meant(key, known, root), sections(root).get(key)
+    if meant is not None and meant == home:
         return f"the key is unknown here; it belongs under {home}:"
-    if close:
-        others = [name for name in known if name != close[0]]
-        return f"the key is unknown; nearest: {close[0]}" + (f" (others: {', '.join(others)})" if others else "")
-    return "the key is unknown" + (f"; {offer(key, known)}" if known else "; there are no options here")
+    if meant is not None:
+        others = [name for name in known if name != meant]
+        return f"the key is unknown; nearest: {meant}" + (f" (others: {', '.join(others)})" if others else "")
+    options = [name for name in known if name != "kind"]
+    return "the key is unknown; " + (offer(key, known) if options else "there are no options here")
+
+
+def _meant(key: str, known: list[str], root: type[BaseModel]) -> str | None:
+    """Which of the known keys an unknown one stands for: one spelled alike, else the section that it belongs to."""
+    close = next(iter(nearest(key, known, count=1)), "")
+    likeness = SequenceMatcher(None, key, close).ratio()
+    home = sections(root).get(key) if known == list(root.model_fields) else None
+    if likeness >= ALIKE or (home is None and likeness >= SIMILAR):
+        return close
+    return home
 
 
 def _needed(refusal: _Refusal) -> str | None:
@@ -152,8 +173,10 @@ def _keys(keys: list[str]) -> str:
     return f" (keys: {', '.join(keys)})" if keys else ""
 
 
-def _quotes(refusal: _Refusal) -> str:
-    """What to do where only quotes are wrong."""
+def _punctuation(refusal: _Refusal) -> str:
+    """What to do where only the punctuation is wrong."""
+    if refusal.type == "list_type" and isinstance(refusal.given, dict):
+        return "; a dash begins each item, as in - name: x"
     if refusal.type == "string_type" and isinstance(refusal.given, int | float):
         return f'; write "{str(refusal.given).lower() if isinstance(refusal.given, bool) else refusal.given}"'
     if isinstance(refusal.given, str) and refusal.type in ("int_type", "float_type"):

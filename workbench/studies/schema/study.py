@@ -54,6 +54,17 @@ class ModelEntry(Strict):
     """How one worker spreads a model that no single device holds, as in transformers: ``auto``."""
     trust_pickle: bool = False
 
+    @field_validator("id")
+    @classmethod
+    def _in_the_zoo(cls, given: str) -> str:
+        if given.startswith("zoo:"):
+            from workbench.zoo.loading import available
+
+            name, members = given.removeprefix("zoo:"), available()
+            if name not in members:
+                raise ValueError(f"the zoo has no member {name!r}; {offer(name, members)}")
+        return given
+
     @property
     def label(self) -> str:
         """`name`, or what stands for it."""
@@ -171,7 +182,7 @@ class Run(Strict):
     address: str | None = None
     """Of a Ray cluster: ``auto``, ``ray://host:10001``; by default one of this machine's own."""
     gpus_per_worker: int | None = Field(default=None, ge=0)
-    """Of each Ray worker; by default one, where the cluster has any. With ``device_map: auto`` a model needs several."""
+    """Of each Ray worker; by default one, where the cluster has any. ``device_map: auto`` wants several."""
     retries: int = Field(default=2, ge=0)
     """Of a chunk whose worker died."""
     batch_tokens: int = Field(default=1024, ge=1)

@@ -23,7 +23,7 @@ class Constant(MetricKind):
 study = Study(
     name="built",
     models=[ModelEntry(id="zoo:gru")],
-    inputs=TaskInputs(task="induction"),
+    inputs=TaskInputs(task="repetition"),
     edits=[EditsEntry(name="heads", sites="heads", method="zero")],
     metrics=["loss", Constant(value=2.0)],
 )

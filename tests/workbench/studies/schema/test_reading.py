@@ -12,7 +12,7 @@ GOOD = """\
 version: 1
 name: heads
 models: zoo:attention
-inputs: {task: induction, count: 8}
+inputs: {task: repetition, count: 8}
 edits:
   - name: all
     sites: heads
@@ -50,7 +50,7 @@ def swapped(old, new, text=GOOD):
 def test_a_study_is_what_its_file_says(file):
     file.write_text(GOOD)
     study = read_study(file)
-    assert isinstance(study, Study) and study.name == "heads" and study.inputs == TaskInputs(task="induction", count=8)
+    assert isinstance(study, Study) and study.name == "heads" and study.inputs == TaskInputs(task="repetition", count=8)
     assert [(model.id, model.label) for model in study.models] == [("zoo:attention", "attention")]
     (entry,) = study.edits
     assert [type(part).word for part in (entry.sites, entry.method, entry.search)] == ["heads", "zero", "each"]
@@ -69,14 +69,28 @@ def test_overrides_are_in_the_study_that_is_read_and_in_no_file(file):
     ("old", "new", "says"),
     [
         (
-            "metrics:",
-            "metrisc:",
-            ["1: metrics: the key is missing.", "9: metrisc: the key is unknown; nearest: metrics"],
-        ),
-        (
             "count: 8",
             "cuont: 8",
             ["4: inputs.cuont: the key is unknown; nearest: count (others: split, task, settings"],
+        ),
+        ("metrics:", "metrisc:", ["9: metrisc: the key is unknown; nearest: metrics (others: version, "]),
+        ("models:", "model:", ["3: model: the key is unknown; nearest: models"]),
+        (
+            "inputs: {task: repetition, count: 8}",
+            "task: repetition",
+            ["4: task: the key is unknown here; it belongs under"],
+        ),
+        ("zoo:attention", "zoo:atention", ["3: models: the zoo has no member 'atention'; nearest: attention"]),
+        ("sites: heads", "sites: [L0H0, 3]", ["7: edits[0].sites"]),
+        (
+            "method: zero",
+            "method: {kind: zero, by: 3}",
+            ["8: edits[0].method.by: the key is unknown; there are no options here."],
+        ),
+        (
+            "  - name: all",
+            "    name: all",
+            ["5: edits: a list is needed, not a mapping of keys; a dash begins each item, as in"],
         ),
         ("count: 8", "count: '8'", ["4: inputs.count: a whole number is needed, not '8'; write 8 without quotes."]),
         ("count: 8", "count: 0", ["4: inputs.count: 0 is out of range; at least 1."]),
@@ -182,7 +196,6 @@ def test_all_mistakes_are_said_at_once_in_the_order_of_the_file(mistakes):
     places = [line.split(": ")[0] + " " + line.split(": ")[1] for line in found]
     assert places == [
         "1 name",
-        "2 models[1].id",
         "2 models[1].idd",
         "3 inputs.length",
         "5 edits[0].controls.draws",
@@ -191,6 +204,11 @@ def test_all_mistakes_are_said_at_once_in_the_order_of_the_file(mistakes):
         "7 metrics[0]",
         "9 run.threads",
     ]
+
+
+def test_a_key_that_was_misspelled_is_one_mistake_and_a_key_that_is_missing_another(mistakes):
+    assert mistakes(swapped("metrics", "metrisc")) and len(mistakes(swapped("metrics: [loss]\n", ""))) == 1
+    assert [line.split()[1] for line in mistakes(swapped("metrics: [loss]", "colour: red"))] == ["metrics:", "colour:"]
 
 
 def test_two_entries_of_one_name_are_a_mistake_of_the_second(mistakes):
@@ -213,7 +231,7 @@ def found_others(mistakes, text):
 
 
 def test_paths_of_texts_lead_nowhere_outside_the_folder(file, mistakes):
-    inputs = "inputs: {task: induction, count: 8}"
+    inputs = "inputs: {task: repetition, count: 8}"
     (said,) = mistakes(swapped(inputs, "inputs: {text: ../secret.txt}"))
     assert said.startswith("4: inputs.text: the path ../secret.txt leads to") and "outside the folder" in said
     (said,) = mistakes(swapped(inputs, "inputs: {prompts: /etc/passwd}"))

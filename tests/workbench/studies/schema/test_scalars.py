@@ -5,7 +5,7 @@ import re
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench.studies.schema.scalars import UnclearScalarError, read_scalar
@@ -47,6 +47,7 @@ WORDS = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(NUMBERLIKE | WORDS | st.text(max_size=6))
 def test_what_is_read_is_what_both_versions_of_yaml_read(word):
     try:
@@ -57,6 +58,7 @@ def test_what_is_read_is_what_both_versions_of_yaml_read(word):
         assert type(other) is type(value) and other == value
 
 
+@settings(deadline=None)
 @given(st.integers(-(2**63) + 1, 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False))
 def test_numbers_as_pyyaml_writes_them_are_read_back(number):
     written = yaml.safe_dump(number).splitlines()[0]
