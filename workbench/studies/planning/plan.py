@@ -14,6 +14,7 @@ from workbench.studies.planning.changes import Changes
 from workbench.studies.planning.listing import Listing
 from workbench.studies.planning.survey import Survey
 from workbench.studies.schema.study import Study
+from workbench.studies.store.status import duration
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -178,11 +179,7 @@ def failed_calibrations(found: Mapping[str, Calibration]) -> list[str]:
 
 
 def _time(seconds: float | None) -> str:
-    if seconds is None:
-        return "not measured"
-    if seconds < 90:
-        return f"about {seconds:.0f} s"
-    return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
+    return "not measured" if seconds is None else duration(seconds)
 
 
 def _memory(models: Sequence[ModelPlan]) -> str:
