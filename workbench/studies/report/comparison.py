@@ -15,11 +15,12 @@ from workbench.figures.maps import plain_layout
 from workbench.figures.tokens import escape_label
 from workbench.report import Block, Heading, Note, Page, Paragraph, Plot, Table, check_writable, write_page
 from workbench.studies.report.numbers import listed, percent, plural, probability, signed, span
-from workbench.studies.report.page import write_table
+from workbench.studies.report.ranked import largest_first, records
 from workbench.studies.report.running import environment_facts
 from workbench.studies.statistics.comparing import compare_studies
 from workbench.studies.statistics.results import Results
 from workbench.studies.statistics.settings import differing_settings
+from workbench.studies.store.exporting import write_table
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -101,7 +102,7 @@ def comparison_text(differences: pd.DataFrame, top: int = 10) -> Group:
         table = RichTable(title=Text(_title(key)), title_justify="left", caption=_counted(rows, top))
         for place, column in enumerate(("edit", "A", "B", "B - A", "interval", "q")):
             table.add_column(column, justify="right" if place else "left")
-        for cells in _cells(_largest(rows), top):
+        for cells in _cells(largest_first(rows, "difference"), top):
             table.add_row(*(Text(cell) for cell in cells[:6]))
         shown.append(table)
     return Group(*(shown or [Text("No edit of one study is in the other.")]))
@@ -113,8 +114,8 @@ def _blocks(a: Results, b: Results, table: pd.DataFrame) -> Iterator[Block]:
     if settings.empty:
         yield Paragraph("None that could change a result.")
     else:
-        rows = [[str(cell) for cell in row] for row in settings.itertuples(index=False, name=None)]
-        yield Table(("setting", "A", "B"), rows)
+        shown = [[str(cell) for cell in row] for row in settings.itertuples(index=False, name=None)]
+        yield Table(("setting", "A", "B"), shown)
     versions = [environment_facts(one).get("Run with", "") for one in (a, b)]
     if versions[0] != versions[1]:
         yield Note("The two were run with different versions or machines; see the foot of the page.")
@@ -127,7 +128,7 @@ def _blocks(a: Results, b: Results, table: pd.DataFrame) -> Iterator[Block]:
         how = "on the same prompts, paired" if paired else "on different prompts, each resampled on its own"
         caption = f"{_counted(rows, MOST_ROWS)}, {how}; intervals cover {level} each"
         columns = ("edit", "A", "B", "B - A", f"{level} interval", "q", "groups")
-        yield Table(columns, _cells(_largest(rows), MOST_ROWS), caption, frozenset(range(1, 7)))
+        yield Table(columns, _cells(largest_first(rows, "difference"), MOST_ROWS), caption, frozenset(range(1, 7)))
     missing = _only_in_one(a, b)
     if missing:
         yield Heading("Not compared")
@@ -141,10 +142,6 @@ def _title(key: Any) -> str:
     return f"{models}: {family}, {metric}" + (", layers by depth" if match == "depth" else "")
 
 
-def _largest(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows.reindex(rows["difference"].abs().sort_values(ascending=False, kind="stable").index)
-
-
 def _counted(rows: pd.DataFrame, top: int) -> str:
     return (
         f"The {top} largest of {len(rows):,} differences" if len(rows) > top else "All differences, the largest first"
@@ -153,7 +150,7 @@ def _counted(rows: pd.DataFrame, top: int) -> str:
 
 def _cells(rows: pd.DataFrame, top: int) -> list[list[str]]:
     shown = []
-    for row in rows.head(top).to_dict(orient="records"):
+    for row in records(rows.head(top)):
         dose = "" if row["dose"] != row["dose"] else f" at {row['dose']:g}"
         groups = str(row["n_a"]) if row["paired"] else f"{row['n_a']} and {row['n_b']}"
         effects = [signed(row[column]) for column in ("effect_a", "effect_b", "difference")]
@@ -192,8 +189,8 @@ def _only_in_one(a: Results, b: Results) -> list[str]:
     """Models, entries, metrics and edits that only one of the studies has."""
     said = []
     for what, column in (("models", "model"), ("entries of edits", "family"), ("metrics", "metric")):
-        names = [set(map(str, results.frame[column])) for results in (a, b)]
-        for which, mine, other in (("A", *names), ("B", *names[::-1])):
+        in_a, in_b = (set(map(str, results.frame[column])) for results in (a, b))
+        for which, mine, other in (("A", in_a, in_b), ("B", in_b, in_a)):
             if mine - other:
                 said.append(f"Only in {which}, {what}: {listed(sorted(mine - other))}.")
     return said

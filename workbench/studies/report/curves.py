@@ -9,10 +9,12 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from workbench.figures.bars import error_bars
 from workbench.figures.colours import NEGATIVE, POSITIVE
 from workbench.figures.maps import plain_layout
 from workbench.figures.tokens import escape_label
 from workbench.studies.report.grids import describe
+from workbench.studies.report.ranked import records
 
 # Told apart on light and on dark pages, and with the common colour-vision deficiencies (Okabe and Ito 2008).
 LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#AA4499", "#7F7F7F")
@@ -38,7 +40,7 @@ def curves(
             go.Scatter(
                 x=rows[across].to_numpy(dtype=np.float64),
                 y=rows["effect"].to_numpy(dtype=np.float64),
-                error_y=whiskers(rows, "effect", colour),
+                error_y=_whiskers(rows, colour),
                 mode="lines+markers",
                 name=escape_label(str(called)),
                 line={"color": colour, "width": 1.8, "dash": DASHES[place // len(LINES) % len(DASHES)]},
@@ -64,10 +66,7 @@ def interaction_plot(pairs: pd.DataFrame, name: str) -> go.Figure:
     for significant, called, symbol in ((True, "interacts", "circle"), (False, "not shown to", "circle-open")):
         chosen = (pairs["significant"] == significant).to_numpy(dtype=bool)
         if chosen.any():
-            texts = [
-                escape_label(describe({**row, "effect": row["interaction"]}))
-                for row in pairs[chosen].to_dict(orient="records")
-            ]
+            texts = [escape_label(describe({**row, "effect": row["interaction"]})) for row in records(pairs[chosen])]
             figure.add_trace(
                 go.Scatter(
                     x=expected[chosen],
@@ -105,11 +104,11 @@ def controls_plot(edits: pd.DataFrame, controls: dict[str, Sequence[float]], nam
             go.Scatter(
                 x=list(range(len(labels))),
                 y=edits["effect"].to_numpy(dtype=np.float64),
-                error_y=whiskers(edits, "effect", NEGATIVE),
+                error_y=_whiskers(edits, NEGATIVE),
                 mode="markers",
                 name="edit",
                 marker={"size": 10, "symbol": "diamond", "color": NEGATIVE},
-                text=[escape_label(describe(row)) for row in edits.to_dict(orient="records")],
+                text=[escape_label(describe(row)) for row in records(edits)],
                 hovertemplate="%{text}<extra></extra>",
             ),
         ]
@@ -119,18 +118,8 @@ def controls_plot(edits: pd.DataFrame, controls: dict[str, Sequence[float]], nam
     return _dressed(figure, name, "", legend=True, **ticks, range=[-0.6, len(labels) - 0.4])
 
 
-def whiskers(rows: pd.DataFrame, column: str, colour: str) -> dict[str, Any]:
-    """Error bars from ``low`` and ``high``; none where they are NaN."""
-    value, low, high = (rows[part].to_numpy(dtype=np.float64) for part in (column, "low", "high"))
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": np.nan_to_num(np.maximum(high - value, 0.0)).tolist(),
-        "arrayminus": np.nan_to_num(np.maximum(value - low, 0.0)).tolist(),
-        "color": colour,
-        "thickness": 1.2,
-        "width": 3,
-    }
+def _whiskers(rows: pd.DataFrame, colour: str) -> dict[str, Any]:
+    return error_bars(rows["effect"], rows["low"], rows["high"], color=colour, thickness=1.2, width=3)
 
 
 def _dressed(figure: go.Figure, name: str, over: str, legend: bool, **across: Any) -> go.Figure:

@@ -13,7 +13,7 @@ from workbench.studies.report.curves import controls_plot, curves, interaction_p
 from workbench.studies.report.grids import describe, grid_of
 from workbench.studies.report.heat_maps import effect_map, pair_map
 from workbench.studies.report.numbers import NONE, number, percent, probability, signed, span, with_span
-from workbench.studies.report.ranked import ranked
+from workbench.studies.report.ranked import largest_first, ranked, records
 from workbench.studies.report.wording import answer, called, pairs_answer
 from workbench.studies.schema.study import EditsEntry, Study
 from workbench.studies.statistics.doses import dose_curves
@@ -101,9 +101,9 @@ def _ranking(study: Study, rows: pd.DataFrame, metric: str) -> Iterator[Block]:
         *["p among controls"] * controlled,
         *(f"effect on {name}" for name in others),
     ]
-    by_key = {(row["edit_id"], row["metric"]): row["effect"] for row in _records(rows[rows["control_of"].isna()])}
+    by_key = {(row["edit_id"], row["metric"]): row["effect"] for row in records(rows[rows["control_of"].isna()])}
     shown = []
-    for row in _records(best.head(MOST_ROWS)):
+    for row in records(best.head(MOST_ROWS)):
         shown.append(
             [
                 called(row) + ("\u00a0*" if row["significant"] else ""),
@@ -175,7 +175,7 @@ def _pairs(pairs: pd.DataFrame, model: str, metric: str, study: Study) -> Iterat
     names = list(dict.fromkeys([*measured["first"], *measured["second"]]))
     if 3 <= len(names) <= MOST_NODES:
         yield _pair_map(measured, names, metric)
-    best = measured.reindex(measured["interaction"].abs().sort_values(ascending=False, kind="stable").index)
+    best = largest_first(measured, "interaction")
     rows = [
         [
             str(row["label"]) + ("\u00a0*" if row["significant"] else ""),
@@ -186,7 +186,7 @@ def _pairs(pairs: pd.DataFrame, model: str, metric: str, study: Study) -> Iterat
             probability(row["q"]),
             str(row["n"]),
         ]
-        for row in _records(best.head(MOST_ROWS))
+        for row in records(best.head(MOST_ROWS))
     ]
     columns = ("pair", "interaction", "both", "first alone", "second alone", "q", "n")
     yield Table(columns, rows, f"The largest interactions on {metric}: both - first - second", frozenset(range(1, 7)))
@@ -197,14 +197,14 @@ def _pair_map(pairs: pd.DataFrame, names: Sequence[str], metric: str) -> Plot:
     values = np.full((len(names), len(names)), np.nan)
     marked = np.zeros(values.shape, dtype=bool)
     texts = [["no value"] * len(names) for _ in names]
-    for row in _records(pairs):
+    for row in records(pairs):
         low, high = sorted((place[row["first"]], place[row["second"]]))
         values[low, high], marked[low, high] = row["interaction"], row["significant"]
         texts[low][high] = describe({**row, "effect": row["interaction"]})
     figure = pair_map(names, values, marked, texts, f"interaction on {metric}")
     crosses = "; crosses: no value" if np.isnan(values[np.triu_indices(len(names), 1)]).any() else ""
-    shape = "wide" if len(names) <= 8 else "square"
-    return Plot(figure, f"Interactions, pair by pair; dots: significant{crosses}.", shape)
+    caption = f"Interactions, pair by pair; dots: significant{crosses}."
+    return Plot(figure, caption, "wide" if len(names) <= 8 else "square")
 
 
 def _side_by_side(layers: pd.DataFrame, metric: str) -> Iterator[Block]:
@@ -219,8 +219,3 @@ def _side_by_side(layers: pd.DataFrame, metric: str) -> Iterator[Block]:
         "stand."
     )
     yield Plot(figure, caption, "wide")
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = table.to_dict(orient="records")
-    return rows

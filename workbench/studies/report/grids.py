@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
 from workbench.studies.report.numbers import probability, signed, span
+from workbench.studies.report.ranked import records
 from workbench.studies.statistics.interactions import JOIN
 
 MOST_COLUMNS = 64  # beyond, a layer is an ordered profile, not a gallery
@@ -49,8 +51,8 @@ def grid_of(effects: pd.DataFrame) -> Grid | None:
         effects: rows of `effects_table`; controls and sets of several targets are passed over.
     """
     rows, dose = _of_largest_dose(effects[effects["control_of"].isna()])
-    placed: dict[int, dict[str, dict[str, object]]] = {}
-    for row in rows.to_dict(orient="records"):
+    placed: dict[int, dict[str, dict[str, Any]]] = {}
+    for row in records(rows):
         match = _LABEL.fullmatch(str(row["label"]))
         if match and JOIN not in str(row["label"]):
             placed.setdefault(int(match[1]), {}).setdefault(match[2].lstrip(".") or "layer", row)
@@ -75,9 +77,9 @@ def grid_of(effects: pd.DataFrame) -> Grid | None:
     return Grid(values, marked, texts, [str(layer) for layer in layers], names, by_rank, dose)
 
 
-def describe(row: dict[str, object]) -> str:
+def describe(row: Mapping[str, Any]) -> str:
     """One effect in a line, with what is needed to judge it."""
-    numbers = {key: float(row[key]) for key in ("effect", "low", "high", "q")}  # type: ignore[arg-type]
+    numbers = {key: float(row[key]) for key in ("effect", "low", "high", "q")}
     parts = [f"{row['label']}: {signed(numbers['effect'])}"]
     if np.isfinite(numbers["low"]):
         parts.append(span(numbers["low"], numbers["high"]))
@@ -90,12 +92,12 @@ def _of_largest_dose(rows: pd.DataFrame) -> tuple[pd.DataFrame, float | None]:
     doses = rows["dose"].dropna()
     if doses.nunique() < 2:
         return rows, None
-    largest = float(doses.loc[doses.abs().idxmax()])
+    largest = float(max(doses, key=abs))
     return rows[rows["dose"] == largest], largest
 
 
-def _best_first(cells: Sequence[dict[str, object]]) -> list[dict[str, object]]:
-    return sorted(cells, key=lambda row: -abs(np.nan_to_num(float(row["effect"]))))  # type: ignore[arg-type]
+def _best_first(cells: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(cells, key=lambda row: -abs(np.nan_to_num(float(row["effect"]))))
 
 
 def _natural(name: str) -> list[tuple[int, int, str]]:

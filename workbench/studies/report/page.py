@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from workbench.errors import InputError
 from workbench.report import Block, Code, Heading, Page, Paragraph, Table, check_writable, write_page
-from workbench.report.files import replacing
 from workbench.studies.report.families import family_blocks
 from workbench.studies.report.numbers import listed, plural
 from workbench.studies.report.ranked import main_metrics
@@ -23,6 +21,7 @@ from workbench.studies.statistics.interactions import interactions_table
 from workbench.studies.statistics.layers import layers_table
 from workbench.studies.statistics.results import Results
 from workbench.studies.statistics.samples import judged_split
+from workbench.studies.store.exporting import write_table
 
 
 def write_report(
@@ -50,18 +49,6 @@ def write_report(
         write_table(tables[what], file)
     write_page(path, study_page(results, effects, [file.name for file in data], facts or {}))
     return [path, *data]
-
-
-def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a table as its file's suffix says, CSV or Parquet. Raises InputError where it cannot be written."""
-    try:
-        with replacing(path) as temporary:
-            if path.suffix == ".csv":
-                table.to_csv(temporary, index=False)
-            else:
-                table.to_parquet(temporary, engine="pyarrow", index=False)
-    except OSError as error:
-        raise InputError(f"{path} could not be written: {error.strerror or error}.") from error
 
 
 def study_page(results: Results, effects: pd.DataFrame, data: list[str], facts: Mapping[str, str]) -> Page:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pandas as pd
 
 from workbench.studies.schema.study import Study
@@ -19,3 +22,14 @@ def ranked(effects: pd.DataFrame, metric: str) -> pd.DataFrame:
     """
     mine = effects[(effects["metric"] == metric) & effects["control_of"].isna()]
     return mine.sort_values("rank", kind="stable", na_position="last")
+
+
+def largest_first(table: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Rows by the size of a number, either way; those without it last."""
+    sizes = table[column].to_numpy(dtype=np.float64)
+    return table.iloc[np.argsort(-np.nan_to_num(np.abs(sizes), nan=-1.0), kind="stable")]
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as mappings from column to value."""
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict(orient="records")]

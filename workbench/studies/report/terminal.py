@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from workbench.studies.report.numbers import NONE, percent, probability, signed, span
-from workbench.studies.report.ranked import main_metrics, ranked
+from workbench.studies.report.ranked import main_metrics, ranked, records
 from workbench.studies.statistics.results import Results
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def effects_text(results: Results, top: int = 10, effects: pd.DataFrame | None =
         names = ["edit", "effect", f"{percent(study.statistics.level)} interval", "q", "n", *["controls p"] * controls]
         for name in names:
             table.add_column(name, justify="left" if name == "edit" else "right")
-        for row in best.head(top).to_dict(orient="records"):
+        for row in records(best.head(top)):
             dose = "" if row["dose"] != row["dose"] else f" at {row['dose']:g}"
             cells = [
                 f"{row['label']}{dose}",

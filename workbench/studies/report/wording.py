@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from workbench.studies.report.numbers import listed, number, percent, plural, probability, signed, span, with_span
-from workbench.studies.report.ranked import main_metrics, ranked
+from workbench.studies.report.ranked import largest_first, main_metrics, ranked, records
 from workbench.studies.schema.study import EditsEntry, Study
 from workbench.studies.statistics.coverage import EXPLORATORY
 from workbench.studies.statistics.effects import distances
@@ -48,7 +48,7 @@ def overview(study: Study, effects: pd.DataFrame) -> tuple[list[str], list[list[
     for (model, family), rows in tested.groupby(["model", "family"], sort=False, observed=True):
         metric = metrics[str(family)]
         best = ranked(rows, metric)
-        first = best.iloc[0].to_dict() if len(best) else {}
+        first = next(iter(records(best.head(1))), None)
         count = "not tested" if metric in distances(study) else f"{int(best['significant'].sum()):,} of {len(best):,}"
         words = with_span(first["effect"], first["low"], first["high"]) if first else ""
         shown.append([str(model), str(family), metric, count, called(first) if first else "", words])
@@ -68,7 +68,7 @@ def answer(study: Study, model: str, family: str, rows: pd.DataFrame, hedged: bo
         return f"In {model}, nothing was measured of {family}."
     m, groups = len(rows), int(measured["n"].max())
     hedge = f" Exploratory: {plural(groups, 'prompt group')}." if hedged and groups < EXPLORATORY else ""
-    largest = measured.loc[measured["effect"].abs().idxmax()].to_dict()
+    largest = records(largest_first(measured, "effect").head(1))[0]
     if metric in distances(study):
         return (
             f"In {model}, of {plural(m, 'edit')} of {family}, {called(largest)} moves {metric} furthest, "
@@ -82,7 +82,7 @@ def answer(study: Study, model: str, family: str, rows: pd.DataFrame, hedged: bo
             f"{q:g}); the largest effect is that of {called(largest)}, {_measured(largest)}. That is not evidence that "
             f"they do nothing.{hedge}"
         )
-    best = found.iloc[0].to_dict()
+    best = records(found.head(1))[0]
     directions = _directions(found, metric)
     return (
         f"In {model}, {len(found):,} of {plural(m, 'edit')} of {family} {'change' if len(found) > 1 else 'changes'} "
@@ -101,7 +101,7 @@ def _directions(found: pd.DataFrame, metric: str) -> str:
     for rows, verb in ((up, "raise"), (down, "lower")):
         if len(rows):
             verb = verb + ("s" if len(rows) == 1 else "")
-            parts.append(f"{listed([called(row) for row in rows.to_dict(orient='records')], 4)} {verb} it")
+            parts.append(f"{listed([called(row) for row in records(rows)], 4)} {verb} it")
     return "; ".join(parts) or f"{metric} changes"
 
 
@@ -134,8 +134,8 @@ def called(row: dict[str, Any]) -> str:
 def pairs_answer(pairs: pd.DataFrame, model: str, metric: str, q: float) -> str:
     """What became of the pairs of one model, family and metric."""
     found = pairs[pairs["significant"]]
-    best = pairs.loc[pairs["interaction"].abs().idxmax()]
-    words = with_span(float(best["interaction"]), float(best["low"]), float(best["high"]))
+    best = records(largest_first(pairs, "interaction").head(1))[0]
+    words = with_span(best["interaction"], best["low"], best["high"])
     start = f"In {model}, {len(found):,} of {plural(len(pairs), 'pair')} interact on {metric} (q ≤ {q:g})"
     return f"{start}; the largest interaction is that of {best['label']}, {words}."
 

@@ -90,7 +90,8 @@ def _judged(results: Results) -> pd.DataFrame:
     kept = frame[frame["split"].isin([judged_split(frame), "all"]) & frame["control_of"].isna()]
     kept = kept[np.isfinite(kept["effect"].to_numpy(dtype=np.float64))]
     named = kept["group"].fillna("").astype(str)
-    return kept.assign(group=named.where(named != "", kept["prompt_id"].astype(str)))
+    judged: pd.DataFrame = kept.assign(group=named.where(named != "", kept["prompt_id"].astype(str)))
+    return judged
 
 
 def _check_common(frames: list[pd.DataFrame], a: Results, b: Results) -> None:

@@ -16,7 +16,8 @@ def add_control_ranks(table: pd.DataFrame) -> pd.DataFrame:
     their effects; ``p_controls``, (1 + controls whose effect is at least as large, either way) / (1 + controls): its
     rank among them. Nine controls cannot make it smaller than 1/10.
     """
-    added = table.assign(controls=0, control_low=np.nan, control_high=np.nan, p_controls=np.nan)
+    added = table.reset_index(drop=True).assign(controls=0, control_low=np.nan, control_high=np.nan, p_controls=np.nan)
+    effects = added["effect"].to_numpy(dtype=np.float64)
     drawn = added[added["control_of"].notna() & added["effect"].notna()]
     by_edit = {key: rows["effect"].to_numpy(dtype=np.float64) for key, rows in _grouped(drawn, "control_of")}
     for key, rows in _grouped(added[added["control_of"].isna()], "label"):
@@ -24,7 +25,7 @@ def add_control_ranks(table: pd.DataFrame) -> pd.DataFrame:
             continue
         others = by_edit[key]
         for place in rows.index:
-            size = abs(float(added.at[place, "effect"]))
+            size = abs(effects[place])
             added.at[place, "controls"] = len(others)
             added.at[place, "control_low"] = others.min()
             added.at[place, "control_high"] = others.max()

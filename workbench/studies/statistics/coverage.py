@@ -17,7 +17,9 @@ EXPLORATORY = 50
 def not_finite(frame: pd.DataFrame) -> pd.DataFrame:
     """How many measurements were no numbers: one row a model, family and metric that has any, with ``units``."""
     bad = frame[~np.isfinite(frame["effect"].to_numpy(dtype=np.float64))]
-    return bad.groupby(["model", "family", "metric"], sort=False, observed=True).size().rename("units").reset_index()
+    counts = bad.groupby(["model", "family", "metric"], sort=False, observed=True).size()
+    table: pd.DataFrame = counts.rename("units").reset_index()
+    return table
 
 
 def coverage_notes(results: Results, effects: pd.DataFrame) -> list[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
@@ -81,7 +79,7 @@ def _rows(sample: Sample, study: Study) -> pd.DataFrame:
     hypotheses = sample.edits["family"].mask(sample.is_control)
     if sample.metric in distances(study):
         hypotheses = hypotheses.mask(np.ones(len(hypotheses), dtype=bool))
-    p, q = tested(sample.effect, list(hypotheses), study)
+    p, q = tested(sample.effect, hypotheses, study)
     return sample.edits.assign(
         metric=sample.metric,
         split=sample.split,
@@ -113,13 +111,12 @@ def distances(study: Study) -> set[str]:
 
 
 def tested(
-    values: Float[np.ndarray, "edits groups"], families: Sequence[object], study: Study
+    values: Float[np.ndarray, "edits groups"], families: pd.Series, study: Study
 ) -> tuple[Float[np.ndarray, " edits"], Float[np.ndarray, " edits"]]:
     """The sign-flip p of each row, and q corrected within each family; NaN where the family is missing: not tested."""
     p, q = np.full(len(values), np.nan), np.full(len(values), np.nan)
-    named = pd.Series(families, dtype=object)
-    for family in named.dropna().unique():
-        mine = (named == family).to_numpy(dtype=bool)
+    for family in families.dropna().unique():
+        mine = (families == family).to_numpy(dtype=bool)
         asked = study.statistics
         p[mine] = sign_flip_p(values[mine], resamples=asked.resamples, q=asked.q, seed=study.seed)
         q[mine] = benjamini_hochberg(p[mine])

@@ -62,7 +62,7 @@ def _rows(sample: Sample, results: Results) -> pd.DataFrame:
     counts = draw_counts(len(sample.groups), study.statistics.resamples, study.seed)
     limits = intervals(interaction, counts, study.statistics.level, study.statistics.interval)
     edits = sample.edits.iloc[[triple[0] for triple in triples]].reset_index(drop=True)
-    p, q = tested(interaction, list(edits["family"]), study)
+    p, q = tested(interaction, edits["family"], study)
     names = [str(label).split(JOIN) for label in edits["label"]]
     return edits[["model", "family", "label", "layer", "dose"]].assign(
         metric=sample.metric,
