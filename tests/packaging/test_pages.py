@@ -10,7 +10,7 @@ import pytest
 
 from .tree import ROOT
 
-PAGES = ("README.md", "docs/questions.md")
+PAGES = ("README.md", "docs/questions.md", "docs/autoencoders.md")
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

@@ -154,14 +154,25 @@ def _table(rows: list[dict[str, Any]]) -> Table:
     for name in ("vectors", "loss", "explained", "L0", "dead", "vectors/s"):
         table.add_column(name, justify="right")
     count = min(6, len(rows))
+    before = -1
     for place in range(count):
-        row = rows[round(place * (len(rows) - 1) / max(count - 1, 1))]
+        at = round(place * (len(rows) - 1) / max(count - 1, 1))
+        row = rows[at]
         table.add_row(
             f"{row['vectors']:,}",
             f"{row['loss']:.4g}",
             f"{row['explained_variance']:.1%}",
             f"{row['l0']:.1f}",
             f"{row['dead']:,}",
-            f"{row['vectors_per_second']:,.0f}",
+            f"{_rate(rows, before, at):,.0f}",
         )
+        before = at
     return table
+
+
+def _rate(rows: list[dict[str, Any]], before: int, at: int) -> float:
+    """Vectors a second since the row shown before; text is read in stretches, so single rows jump."""
+    starts = [0, *(row["vectors"] for row in rows)]
+    read = [row["vectors"] - start for row, start in zip(rows, starts, strict=False)][before + 1 : at + 1]
+    seconds = sum(count / max(row["vectors_per_second"], 0.05) for count, row in zip(read, rows[before + 1 : at + 1], strict=True))
+    return float(sum(read) / seconds)
