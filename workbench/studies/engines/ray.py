@@ -23,7 +23,7 @@ from workbench.studies.engines.ray_cluster import check_room, connect, counted, 
 IN_FLIGHT = 2
 """Chunks that an actor holds: it computes one while the next is on its way."""
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds that Ray is given to find actors a place, from when they are asked for."""
 
 TRIES = 3
