@@ -269,9 +269,9 @@ def _open(folder: Path) -> FeatureStore:
     return FeatureStore(folder)
 
 
-def _tokens(store: FeatureStore, chosen: pd.Series[int]) -> list[list[str]]:
+def _tokens(store: FeatureStore, chosen: pd.Series[int]) -> pd.Series[Any]:
     """The tokens that each of some features fires at most."""
-    return [store.top_tokens(one)["token"].head(4).tolist() for one in chosen]
+    return chosen.map(lambda one: store.top_tokens(int(one))["token"].head(4).tolist())
 
 
 def _score(row: dict[str, Any], name: str) -> str:

@@ -174,5 +174,7 @@ def _rate(rows: list[dict[str, Any]], before: int, at: int) -> float:
     """Vectors a second since the row shown before; text is read in stretches, so single rows jump."""
     starts = [0, *(row["vectors"] for row in rows)]
     read = [row["vectors"] - start for row, start in zip(rows, starts, strict=False)][before + 1 : at + 1]
-    seconds = sum(count / max(row["vectors_per_second"], 0.05) for count, row in zip(read, rows[before + 1 : at + 1], strict=True))
+    seconds = sum(
+        count / max(row["vectors_per_second"], 0.05) for count, row in zip(read, rows[before + 1 : at + 1], strict=True)
+    )
     return float(sum(read) / seconds)
