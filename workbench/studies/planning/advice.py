@@ -11,6 +11,7 @@ from workbench.studies.planning.listing import Listing
 from workbench.studies.planning.survey import Survey
 from workbench.studies.planning.units import sources
 from workbench.studies.schema.study import EditsEntry, Study
+from workbench.studies.searches.controls import shortages
 
 FEW_GROUPS = 50
 """Below so many groups of prompts, intervals of skewed effects cover less than they say."""
@@ -97,7 +98,12 @@ def _controls(study: Study, entry: EditsEntry, surveys: Mapping[str, Survey]) ->
             f"draw at least {math.ceil(1 / q) - 1}."
         )
     for label, survey in surveys.items():
-        layers = Counter(target.layer for target in survey.targets.get(entry.name, ()))
+        targets = survey.targets.get(entry.name, ())
+        # A named set is compared with others made of its pool, place by place; its layer says nothing of how many.
+        sets = [target for target in targets if "sites" in target.more]
+        for text in shortages(sets, survey.pools.get(entry.name, ()), entry.controls):
+            yield f"{entry.name}, {label}: {text}"
+        layers = Counter(target.layer for target in targets if "sites" not in target.more)
         if layers and "layer" in entry.controls.match and min(layers.values()) < 1 / q:
             layer, others = min(layers.items(), key=lambda item: item[1])
             yield (

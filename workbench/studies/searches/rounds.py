@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from workbench.studies.edits.edit import Edit
+from workbench.studies.edits.method import MethodKind
 from workbench.studies.edits.site import Target
 from workbench.studies.schema.study import EditsEntry, Study
 from workbench.studies.searches.asking import AskingSearch, labels_of
@@ -78,7 +79,7 @@ def _edits(
 ) -> list[Edit]:
     """One edit for each dose of the entry's method."""
     site = entry.sites.binder().canonical()
-    doses = entry.method.doses() or [(None, entry.method)]
+    doses: Sequence[tuple[float | None, MethodKind]] = entry.method.doses() or [(None, entry.method)]
     where = tuple(entry.positions) if isinstance(entry.positions, list) else entry.positions
     return [
         Edit(

@@ -103,7 +103,7 @@ def _layers(at):
     [
         ("attention", "state", "keeps a recurrent state"),
         ("attention", "gates", "it has no gates at all"),
-        ("gla", {"kind": "gates", "gate": "write"}, "no gate to write there; it has gates to forget, output"),
+        ("gla", {"kind": "gates", "gate": "write"}, "no gate to write in these layers; it has gates to forget, output"),
         ("gla", {"kind": "hooks", "at": "resid_post", "each": "head"}, "no axis of heads"),
         ("gla", {"kind": "hooks", "at": "q", "heads": [4]}, "has numbers 0 to 3, and number 4 is asked for"),
         ("gla", {"kind": "state", "dimensions": [0]}, "say which with each: key or each: value"),

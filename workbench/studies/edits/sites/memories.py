@@ -42,12 +42,14 @@ class GateSites(PlacedSites):
     """What one target is."""
 
     def targets(self, model: HookedModel) -> list[Target]:
-        asked = list(GATES) if self.gate == "all" else [self.gate] if isinstance(self.gate, str) else self.gate
+        listed = [self.gate] if isinstance(self.gate, str) else self.gate
+        asked: list[str] = list(GATES) if self.gate == "all" else [*listed]
         found = [target for adapter in _mixers(model, self.layers) for target in self._of_mixer(model, adapter, asked)]
         if not found:
             there = [gate for gate, hook in GATES.items() if any(hook in one.points for one in model.mixers)]
             has = f"it has gates to {', '.join(there)}" if there else "it has no gates at all"
-            raise InputError(f"{model.cfg.model_name} has no gate to {' or to '.join(asked)} there; {has}.")
+            what = "gates" if self.gate == "all" else f"gate to {' or to '.join(asked)}"
+            raise InputError(f"{model.cfg.model_name} has no {what} in these layers; {has}.")
         return found
 
     def _of_mixer(self, model: HookedModel, adapter: MixerAdapter, asked: list[str]) -> Iterator[Target]:
