@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from workbench.studies.coordinator.attempts import Attempts
 from workbench.studies.coordinator.staff import Staff
@@ -22,12 +22,17 @@ COMMIT_S = 0.1
 
 @dataclass
 class Tally:
-    """What a run has done so far."""
+    """What a run has done so far.
+
+    Attributes:
+        not_reused: why workers computed some edits plainly, in the order in which they found out.
+    """
 
     chunks: int = 0
     units: int = 0
     macs: float = 0.0
     differing: int = 0
+    not_reused: dict[str, None] = field(default_factory=dict)
 
 
 class Dispatcher:
@@ -99,6 +104,7 @@ class Dispatcher:
             self.tally.chunks += 1
             self.tally.units += chunk.size if outcome.error is None else 0
             self.tally.macs += chunk.macs
+            self.tally.not_reused.update(dict.fromkeys(outcome.worker.get("not_reused", ())))
         self._report(sum(chunk.macs for chunk, _, _ in ended))
         return lost
 

@@ -10,7 +10,7 @@ from workbench.errors import InputError
 from workbench.report.files import write_atomically
 from workbench.studies.edits.files import located
 from workbench.studies.planning.changes import compare, identity_of
-from workbench.studies.planning.listing import first_rounds
+from workbench.studies.planning.listing import Listing, first_rounds
 from workbench.studies.planning.planner import make_plan, write_plan
 from workbench.studies.planning.survey import Survey, Surveyor, inputs_digest, survey_all, survey_of
 from workbench.studies.schema.study import Study
@@ -25,12 +25,14 @@ class Prepared:
     Attributes:
         study: as it was planned, with the `run` of today; the files it names are at absolute paths.
         batch_tokens: of the plan, which later rounds keep to.
+        first: the first round of each model, where it has just been listed.
         notes: sentences for the user.
     """
 
     study: Study
     surveys: Mapping[str, Survey]
     batch_tokens: int
+    first: Mapping[str, Listing]
     notes: tuple[str, ...]
 
 
@@ -74,7 +76,7 @@ def prepare(journal: Journal, study: Study, base: Path, replan: bool, surveyor: 
     )
     write_study(journal.folder, study)
     write_plan(make_plan(study, journal.folder, base, surveys, listings, {}, changes))
-    return Prepared(placed, surveys, study.run.batch_tokens, notes)
+    return Prepared(placed, surveys, study.run.batch_tokens, {listing.model: listing for listing in listings}, notes)
 
 
 def metric_versions(study: Study) -> dict[str, int]:
@@ -95,4 +97,4 @@ def _resumed(journal: Journal, study: Study, before: Study, placed: Study) -> Pr
         write_study(journal.folder, study)
     found = journal.surveys()
     surveys = {entry.label: survey_of(found[entry.label], journal.prompts(entry.label)) for entry in study.models}
-    return Prepared(placed, surveys, journal.meta("batch_tokens"), ())
+    return Prepared(placed, surveys, journal.meta("batch_tokens"), {}, ())

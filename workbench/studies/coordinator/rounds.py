@@ -42,6 +42,8 @@ def _next(
     journal: Journal, prepared: Prepared, model: str, number: int, edits: Sequence[Edit], names: UnitNames
 ) -> Listing | None:
     """The next round of a model; None where all its entries have ended."""
+    if number == 0 and model in prepared.first:
+        return prepared.first[model]
     study, survey = prepared.study, prepared.surveys[model]
     known = {_key(edit) for edit in edits}
     proposed: list[Edit] = []

@@ -73,7 +73,7 @@ def run_study(
                 end_quietly(attempts, str(error) or type(error).__name__)
                 raise
         attempts.end(ended)
-        notes = prepared.notes
+        notes = (*prepared.notes, *(f"Computed plainly: {reason}" for reason in dispatcher.tally.not_reused))
         if before != _content(source):
             notes += (
                 f"{source} has changed while the study ran; the results are of the study as it was when it began. "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 from workbench.families.base import BlockLayout, MixerAdapter
@@ -25,17 +26,25 @@ class Costs:
     sources: tuple[float, ...]
     unembedding: float
 
-    def layer(self, number: int, tokens: int) -> float:
-        """One layer on one row of so many tokens, which read (tokens + 1) / 2 others on average."""
-        return tokens * (self.layers[number] + self.sources[number] * (tokens + 1) / 2)
-
     def plain(self, tokens: int) -> float:
         """A whole forward pass over one row, logits everywhere: what a plain loop with hooks does for every unit."""
-        return sum(self.layer(number, tokens) for number in range(len(self.layers))) + tokens * self.unembedding
+        return self.restarted(0, tokens, tokens)
 
     def restarted(self, first: int, tokens: int, scored: int) -> float:
-        """One row from layer `first` on, with logits at the scored positions only."""
-        return sum(self.layer(n, tokens) for n in range(first, len(self.layers))) + scored * self.unembedding
+        """One row from layer `first` on, with logits at the scored positions only.
+
+        Of those before it and itself, a token reads (tokens + 1) / 2 on average.
+        """
+        layers, sources = self._from[first]
+        return tokens * (layers + sources * (tokens + 1) / 2) + scored * self.unembedding
+
+    @cached_property
+    def _from(self) -> list[tuple[float, float]]:
+        """Sums of `layers` and `sources` from each layer on."""
+        sums = [(0.0, 0.0)]
+        for layer, sources in zip(reversed(self.layers), reversed(self.sources), strict=True):
+            sums.append((sums[-1][0] + layer, sums[-1][1] + sources))
+        return sums[::-1]
 
     def as_json(self) -> dict[str, Any]:
         """For `costs_of`."""

@@ -143,16 +143,16 @@ class Plan:
 
 def model_plan(listing: Listing, survey: Survey, calibration: Calibration | None) -> ModelPlan:
     """Count one model's first round."""
-    lengths = {prompt.prompt_id: len(prompt.tokens) for prompt in survey.prompts}
+    plain_pass = {prompt.prompt_id: survey.costs.plain(len(prompt.tokens)) for prompt in survey.prompts}
     remaining = [unit for unit in listing.units if unit.chunk_id is not None]
-    plain = sum(survey.costs.plain(lengths[unit.prompt_id]) for unit in remaining)
+    plain = sum(plain_pass[unit.prompt_id] for unit in remaining)
     reused = sum(chunk.macs for chunk in listing.chunks)
     a_pass = plain / max(1, len(remaining))
     measured = calibration is not None and calibration.error is None
     return ModelPlan(
         model=listing.model,
         prompts=len(survey.prompts),
-        tokens=sum(lengths.values()),
+        tokens=sum(len(prompt.tokens) for prompt in survey.prompts),
         edits=len({edit.edit_id for edit in listing.edits if edit.family != BASELINE}),
         units=len(listing.units),
         done=len(listing.units) - len(remaining),

@@ -158,6 +158,14 @@ def test_a_metric_more_is_measured_alone(tmp_path: Path) -> None:
     assert set(read_results(tmp_path).frame["metric"]) == {"loss", "accuracy"}
 
 
+def test_why_nothing_was_reused_is_told_once(tmp_path: Path) -> None:
+    def plainly(assignment: Assignment) -> Outcome:
+        whole = SumWorker(WORK).run(assignment)
+        return replace(whole, worker={**whole.worker, "not_reused": ["keys are shared across layers"]})
+
+    assert run(tmp_path, Inline(plainly)).notes == ("Computed plainly: keys are shared across layers",)
+
+
 def test_other_weights_are_another_study(tmp_path: Path) -> None:
     run(tmp_path)
     engine = Inline()
