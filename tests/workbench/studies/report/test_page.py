@@ -139,11 +139,14 @@ def test_hostile_words_add_no_element():
         effects = [noise(6, seed, 1.0) for seed in range(len(texts))]
         edits = [an_edit(f"L0.{text}", effect, groups=[text] * 6) for text, effect in zip(texts, effects, strict=True)]
         pair = an_edit(f"L0.{texts[0]} + L0.{texts[1]}", noise(6, 50))
-        dose = [an_edit(f"L1.{nasty}", noise(6, 60), dose=dose) for dose in (1.0, 2.0)]
+        dose = [an_edit(f"L1.{nasty}", noise(6, 60), dose=dose, family="doses") for dose in (1.0, 2.0)]
         control = an_edit(f"L0.{texts[2]}", noise(6, 70), control_of=f"L0.{texts[0]}")
+        entries = [{"name": name, "sites": "heads", "method": "zero"} for name in ("heads", "doses")]
         results = MadeUp(
             together(*edits, pair, *dose, control),
-            a_study(question=nasty),
+            a_study(
+                question=nasty, edits=[{"name": n, "sites": "heads", "method": "zero"} for n in ("heads", "doses")]
+            ),
             plan={"warnings": texts, "models": [{"model": nasty, "layers": 2, "digest": nasty}]},
             attempts=pd.DataFrame({"command": texts, "host": texts, "versions": [json.dumps({t: t}) for t in texts]}),
             coverage={"planned": 9, "done": 1, "failed": 8, "not_finite": {}, "reasons": {nasty: 8}},
@@ -157,6 +160,8 @@ def test_hostile_words_add_no_element():
     assert attributes[0] == attributes[1]
     assert not hostile.open
     labels = json.dumps(figures(hostile))
+    kinds = [figure["data"][0]["type"] for figure in figures(hostile)]
+    assert {"heatmap", "scatter"} == set(kinds)  # every kind of figure had a chance
     assert "<script" not in labels
     assert "&lt;script&gt;" in labels
 
