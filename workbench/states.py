@@ -74,6 +74,29 @@ class ModelState:
         state = state.to(expected)
         return replace(self, recurrent={**self.recurrent, layer: state}, edits={**self.edits, layer: state})
 
+    def repeated(self, times: int) -> ModelState:
+        """The memory of a batch in which every sequence comes so many times, one after the other."""
+        rows = len(self.tokens)
+
+        def more(tensor: Tensor) -> Tensor:
+            alike = tensor.dim() > 0 and tensor.shape[0] == rows
+            return tensor.repeat_interleave(times, 0) if alike else tensor
+
+        cache = copy.deepcopy(self.cache)
+        for where, leaf in list(_leaves(cache)):
+            if isinstance(leaf, Tensor):
+                cache = _put(cache, [list(step) for step in where], more(leaf))
+        return replace(
+            self,
+            tokens=more(self.tokens),
+            mask=more(self.mask),
+            recurrent={layer: more(state) for layer, state in self.recurrent.items()},
+            logits=more(self.logits),
+            cache=cache,
+            held={name: more(tensor) for name, tensor in self.held.items()},
+            edits={layer: more(state) for layer, state in self.edits.items()},
+        )
+
     @property
     def nbytes(self) -> int:
         """Bytes of what is needed to go on: caches and what modules hold, not the tokens and their logits."""

@@ -7,30 +7,25 @@ plain pass of the first unit of theirs. Where one disagrees, or fails, its units
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
-
-import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from workbench.errors import WorkbenchError
 from workbench.model import HookedModel
-from workbench.restarting import Entered, lowest_layer, recording, restarting
+from workbench.restarting import lowest_layer
 from workbench.studies.edits.edit import BASELINE, Edit
 from workbench.studies.edits.site import BoundEdit
 from workbench.studies.inputs.prompt import Prompt
-from workbench.studies.passes.plain import in_force, plain_logits
-from workbench.studies.passes.references import References, budget_of
-from workbench.studies.passes.rows import stacked
-from workbench.studies.passes.tail import tail_logits
+from workbench.studies.passes.batches import Batches, Logits, Start
+from workbench.studies.passes.plain import plain_logits
+from workbench.studies.passes.prefixes import first_position
 from workbench.studies.passes.trust import Trust, close, difference
 
 TAIL = "tail"
 """Of `Trust`: logits at scored positions alone, from the last block's output."""
 
-Logits = Float[Tensor, "scored vocabulary"]
+Pair = tuple["Unit", BoundEdit]
 
 
 @dataclass(frozen=True)
@@ -74,7 +69,7 @@ class Passes:
         """
         self._model = model
         self._reuse = reuse
-        self._references = References(model, budget_of(model))
+        self._batches = Batches(model)
         self.trust = Trust() if trust is None else trust
 
     def baseline(self, prompt: Prompt) -> Logits:
@@ -82,10 +77,10 @@ class Passes:
         if not self._reuse or self.trust.off(TAIL):
             return self._plainly(prompt)
         if self.trust.tried(TAIL):
-            return self._tail(prompt)
+            return self._batches.tail(prompt)
         plain = self._plainly(prompt)
         try:
-            found = self._tail(prompt)
+            found = self._batches.tail(prompt)
             if close(found, plain):
                 self.trust.agree(TAIL)
             else:
@@ -100,7 +95,7 @@ class Passes:
         Raises:
             WorkbenchError: as a unit's own hooks do in a plain pass.
         """
-        rest: list[tuple[Unit, BoundEdit]] = []
+        rest: list[Pair] = []
         for unit in units:
             if unit.edit.family == BASELINE:
                 yield unit, self.baseline(unit.prompt)
@@ -114,11 +109,30 @@ class Passes:
             return
         self.baseline(rest[0][0].prompt)  # tries the tail
         together = [pair for pair in rest if self._stackable(pair[1])]
-        if together:
-            yield from self._tried(together)
+        for start, pairs in self._starts(together):
+            yield from self._tried(start, pairs)
         for pair in rest:
             if not self._stackable(pair[1]):
-                yield from self._tried([pair])
+                yield from self._tried(Start(self._layer([pair])), [pair])
+
+    def _starts(self, pairs: Sequence[Pair]) -> Iterator[tuple[Start, list[Pair]]]:
+        """Batches, and where each begins: at a layer together, or prompt by prompt at a position as well."""
+        if not pairs:
+            return
+        layer = self._layer(pairs)
+        whole: list[Pair] = []
+        by_prompt: dict[Prompt, list[Pair]] = defaultdict(list)
+        for pair in pairs:
+            by_prompt[pair[0].prompt].append(pair)
+        for group in by_prompt.values():
+            start = Start(layer, first_position([(unit.edit, unit.prompt) for unit, _ in group]))
+            later = start.position > 0 and not any(self._off(start, unit) for unit, _ in group)
+            if later and self._begins_well(start, group[0][0].prompt):
+                yield start, group
+            else:
+                whole += group
+        if whole:
+            yield Start(layer), whole
 
     def _stackable(self, bound: BoundEdit) -> bool:
         n_layers = self._model.cfg.n_layers
@@ -128,28 +142,32 @@ class Passes:
     def _names(self, bound: BoundEdit) -> list[str]:
         return [name for pattern, _ in bound.hooks for name in self._model.points.select(pattern)]
 
-    def _layer(self, pairs: Sequence[tuple[Unit, BoundEdit]]) -> int:
+    def _layer(self, pairs: Sequence[Pair]) -> int:
         """Where a batch may begin. A context may touch anything from the lowest layer of its targets on."""
         n_layers = self._model.cfg.n_layers
         lowest = [lowest_layer(self._names(bound), n_layers) for _, bound in pairs]
         return min(*lowest, *(unit.edit.layer for unit, bound in pairs if bound.whole is not None), n_layers)
 
-    def _tried(self, pairs: Sequence[tuple[Unit, BoundEdit]]) -> Iterator[tuple[Unit, Logits]]:
+    def _tried(self, start: Start, pairs: Sequence[Pair]) -> Iterator[tuple[Unit, Logits]]:
         """Units as one batch where that is trusted, after trying it where it is not known; else plainly."""
-        layer = self._layer(pairs)
         left = {id(unit): unit for unit, _ in pairs}
         failed: Exception | None = None
-        wanted = [pair for pair in pairs if not self._off(layer, pair[0])]
-        new = {unit.kind: unit for unit, _ in reversed(wanted) if not self.trust.tried(unit.kind)}
+        wanted = [pair for pair in pairs if not self._off(start, pair[0])]
+        new = {unit.kind: unit for unit, _ in reversed(wanted) if not self.trust.tried((start.way[2], unit.kind))}
         # What is to be compared comes first, so that nothing else is believed before.
         wanted.sort(key=lambda pair: new.get(pair[0].kind) is not pair[0])
-        if wanted and self._begins_well(layer, wanted[0][0].prompt):
+        if wanted and self._begins_well(start, wanted[0][0].prompt):
             expected = {id(unit): plain_logits(self._model, unit.prompt, unit.bind()) for unit in new.values()}
             try:
-                for unit, logits in self._batch(layer, wanted):
+                found = self._batches.run(
+                    start,
+                    [(unit.prompt, bound) for unit, bound in wanted],
+                    at_once=not all(self._stackable(bound) for _, bound in wanted),
+                )
+                for (unit, _), logits in zip(wanted, found, strict=True):
                     if id(unit) in expected:
-                        self._compare(unit, logits, expected[id(unit)])
-                    if not self.trust.off(unit.kind):
+                        self._compare(start, unit, logits, expected[id(unit)])
+                    if not self._off(start, unit):
                         del left[id(unit)]
                         yield unit, logits
             except Exception as fault:  # an edit's own mistake comes again in the plain pass, and is told from there
@@ -158,79 +176,36 @@ class Passes:
             yield unit, plain_logits(self._model, unit.prompt, unit.bind())
         if failed is not None:
             for unit, _ in wanted:
-                told = f"{unit.told} from layer {layer} on cannot be run as a batch: {_told(failed)}"
-                self.trust.switch_off((layer, unit.kind), told)
+                told = f"{unit.told} from {start} on cannot be run as a batch: {_told(failed)}"
+                self.trust.switch_off((start.way, unit.kind), told)
 
-    def _off(self, layer: int, unit: Unit) -> bool:
-        return any(self.trust.off(key) for key in (layer, unit.kind, (layer, unit.kind)))
+    def _off(self, start: Start, unit: Unit) -> bool:
+        later = start.way[2]
+        return any(self.trust.off(key) for key in (start.way, (later, unit.kind), (start.way, unit.kind)))
 
-    def _compare(self, unit: Unit, logits: Logits, expected: Logits) -> None:
+    def _compare(self, start: Start, unit: Unit, logits: Logits, expected: Logits) -> None:
+        key = (start.way[2], unit.kind)
         if close(logits, expected):
-            self.trust.agree(unit.kind)
+            self.trust.agree(key)
         else:
-            told = f"{unit.told} in a batch differs from a plain pass by {_apart(logits, expected)}"
-            self.trust.switch_off(unit.kind, f"{told} ({unit.edit.label}).")
+            told = f"{unit.told} from {start} on differs from a plain pass by {_apart(logits, expected)}"
+            self.trust.switch_off(key, f"{told} ({unit.edit.label}).")
 
-    def _begins_well(self, layer: int, prompt: Prompt) -> bool:
-        """Whether passes may begin at a layer; the first that would is compared with the unedited model."""
-        if layer == 0 or self.trust.tried(layer):
+    def _begins_well(self, start: Start, prompt: Prompt) -> bool:
+        """Whether passes may begin there; the first that would is compared with the unedited model."""
+        if start == Start(0) or self.trust.tried(start.way):
             return True
         expected = self.baseline(prompt)
         try:
-            ((_, found),) = self._run(layer, [(None, prompt, BoundEdit([]))])
+            (found,) = self._batches.run(start, [(prompt, BoundEdit([]))], at_once=self.trust.off(TAIL))
         except Exception as fault:  # whatever a family does there, plain passes are right
-            self.trust.switch_off(layer, f"Nothing can begin at layer {layer}: {_told(fault)}")
+            self.trust.switch_off(start.way, f"Nothing can begin at {start}: {_told(fault)}")
             return False
         if close(found, expected):
-            self.trust.agree(layer)
+            self.trust.agree(start.way)
         else:
-            self.trust.switch_off(layer, f"A pass from layer {layer} on differs by {_apart(found, expected)}.")
-        return self.trust.tried(layer)
-
-    def _batch(self, layer: int, pairs: Sequence[tuple[Unit, BoundEdit]]) -> Iterator[tuple[Unit, Logits]]:
-        for unit, logits in self._run(layer, [(unit, unit.prompt, bound) for unit, bound in pairs]):
-            assert unit is not None
-            yield unit, logits
-
-    def _run(
-        self, layer: int, rows: Sequence[tuple[Unit | None, Prompt, BoundEdit]]
-    ) -> Iterator[tuple[Unit | None, Logits]]:
-        """One batch from a layer on; logits row by row."""
-        model, n_layers = self._model, self._model.cfg.n_layers
-        prompts = [prompt for _, prompt, _ in rows]
-        tokens = torch.tensor([prompt.tokens for prompt in prompts], device=model.cfg.device)
-        only = rows[0][2] if len(rows) == 1 else None
-        hooks = only.hooks if only is not None else stacked(model.points, [bound.hooks for _, _, bound in rows])
-        ended: dict[int, Entered] = {}
-        at_once = not all(self._stackable(bound) for _, _, bound in rows)
-        with ExitStack() as stack:
-            stack.enter_context(in_force(model, hooks, only))
-            stack.enter_context(self._beginning(layer, prompts))
-            if not at_once:
-                stack.enter_context(recording(model, [n_layers], ended, stop=True))
-            logits = model(tokens, return_type="logits" if at_once else None)
-        if at_once:
-            for (unit, prompt, _), row in zip(rows, logits, strict=True):
-                yield unit, row[list(prompt.scored)]
-            return
-        with torch.no_grad():
-            found = tail_logits(model, ended[n_layers], tokens, [prompt.scored for prompt in prompts])
-            for (unit, _, _), row in zip(rows, found, strict=True):
-                yield unit, row
-
-    def _beginning(self, layer: int, prompts: Sequence[Prompt]) -> AbstractContextManager[None]:
-        if layer == 0:
-            return nullcontext()
-        several = list(dict.fromkeys(prompts))
-        joined = Entered.joined([self._references.entered(prompt, layer) for prompt in several])
-        return restarting(self._model, joined.rows([several.index(prompt) for prompt in prompts]))
-
-    def _tail(self, prompt: Prompt) -> Logits:
-        entered = self._references.entered(prompt, self._model.cfg.n_layers)
-        tokens = torch.tensor([prompt.tokens], device=self._model.cfg.device)
-        with torch.no_grad():
-            (found,) = tail_logits(self._model, entered, tokens, [prompt.scored])
-        return found
+            self.trust.switch_off(start.way, f"A pass from {start} on differs by {_apart(found, expected)}.")
+        return self.trust.tried(start.way)
 
     def _plainly(self, prompt: Prompt) -> Logits:
         return plain_logits(self._model, prompt, BoundEdit([]))

@@ -36,6 +36,8 @@ def tail_logits(
             end += 1
         rows = list(range(start, end))
         where = torch.tensor([list(scored[row]) for row in rows], device=tokens.device)
-        with restarting(model, entered.rows(rows).at(where)):
-            yield from model(tokens[start:end].gather(1, where))
+        with torch.no_grad(), restarting(model, entered.rows(rows).at(where)):
+            logits = model(tokens[start:end].gather(1, where))
+        yield from logits
+        del logits  # before the next ones are there
         start = end
