@@ -78,7 +78,7 @@ def chunks(numbers: Iterable[int]) -> list[Assignment]:
     return [Assignment(f"chunk {n}", "attention", (), (Prompt((n, 1), (0,), (1,)),), ("sum",)) for n in numbers]
 
 
-def collect(engine: RayEngine, given: Sequence[Assignment], retries: int = 0, limit_s: float = 120) -> list[Outcome]:
+def collect(engine: RayEngine, given: Sequence[Assignment], retries: int = 0, limit_s: float = 300) -> list[Outcome]:
     """Everything that comes back for chunks, those of lost ones that are handed in again included."""
     waiting, out, found = list(given), {}, []
     tries = {chunk.chunk_id: retries for chunk in given}
@@ -204,7 +204,7 @@ class TestWorkers:
         pids = {one.worker["pid"] for one in collect(engine, chunks(range(100, 110)))}
         engine.close()
         assert not ray.is_initialized()
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < deadline:
             time.sleep(0.1)
         assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
