@@ -144,9 +144,7 @@ def test_hostile_words_add_no_element():
         entries = [{"name": name, "sites": "heads", "method": "zero"} for name in ("heads", "doses")]
         results = MadeUp(
             together(*edits, pair, *dose, control),
-            a_study(
-                question=nasty, edits=[{"name": n, "sites": "heads", "method": "zero"} for n in ("heads", "doses")]
-            ),
+            a_study(question=nasty, edits=entries),
             plan={"warnings": texts, "models": [{"model": nasty, "layers": 2, "digest": nasty}]},
             attempts=pd.DataFrame({"command": texts, "host": texts, "versions": [json.dumps({t: t}) for t in texts]}),
             coverage={"planned": 9, "done": 1, "failed": 8, "not_finite": {}, "reasons": {nasty: 8}},
