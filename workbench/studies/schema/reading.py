@@ -115,7 +115,7 @@ def _error(problems: Sequence[Problem], document: Document, overrides: Sequence[
     lines = []
     for problem in problems:
         override = _cause(problem.place, overrides)
-        line = None if override else problem.line or document.line(problem.place)
+        line = problem.line or document.line(problem.place)
         where = f"--set {override.text}" if override else name if line is None else f"{name}:{line}"
         said = ": ".join(part for part in (where, dotted(problem.place), problem.says) if part)
         lines.append((overrides.index(override) + 1 if override else 0, line or 0, f"{said}."))

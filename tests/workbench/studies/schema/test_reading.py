@@ -211,6 +211,11 @@ def test_a_key_that_was_misspelled_is_one_mistake_and_a_key_that_is_missing_anot
     assert [line.split()[1] for line in mistakes(swapped("metrics: [loss]", "colour: red"))] == ["metrics:", "colour:"]
 
 
+def test_the_keys_that_are_offered_are_those_of_the_inputs_that_were_begun(mistakes):
+    (said,) = mistakes(swapped("{task: repetition, count: 8}", "{text: a.txt, lenght: 9}"))
+    assert said == "4: inputs.lenght: the key is unknown; nearest: length (others: count, split, text)."
+
+
 def test_two_entries_of_one_name_are_a_mistake_of_the_second(mistakes):
     text = GOOD.replace("metrics", "  - {name: all, sites: heads, method: zero}\nmetrics")
     assert mistakes(text) == ["9: edits[1].name: two entries of edits are called 'all'."]

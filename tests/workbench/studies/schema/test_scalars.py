@@ -95,7 +95,16 @@ def test_an_unclear_word_is_refused_with_what_to_write_instead(word, write, valu
         assert type(read) is type(value) and read == value
 
 
+@pytest.mark.parametrize(
+    ("word", "what"), [("2026-11-22", "is a date"), ("12:30", "more than text"), ("1e3", "a number")]
+)
+def test_the_refusal_says_what_some_yaml_takes_the_word_for(word, what):
+    with pytest.raises(UnclearScalarError, match=what):
+        read_scalar(word)
+
+
 def test_numbers_without_end_are_refused_however_they_are_written():
-    for word in ("9" * 30, "-" + "9" * 5000, "1.0e+999", "9" * 400 + ".0"):
+    assert read_scalar(str(2**63 - 1)) == 2**63 - 1
+    for word in (str(2**63), "9" * 30, "-" + "9" * 5000, "1.0e+999", "9" * 400 + ".0"):
         with pytest.raises(UnclearScalarError, match=r"too large|largest"):
             read_scalar(word)
