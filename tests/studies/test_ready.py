@@ -117,12 +117,3 @@ class TestAnswers:
         edges = table[(table["family"] == "edges") & (table["metric"] == "loss")]
         largest = edges.loc[edges.groupby("model")["effect"].idxmax()].set_index("model")["layer"]
         assert largest.to_dict() == {"attention": 1, "mamba": 0, "gated_delta": 1}
-
-
-@pytest.mark.slow
-def test_a_ready_study_runs_on_a_real_language_model(tmp_path: Path, smollm2_directory: Path) -> None:
-    file = next(smollm2_directory.glob("*.gguf"))
-    overrides = [f"models=[{{id: {file}, name: attention}}]", "edits.2.sites={kind: edges, layers: [3, 29]}"]
-    overrides += ["edits.0.sites={kind: mixers, layers: [0]}", "edits.1.sites={kind: mlps, layers: [0, 20]}"]
-    table = effects("three-mixers", tmp_path, [*overrides, "inputs.count=2", "inputs.settings.pairs=4"])
-    assert of(table, "attention", "L0.mixer") > 1  # all that follows reads what the first layer wrote
