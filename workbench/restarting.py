@@ -48,9 +48,7 @@ class Entered:
     @property
     def nbytes(self) -> int:
         """Bytes of all tensors."""
-        sizes: list[int] = []
-        self._each(lambda tensor: (sizes.append(tensor.numel() * tensor.element_size()), tensor)[1])
-        return sum(sizes)
+        return sum(tensor.numel() * tensor.element_size() for tensor in self._tensors())
 
     def rows(self, numbers: Sequence[int]) -> Entered:
         """The same for chosen rows of the batch, any of them several times; copies."""
@@ -95,11 +93,7 @@ class Entered:
             raise InputError("What entered different layers, or texts of different lengths, makes no batch.")
         if len(several) == 1:
             return first
-        leaves: list[list[Tensor]] = []
-        for one in several:
-            found: list[Tensor] = []
-            one._each(lambda tensor, found=found: (found.append(tensor), tensor)[1])
-            leaves.append(found)
+        leaves = [one._tensors() for one in several]
         if len({len(found) for found in leaves}) > 1:
             raise InputError("The layers below leave other things for one text than for another.")
         columns = iter(list(zip(*leaves, strict=True)))
@@ -116,6 +110,17 @@ class Entered:
 
     def _batched(self, tensor: Tensor) -> bool:
         return tensor.dim() > 0 and tensor.shape[0] == self.batch
+
+    def _tensors(self) -> list[Tensor]:
+        """Every tensor, in the order that `_each` comes to them."""
+        found: list[Tensor] = []
+
+        def note(tensor: Tensor) -> Tensor:
+            found.append(tensor)
+            return tensor
+
+        self._each(note)
+        return found
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Entered:
         return replace(

@@ -45,6 +45,9 @@ class Worker:
         self.work = work
         torch.set_num_threads(work.threads)
         self._label: str | None = None
+        self._model: HookedModel
+        self._donors: WorkerDonors
+        self._passes: Passes
         self._turn_to(work.study.models[0].label)
 
     def run(self, assignment: Assignment) -> Outcome:

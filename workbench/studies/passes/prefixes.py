@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,9 +26,14 @@ LEAST = 16
 
 def first_position(edits: Iterable[tuple[Edit, Prompt]]) -> int:
     """The first position that any of the edits touches; 0 where that is not worth a memory of what comes before."""
-    first = min(resolved(edit.positions, prompt)[0] if edit.positions else 0 for edit, prompt in edits)
+    first = min(_first(edit, prompt) for edit, prompt in edits)
     time = min(len(prompt.tokens) for _, prompt in edits)
     return first if first >= max(LEAST, time / 2) else 0
+
+
+def _first(edit: Edit, prompt: Prompt) -> int:
+    positions = resolved(edit.positions, prompt)
+    return 0 if positions is None else positions[0]
 
 
 class Prefixes:
@@ -85,11 +89,12 @@ def _whole(model: HookedModel, function: HookFunction, first: int) -> HookFuncti
     return shown
 
 
-def _as_if_whole(model: HookedModel, function: HookFunction, tensor: Tensor, hook: HookPoint) -> Any:
+def _as_if_whole(model: HookedModel, function: HookFunction, tensor: Tensor, hook: HookPoint) -> Tensor | None:
     past = model.past
     if hook.step is None:
         model.past = 0
     try:
-        return function(tensor, hook)
+        edited: Tensor | None = function(tensor, hook)
+        return edited
     finally:
         model.past = past

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from typing import Any
 
 import yaml
 
@@ -22,7 +23,7 @@ _ENDLESS = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _SWITCH = re.compile(r"(?i:yes|no|on|off)")
 _LARGEST = 2**63 - 1
 _TEXT = yaml.SafeLoader.DEFAULT_SCALAR_TAG
-_RESOLVER = yaml.resolver.Resolver()
+_RESOLVER: Any = yaml.resolver.Resolver()
 
 Scalar = str | int | float | bool | None
 
@@ -75,7 +76,7 @@ def _unclear(word: str) -> str | None:
         return f"{_short(word)} is a date to some YAML; for text write {quoted}"
     if _ENDLESS.fullmatch(word):
         return f"{word} is no number that a study can hold; for text write {quoted}"
-    if word != "" and _RESOLVER.resolve(yaml.ScalarNode, word, (True, False)) != _TEXT:
+    if word != "" and _tag(word) != _TEXT:
         return f"{_short(word)} is more than text to some YAML; for text write {quoted}"
     return None
 
@@ -95,3 +96,8 @@ def _decimal(word: str) -> str:
 
 def _short(word: str) -> str:
     return word if len(word) <= 40 else word[:37] + "..."
+
+
+def _tag(word: str) -> str:
+    tag: str = _RESOLVER.resolve(yaml.ScalarNode, word, (True, False))  # type: ignore[no-untyped-call]  # PyYAML's own
+    return tag

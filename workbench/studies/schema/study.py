@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import (
     AfterValidator,
@@ -26,7 +26,7 @@ from workbench.studies.kinds import AnyPath, Strict
 from workbench.studies.metrics.metric import METRICS, MetricKind
 from workbench.studies.searches.search import SEARCHES, SearchKind
 
-FORMAT = 1
+FORMAT: Literal[1] = 1
 
 
 def _name(given: str) -> str:
@@ -139,11 +139,14 @@ Inputs: TypeAlias = Annotated[
 ]
 
 
+Matched: TypeAlias = Literal["layer", "size"]
+
+
 class Controls(Strict):
     """Random sets of targets, as many and as large and in the same layers as what a search ended with."""
 
     draws: int = Field(default=99, ge=1)
-    match: list[Literal["layer", "size"]] = Field(default_factory=lambda: ["layer", "size"])
+    match: list[Matched] = Field(default_factory=lambda: list(get_args(Matched)))
 
 
 class EditsEntry(Strict):
@@ -201,7 +204,7 @@ def _models(given: Any) -> Any:
 class Study(Strict):
     """A whole study."""
 
-    version: Literal[1] = FORMAT
+    version: Literal[1] = 1
     name: Name
     question: str = ""
     """What it is to answer, in a sentence: the report begins with it."""

@@ -84,7 +84,7 @@ def _forbidden(text: str) -> Iterator[Problem]:
     """What a study may not hold, found before any of it is put together."""
     depth = documents = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        line = event.start_mark.line + 1
+        line = 1 if event.start_mark is None else event.start_mark.line + 1
         if isinstance(event, yaml.AliasEvent):
             yield Problem((), f"the alias *{event.anchor}: a study has none; write out what it stands for", line)
         elif isinstance(event, yaml.NodeEvent) and event.anchor is not None:
@@ -119,18 +119,19 @@ def _unreadable(error: yaml.MarkedYAMLError) -> Problem:
 
 
 def _value(node: yaml.Node, place: Place, document: Document) -> Any:
-    document.lines.setdefault(place, node.start_mark.line + 1)
+    document.lines.setdefault(place, _line(node))
     if isinstance(node, yaml.MappingNode):
         return _mapping(node, place, document)
     if isinstance(node, yaml.SequenceNode):
         return [_value(item, (*place, number), document) for number, item in enumerate(node.value)]
+    assert isinstance(node, yaml.ScalarNode)  # there is no fourth kind
     return _scalar(node, place, document)
 
 
 def _mapping(node: yaml.MappingNode, place: Place, document: Document) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key_node, value_node in node.value:
-        line = key_node.start_mark.line + 1
+        line = _line(key_node)
         if not isinstance(key_node, yaml.ScalarNode):
             document.problems.append(Problem(place, "a list or mapping stands where a key is needed", line))
             continue
@@ -151,14 +152,21 @@ def _mapping(node: yaml.MappingNode, place: Place, document: Document) -> dict[s
     return found
 
 
-def _scalar(node: yaml.Node, place: Place, document: Document) -> Scalar:
+def _scalar(node: yaml.ScalarNode, place: Place, document: Document) -> Scalar:
     word: str = node.value
     try:
         word.encode("utf-8")  # "\\ud800" is no character, and no file could hold it
-        return word if node.style else read_scalar(word)  # quoted, or a block: text whatever it looks like
+        quoted = getattr(node, "style", None)  # or a block: text whatever it looks like
+        return word if quoted else read_scalar(word)
     except UnicodeEncodeError:
         said = "half of a surrogate pair is no character"
     except UnclearScalarError as error:
         said = str(error)
-    document.problems.append(Problem(place, said, node.start_mark.line + 1))
+    document.problems.append(Problem(place, said, _line(node)))
     return None
+
+
+def _line(marked: yaml.Node | yaml.Event) -> int:
+    """The line that a node or event begins on, from 1."""
+    mark: Any = marked.start_mark  # always there in what a text was read into
+    return int(mark.line) + 1

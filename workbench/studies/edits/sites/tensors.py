@@ -100,7 +100,10 @@ def output_lengths(model: HookedModel, layer: int) -> Tensor:
     if site is None or not isinstance(weight, Tensor) or weight.dim() != 2:
         raise InputError(f"The output matrix of the MLP of layer {layer} is not found; name units instead of top.")
     # transformers' Conv1D holds its matrix the other way round than nn.Linear.
-    return torch.linalg.vector_norm(weight.detach().float(), dim=0 if isinstance(site.module, nn.Linear) else 1)
+    norms: Tensor = torch.linalg.vector_norm(
+        weight.detach().float(), dim=0 if isinstance(site.module, nn.Linear) else 1
+    )
+    return norms
 
 
 def part(
