@@ -99,5 +99,5 @@ def _short(word: str) -> str:
 
 
 def _tag(word: str) -> str:
-    tag: str = _RESOLVER.resolve(yaml.ScalarNode, word, (True, False))  # type: ignore[no-untyped-call]  # PyYAML's own
+    tag: str = _RESOLVER.resolve(yaml.ScalarNode, word, (True, False))
     return tag

@@ -84,7 +84,7 @@ def _forbidden(text: str) -> Iterator[Problem]:
     """What a study may not hold, found before any of it is put together."""
     depth = documents = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        line = 1 if event.start_mark is None else event.start_mark.line + 1
+        line = _line(event)
         if isinstance(event, yaml.AliasEvent):
             yield Problem((), f"the alias *{event.anchor}: a study has none; write out what it stands for", line)
         elif isinstance(event, yaml.NodeEvent) and event.anchor is not None:
@@ -156,8 +156,7 @@ def _scalar(node: yaml.ScalarNode, place: Place, document: Document) -> Scalar:
     word: str = node.value
     try:
         word.encode("utf-8")  # "\\ud800" is no character, and no file could hold it
-        quoted = getattr(node, "style", None)  # or a block: text whatever it looks like
-        return word if quoted else read_scalar(word)
+        return word if node.style else read_scalar(word)  # quoted, or a block: text whatever it looks like
     except UnicodeEncodeError:
         said = "half of a surrogate pair is no character"
     except UnclearScalarError as error:
