@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from pydantic import (
     AfterValidator,
@@ -146,7 +146,7 @@ class Controls(Strict):
     """Random sets of targets, as many and as large and in the same layers as what a search ended with."""
 
     draws: int = Field(default=99, ge=1)
-    match: list[Matched] = ["layer", "size"]
+    match: list[Matched] = Field(default_factory=lambda: list(get_args(Matched)))
 
 
 class EditsEntry(Strict):
