@@ -62,6 +62,7 @@ def test_the_first_so_many_are_read(zoo, tmp_path):
         ({"prompt": "", "answer": " b"}, "'prompt': string should have at least 1 character"),
         ({"prompt": "a ", "answer": "b"}, "move the space from the end of the prompt to the answer"),
         ({"prompt": "The th", "answer": "e"}, "joins 'e' with the end of the prompt"),
+        ({"prompt": "The th", "answer": "e cat"}, "joins 'e cat' with the end of the prompt"),
         ({**FRANCE, "foil": " Paris"}, "the foil ' Paris' begins with the same token as the answer"),
     ],
 )

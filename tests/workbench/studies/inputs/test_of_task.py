@@ -71,3 +71,4 @@ def test_equal_prompts_are_numbered(zoo):
     prompts = read({**asked, "settings": {"pairs": 1, "avoid": list(range(6, 2048))}}, zoo("attention"))
     assert len({(prompt.tokens, prompt.corrupt) for prompt in prompts}) < 40
     assert len({prompt.prompt_id for prompt in prompts}) == 40
+    assert all(prompt.corrupt != prompt.tokens for prompt in prompts)
