@@ -50,6 +50,7 @@ def test_whatever_changes_the_result_makes_another_edit():
         edit(HEADS[:3], positions="last"),
         edit(HEADS[:3], positions=(3,)),
         edit(HEADS[:3], seed=1),
+        edit(HEADS[:1]),
         edit([dataclasses.replace(HEADS[0], heads=(1,))]),
         edit([dataclasses.replace(HEADS[0], units=(1,))]),
         edit([dataclasses.replace(HEADS[0], more={"keys": [1]})]),
