@@ -111,8 +111,13 @@ class Inline:
 
     capacity = 4
 
-    def __init__(self, run: Callable[[Assignment], Outcome] | None = None, pause_s: float = 0.0) -> None:
-        self._run, self._pause_s = run, pause_s
+    def __init__(
+        self,
+        run: Callable[[Assignment], Outcome] | None = None,
+        pause_s: float = 0.0,
+        worker: Callable[[Work], Any] | None = None,
+    ) -> None:
+        self._run, self._pause_s, self._worker = run, pause_s, worker or SumWorker
         self._waiting: deque[Assignment] = deque()
         self.ran: list[Assignment] = []
         self.started = 0
@@ -124,7 +129,7 @@ class Inline:
 
     def start(self, work: Work) -> None:
         self.started += 1
-        self._run = self._run or SumWorker(work).run
+        self._run = self._run or self._worker(work).run
 
     def submit(self, assignment: Assignment) -> None:
         self._waiting.append(assignment)

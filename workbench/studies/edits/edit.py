@@ -12,6 +12,12 @@ from workbench.studies.identity import canonical, digest
 BASELINE = "baseline"
 """The family of the edit that changes nothing."""
 
+CORRUPT = "corrupt"
+"""The family of the edit that reads each prompt's corrupt version instead, unedited: as far as patching can go."""
+
+UNEDITED = (BASELINE, CORRUPT)
+"""The families of no entry."""
+
 PLACES = ("file", "sae")
 """Options of kinds that say where something lies; their ``digest`` says what it is."""
 
@@ -22,7 +28,7 @@ class Edit:
 
     Attributes:
         model: the model's name in the study.
-        family: the name of the entry under ``edits:`` that it belongs to, `BASELINE` for no edit.
+        family: the name of the entry under ``edits:`` that it belongs to, `BASELINE` or `CORRUPT` for no edit.
         targets: what is changed, all at once.
         site: canonical JSON of the kind of site (`Kind.canonical`), None for the baseline.
         method: canonical JSON of the method, at its dose; None for the baseline.
@@ -47,7 +53,17 @@ class Edit:
     @property
     def label(self) -> str:
         """The targets as people write them: ``L0H1``, ``L0H1 + L1H3``."""
-        return " + ".join(target.label for target in self.targets) or BASELINE
+        return " + ".join(target.label for target in self.targets) or self.family
+
+    @classmethod
+    def corrupt(cls, model: str) -> Edit:
+        """The unedited run of the corrupt prompts, in a model of a study."""
+        return cls(model=model, family=CORRUPT, method={"kind": CORRUPT})
+
+    @property
+    def unedited(self) -> bool:
+        """Whether the model is left as it is."""
+        return self.family in UNEDITED
 
     @property
     def layer(self) -> int:

@@ -75,6 +75,9 @@ class MethodKind(Kind):
     random: ClassVar[bool] = False
     """Whether the study's seed changes what it does."""
 
+    reads_corrupt: ClassVar[bool] = False
+    """Whether it takes from the corrupt prompts, which are then measured unedited, too."""
+
     def located(self, base: Path) -> MethodKind:
         """The method with its files found and fingerprinted, so that it means the same wherever it is bound.
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from workbench.errors import WorkbenchError
 from workbench.model import HookedModel
 from workbench.restarting import lowest_layer
-from workbench.studies.edits.edit import BASELINE, Edit
+from workbench.studies.edits.edit import CORRUPT, Edit
 from workbench.studies.edits.site import BoundEdit
 from workbench.studies.inputs.prompt import Prompt
 from workbench.studies.passes.batches import Batches, Logits, Start
@@ -97,8 +97,8 @@ class Passes:
         """
         rest: list[Pair] = []
         for unit in units:
-            if unit.edit.family == BASELINE:
-                yield unit, self.baseline(unit.prompt)
+            if unit.edit.unedited:
+                yield unit, self.baseline(unit.prompt.corrupted if unit.edit.family == CORRUPT else unit.prompt)
             else:
                 rest.append((unit, unit.bind()))
         if not rest:

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from workbench.errors import WorkbenchError
-from workbench.studies.edits.edit import BASELINE
 from workbench.studies.engines.protocol import Work
 from workbench.studies.planning.assigning import assignment, work_of
 from workbench.studies.planning.listing import Listing
@@ -48,7 +47,7 @@ def _calibrate(worker: object, work: Work, listing: Listing) -> Calibration:
     assert isinstance(worker, Worker)
     edits = {edit.edit_id: edit for edit in listing.edits}
     prompts = {prompt.prompt_id: prompt for prompt in work.prompts[listing.model]}
-    edited = [chunk for chunk in listing.chunks if edits[chunk.edit_ids[0]].family != BASELINE]
+    edited = [chunk for chunk in listing.chunks if not edits[chunk.edit_ids[0]].unedited]
     chosen = sorted(edited or listing.chunks, key=lambda chunk: chunk.macs)[len(edited or listing.chunks) // 2]
     assigned = assignment(chosen, edits, prompts)
     began = time.perf_counter()

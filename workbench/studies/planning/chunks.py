@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
-from workbench.studies.edits.edit import BASELINE, Edit
+from workbench.studies.edits.edit import Edit
 from workbench.studies.identity import digest
 from workbench.studies.inputs.prompt import Prompt
 from workbench.studies.planning.costs import Costs
@@ -65,7 +65,7 @@ def _alike(
         lacking = tuple(
             (edit, metrics)
             for edit, metrics in missing.get(prompt.prompt_id, {}).items()
-            if (edits[edit].family == BASELINE) is unedited
+            if edits[edit].unedited is unedited
         )
         if lacking:
             groups[len(prompt.tokens), lacking].append(prompt)
@@ -77,7 +77,7 @@ def _by_layer(
 ) -> dict[tuple[int, tuple[str, ...]], list[str]]:
     layers: dict[tuple[int, tuple[str, ...]], list[str]] = defaultdict(list)
     for edit, metrics in wanted.items():
-        if (edits[edit].family == BASELINE) is unedited:
+        if edits[edit].unedited is unedited:
             layers[edits[edit].layer, metrics].append(edit)
     return dict(sorted(layers.items()))
 

@@ -43,14 +43,15 @@ def list_round(
     planned: Collection[str] = (),
     measured: Mapping[str, Collection[str]] | None = None,
 ) -> Listing:
-    """List a round; in round 0 the baseline comes first.
+    """List a round; in round 0 the baseline comes first, and the corrupt prompts where something is taken from them.
 
     Args:
         planned: ids of units of earlier rounds.
         measured: by unit, the metrics that are stored already, of an earlier plan.
     """
     if number == 0:
-        edits = [Edit(model=model, family=BASELINE), *edits]
+        corrupt = any(entry.method.reads_corrupt for entry in study.edits if entry.name in survey.targets)
+        edits = [Edit(model=model, family=BASELINE), *([Edit.corrupt(model)] if corrupt else []), *edits]
     metrics = tuple(metric.name for metric in study.metrics)
     stored = measured or {}
     named: list[tuple[str, str, str]] = []

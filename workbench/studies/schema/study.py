@@ -20,6 +20,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from workbench.errors import InputError, offer
+from workbench.studies.edits.edit import UNEDITED
 from workbench.studies.edits.method import METHODS, MethodKind
 from workbench.studies.edits.site import SITES, SiteKind
 from workbench.studies.kinds import AnyPath, Strict
@@ -239,7 +240,15 @@ class Study(Strict):
     @classmethod
     def _edits_differ(cls, edits: list[EditsEntry]) -> list[EditsEntry]:
         names = [entry.name for entry in edits]
-        _refuse([((number, "name"), f"two entries of edits are called {names[number]!r}") for number in _again(names)])
+        wrong: list[_Wrong] = [
+            ((number, "name"), f"two entries of edits are called {names[number]!r}") for number in _again(names)
+        ]
+        wrong += [
+            ((number, "name"), f"{name!r} is what the unedited run is called; choose another name")
+            for number, name in enumerate(names)
+            if name in UNEDITED
+        ]
+        _refuse(wrong)
         return edits
 
     @model_validator(mode="after")

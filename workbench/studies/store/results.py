@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import InputError
-from workbench.studies.edits.edit import BASELINE, Edit
+from workbench.studies.edits.edit import BASELINE, CORRUPT, Edit
 from workbench.studies.identity import canonical
 from workbench.studies.schema.study import Study
 from workbench.studies.store.coverage import Coverage, coverage
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 COLUMNS = [
     *("model", "family", "edit_id", "label", "layer", "size", "dose", "method", "positions", "control_of", "round"),
-    *("prompt_id", "group", "split", "metric", "value", "baseline", "effect", "n_scored", "attempt_id"),
+    *("prompt_id", "group", "split", "metric", "value", "baseline", "corrupt", "effect", "n_scored", "attempt_id"),
 ]
 
 
@@ -57,18 +57,17 @@ class StudyResults:
     def frame(self) -> pd.DataFrame:
         """One row a unit and metric, `COLUMNS`; a unit that belongs to two families is in it twice.
 
-        ``baseline`` is the metric of the unedited run on the same prompt, ``effect`` value - baseline. NaN stands where
+        ``baseline`` is the metric of the unedited run on the same prompt, ``effect`` value - baseline, and ``corrupt``
+        the metric of the unedited run on the prompt's corrupt version, where an entry patches from it. NaN stands where
         the metric was not a number. ``method`` is canonical JSON, ``positions`` None, "scored", "last" or "3,4".
         """
         import pandas as pd
 
-        unedited = [edit.edit_id for edit in self._edits if edit.family == BASELINE]
         rows = self._rows
-        is_baseline = rows["edit_id"].isin(unedited)
-        baselines = rows.loc[is_baseline, ["model", "prompt_id", "metric", "value"]]
         table = (
-            rows[~is_baseline]
-            .merge(baselines.rename(columns={"value": "baseline"}), on=["model", "prompt_id", "metric"], how="left")
+            rows[rows["edit_id"].isin([edit.edit_id for edit in self._edits if not edit.unedited])]
+            .merge(self._unedited(BASELINE), on=["model", "prompt_id", "metric"], how="left")
+            .merge(self._unedited(CORRUPT), on=["model", "prompt_id", "metric"], how="left")
             .merge(self._prompts, on=["model", "prompt_id"], how="left")
             .merge(pd.DataFrame(self._described(), columns=EDIT_COLUMNS), on=["model", "edit_id"], how="inner")
         )
@@ -78,6 +77,12 @@ class StudyResults:
         table["_model"] = table["model"].map({entry.label: i for i, entry in enumerate(self.study.models)})
         table["_metric"] = table["metric"].map({metric.name: i for i, metric in enumerate(self.study.metrics)})
         return table.sort_values(order, kind="stable", ignore_index=True)[COLUMNS]
+
+    def _unedited(self, family: str) -> pd.DataFrame:
+        """The metrics of unedited runs, in a column with the family's name."""
+        ids = [edit.edit_id for edit in self._edits if edit.family == family]
+        rows = self._rows.loc[self._rows["edit_id"].isin(ids), ["model", "prompt_id", "metric", "value"]]
+        return rows.rename(columns={"value": family})
 
     def _described(self) -> list[tuple[Any, ...]]:
         return [
@@ -90,7 +95,7 @@ class StudyResults:
                 *(edit.control_of, edit.round, place),
             )
             for place, edit in enumerate(self._edits)
-            if edit.family != BASELINE
+            if not edit.unedited
         ]
 
 

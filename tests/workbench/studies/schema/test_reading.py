@@ -221,6 +221,12 @@ def test_two_entries_of_one_name_are_a_mistake_of_the_second(mistakes):
     assert mistakes(text) == ["9: edits[1].name: two entries of edits are called 'all'."]
 
 
+@pytest.mark.parametrize("name", ["baseline", "corrupt"])
+def test_no_entry_is_called_what_unedited_runs_are(mistakes, name):
+    text = GOOD.replace("metrics", f"  - {{name: {name}, sites: heads, method: zero}}\nmetrics")
+    assert mistakes(text) == [f"9: edits[1].name: {name!r} is what the unedited run is called; choose another name."]
+
+
 def test_a_mistake_of_an_override_names_the_override_and_no_line(mistakes):
     assert mistakes(GOOD, "inputs.count=none", "edits.0.sites.layer=3") == [
         "--set inputs.count=none: inputs.count: a whole number is needed, not 'none'.",

@@ -79,6 +79,8 @@ class Resample(MethodKind):
 class Patch(MethodKind):
     """What the place holds when the model reads the corrupt prompt (Heimersheim and Nanda 2024, arXiv:2404.15255)."""
 
+    reads_corrupt = True
+
     def check_prompts(self, prompts: Sequence[Prompt]) -> None:
         lacking = sum(prompt.corrupt is None for prompt in prompts)
         if lacking:
