@@ -241,6 +241,14 @@ def test_weights_that_act_on_the_input_are_not_mistaken_for_experts() -> None:
         SITES.parse("experts").targets(model)
 
 
+def test_experts_that_two_layers_share_belong_to_neither() -> None:
+    module = mixtral()
+    layers = module.model.layers  # type: ignore[union-attr]
+    layers[2].mlp.experts = layers[1].mlp.experts
+    with hooked(module) as model:
+        assert {target.layer for target in SITES.parse("experts").targets(model)} == {0}
+
+
 def test_models_and_layers_without_experts_and_other_methods_are_refused(of_mixtral: HookedModel) -> None:
     with hooked(decoder_cases.build("llama")) as model, pytest.raises(InputError, match="has no experts that could"):
         SITES.parse("experts").targets(model)
