@@ -29,7 +29,8 @@ from workbench.studies.edits.site import SITES
 from workbench.studies.engines.worker import Worker
 from workbench.studies.inputs.reading import read_prompts
 from workbench.studies.passes.sweeping import Passes
-from workbench.studies.schema.study import Study
+from workbench.studies.schema.study import Controls, Study
+from workbench.studies.searches.controls import count_controls
 from workbench.studies.store import read_results
 
 EIGHT = {"num_local_experts": 8, "num_experts_per_tok": 2}
@@ -200,6 +201,13 @@ def test_chosen_layers_and_experts_and_the_same_edit_however_it_was_asked_for(of
     assert asked[0].edit_id == asked[1].edit_id
     assert asked[0].edit_id != edit_of(of_mixtral, "experts", "zero", ["L2.E6"]).edit_id
     assert asked[0].layer == 2 and asked[0].size == 1
+
+
+def test_an_expert_is_controlled_by_the_others_of_its_layer(of_mixtral: HookedModel) -> None:
+    pool = SITES.parse("experts").targets(of_mixtral)
+    one = (next(target for target in pool if target.layer == 1),)
+    assert count_controls(one, pool, Controls(draws=100)) == 7
+    assert count_controls(one, pool, Controls(draws=100, match=["size"])) == 23
 
 
 @pytest.mark.parametrize("name", ["Llama4", "JetMoe"])

@@ -62,8 +62,9 @@ class ExpertSites(SiteKind):
         targets = []
         for layer in layers:
             for expert in numbers(self.experts, found[layer].count, f"The list of experts of layer {layer}"):
-                label = f"L{layer}.E{expert}"
-                targets.append(Target(label, label, layer, more={"expert": expert}))
+                # One spelling for all of a layer: what is of one sort is controlled by its like.
+                at = f"blocks.{layer}.experts"
+                targets.append(Target(f"L{layer}.E{expert}", at, layer, more={"expert": expert}))
         return targets
 
     def binder(self) -> SiteKind:
