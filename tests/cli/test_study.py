@@ -168,7 +168,9 @@ def test_several_files_run_one_after_the_other_past_those_that_fail(run, ran, tm
         (name, tmp_path / "runs" / name) for name in ("one", "three", "four", "five")
     ]
     assert result.exit_code == 2
-    assert "two.yaml:1: models: the key is missing." in result.stderr and "Error: the disk is full" in result.stderr
+    assert "two.yaml:1: models: the key is missing." in result.stderr
+    assert f"Error: {files[2]}: the disk is full" in result.stderr.splitlines()
+    assert f"workbench study report {tmp_path / 'runs' / 'five'}" in result.stderr  # whole, to be copied
     assert "ZeroDivisionError: ours" in result.stderr and "(5 of 5)" in result.stderr
     found = json.loads((tmp_path / "all.json").read_text())["studies"]
     assert [one["ended"] for one in found] == ["done", "refused", "refused", "crashed", "done"]
@@ -248,4 +250,5 @@ def test_what_is_not_there_is_one_sentence(refused, tmp_path):
     assert "'FILE...'" in refused("study", "run")
     file = write(tmp_path / "s.yaml", "zoo:nobody")
     assert "nobody" in refused("study", "plan", file, "--out", tmp_path / "out")
-    assert "run.wrokers" in refused("study", "plan", file, "--set", "run.wrokers=2")
+    good = write(tmp_path / "t.yaml")
+    assert "run.wrokers" in refused("study", "plan", good, "--set", "run.wrokers=2")

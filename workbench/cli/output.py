@@ -48,7 +48,7 @@ class Output:
 
     def note(self, text: str) -> None:
         """Say something about the run, beside the result."""
-        self.errors.print(text, style="dim", highlight=False, markup=False)
+        self.errors.print(text, style="dim", highlight=False, markup=False, soft_wrap=True)
 
     def wrote(self, file: Path) -> None:
         """Say where a file is."""
