@@ -32,6 +32,12 @@ def cuts(tokens: int, width: int) -> range:
     return range(0, tokens - width + 1, width)
 
 
+def spread_over(rows: int, most: int) -> list[int]:
+    """Numbers of at most so many rows, evenly spread from the first to the last."""
+    chosen: list[int] = torch.linspace(0, rows - 1, min(most, rows)).long().tolist()
+    return chosen
+
+
 @checked_call
 def text_windows(
     model: HookedModel, texts: str | Iterable[str], length: int = 128, count: int | None = None, *, bos: bool = False

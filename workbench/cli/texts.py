@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbench.errors import InputError
+from workbench.texts import named_texts, read_utf8
 
 if TYPE_CHECKING:
     from jaxtyping import Shaped
@@ -18,13 +19,7 @@ def read_texts(place: Path) -> list[str]:
     Raises:
         InputError: nothing is there, it cannot be read or is no UTF-8 text, or all of it is blank.
     """
-    files = sorted(file for file in place.rglob("*.txt") if file.is_file()) if place.is_dir() else [place]
-    if not files:
-        raise InputError(f"There is no *.txt in {place} or below.")
-    found = [text for text in map(_read, files) if text.strip()]
-    if not found:
-        raise InputError(f"{place} holds no text.")
-    return found
+    return list(named_texts(place).values())
 
 
 def read_text(place: Path) -> str:
@@ -53,7 +48,9 @@ def given_prompts(option: str, spelled: list[str]) -> list[str]:
     """
     found: list[str] = []
     for one in spelled:
-        lines = [line for line in _read(Path(one[1:])).splitlines() if line.strip()] if one.startswith("@") else [one]
+        lines = (
+            [line for line in read_utf8(Path(one[1:])).splitlines() if line.strip()] if one.startswith("@") else [one]
+        )
         if not lines or not lines[0].strip():
             raise InputError(f"{option} {one!r} holds no prompt.")
         found += lines
@@ -62,16 +59,6 @@ def given_prompts(option: str, spelled: list[str]) -> list[str]:
 
 def spread(rows: Shaped[Tensor, "rows _"], most: int) -> Shaped[Tensor, "chosen _"]:
     """At most so many rows, evenly spread from the first to the last."""
-    import torch
+    from workbench.windows import spread_over
 
-    return rows[torch.linspace(0, len(rows) - 1, min(most, len(rows))).long()]
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text("utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file} is not UTF-8 text (byte {error.start}).") from error
-    except (OSError, ValueError) as error:
-        # A path can be refused before the disk is asked: one with a null byte in it.
-        raise InputError(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
+    return rows[spread_over(len(rows), most)]

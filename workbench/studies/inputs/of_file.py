@@ -10,9 +10,9 @@ import torch
 from pydantic import Field, ValidationError
 
 from workbench.errors import InputError, offer
-from workbench.studies.inputs.of_text import read_utf8
 from workbench.studies.inputs.prompt import Prompt
 from workbench.studies.kinds import Strict
+from workbench.texts import read_utf8
 
 if TYPE_CHECKING:
     from workbench.model import HookedModel
