@@ -2,51 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from tests.packaging.tree import ROOT
+from tests.workbench.studies.arithmetic import Inline
 from workbench.studies.coordinator import run_study
-from workbench.studies.engines.protocol import Assignment, Outcome, Work
 from workbench.studies.engines.worker import Worker
 from workbench.studies.report import effects_table
 from workbench.studies.schema.reading import read_study
-from workbench.studies.schema.study import Run
 from workbench.studies.store import read_results
 
 FOLDER = ROOT / "studies"
 STUDIES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
-class Here:
-    """An engine of this very process: no time goes into starting others."""
-
-    capacity = 1
-
-    def __init__(self, run: Run) -> None:
-        self.done: list[Outcome] = []
-
-    def start(self, work: Work) -> None:
-        self.worker = Worker(work)
-
-    def submit(self, assignment: Assignment) -> None:
-        self.done.append(self.worker.run(assignment))
-
-    def outcomes(self, timeout_s: float) -> Iterator[Outcome]:
-        done, self.done = self.done, []
-        return iter(done)
-
-    def close(self) -> None:
-        pass
-
-
 def effects(name: str, folder: Path, overrides: Sequence[str]) -> pd.DataFrame:
     """The effects table of a ready study with four prompts, and other settings changed."""
     study = read_study(FOLDER / f"{name}.yaml", ["inputs.count=4", "statistics.resamples=100", *overrides])
-    summary = run_study(study, folder, base=FOLDER, progress=False, engine=Here)
+    summary = run_study(study, folder, base=FOLDER, progress=False, engine=Inline(worker=Worker))
     assert summary.complete
     return effects_table(read_results(folder))
 

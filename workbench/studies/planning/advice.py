@@ -12,9 +12,7 @@ from workbench.studies.planning.survey import Survey
 from workbench.studies.planning.units import sources
 from workbench.studies.schema.study import EditsEntry, Study
 from workbench.studies.searches.controls import shortages
-
-FEW_GROUPS = 50
-"""Below so many groups of prompts, intervals of skewed effects cover less than they say."""
+from workbench.studies.statistics.resampling import EXPLORATORY
 
 
 @dataclass(frozen=True)
@@ -84,8 +82,8 @@ def _tests(study: Study, listed: Sequence[Family], surveys: Mapping[str, Survey]
 def _groups(surveys: Mapping[str, Survey]) -> Iterator[str]:
     for label, survey in surveys.items():
         groups = _confirming(survey)
-        if groups < FEW_GROUPS:
-            yield f"{label} is tested on {groups} groups of prompts; below {FEW_GROUPS}, call it exploratory."
+        if groups < EXPLORATORY:
+            yield f"{label} is tested on {groups} groups of prompts; below {EXPLORATORY}, call it exploratory."
 
 
 def _controls(study: Study, entry: EditsEntry, surveys: Mapping[str, Survey]) -> Iterator[str]:

@@ -9,8 +9,8 @@ import pandas as pd
 from workbench.studies.report.numbers import listed, number, percent, plural, probability, signed, span, with_span
 from workbench.studies.report.ranked import largest_first, main_metrics, ranked, records
 from workbench.studies.schema.study import EditsEntry, Study
-from workbench.studies.statistics.coverage import EXPLORATORY
 from workbench.studies.statistics.effects import distances
+from workbench.studies.statistics.resampling import EXPLORATORY
 
 MOST_LED = 2
 """Sentences at the head of a page."""

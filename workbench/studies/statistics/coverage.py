@@ -10,9 +10,6 @@ import pandas as pd
 from workbench.studies.statistics.resampling import FEWEST
 from workbench.studies.statistics.results import Results
 
-EXPLORATORY = 50
-"""Groups: what is found with fewer is called exploratory."""
-
 
 def not_finite(frame: pd.DataFrame) -> pd.DataFrame:
     """How many measurements were no numbers: one row a model, family and metric that has any, with ``units``."""

@@ -18,6 +18,9 @@ IntervalKind: TypeAlias = Literal["bootstrap-t", "percentile"]
 FEWEST = 4
 """Groups: of fewer, resamples repeat a single group too often for any limit to mean something."""
 
+EXPLORATORY = 50
+"""Groups: what is found with fewer is called exploratory."""
+
 _ROWS_AT_ONCE = 256  # 10,000 resamples of 256 means are 20 MB in float64, and a handful of such arrays is alive at once
 # Resamples whose spread is rounding, relative to the sample's variance, hold one value over and over.
 _NO_SPREAD = 1e-12
