@@ -8,7 +8,7 @@ import signal
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -118,10 +118,12 @@ def test_killed_fifty_times_at_random_the_tables_are_those_of_an_undisturbed_run
 
 
 def done(folder: Path) -> set[str]:
-    """Chunks that are committed; none where the runner died before it made a journal."""
-    if not (folder / "journal.sqlite").is_file() or not (folder / "journal.sqlite").stat().st_size:
+    """Chunks that are committed; none where the runner died before it made a journal, or before its tables."""
+    if not (folder / "journal.sqlite").is_file():
         return set()
-    with sqlite3.connect(folder / "journal.sqlite") as database:
+    with closing(sqlite3.connect(folder / "journal.sqlite")) as database:
+        if not database.execute("select count(*) from sqlite_master").fetchone()[0]:
+            return set()
         return {chunk for (chunk,) in database.execute("select chunk_id from chunks where state = 'done'")}
 
 
