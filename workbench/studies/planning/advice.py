@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from workbench.studies.planning.later import most_edits
 from workbench.studies.planning.listing import Listing
 from workbench.studies.planning.survey import Survey
 from workbench.studies.planning.units import sources
@@ -21,35 +22,35 @@ class Family:
 
     Attributes:
         model, entry, metric: what names them.
-        m: how many there are, controls left aside; more may follow where the entry searches.
-        searches: whether they depend on results.
+        m: how many there are in the first round, controls left aside.
+        most: how many there may be in the end; None where the entry's search cannot say.
     """
 
     model: str
     entry: str
     metric: str
     m: int
-    searches: bool
+    most: int | None
 
 
-def families(study: Study, listings: Sequence[Listing]) -> list[Family]:
-    """Every family of the first round."""
+def families(study: Study, surveys: Mapping[str, Survey], listings: Sequence[Listing]) -> list[Family]:
+    """Every family of the first round. Metrics that compare with the unedited run are not tested, and have none."""
     found = []
+    tested = [metric.name for metric in study.metrics if not type(metric).reads_baseline]
     for listing in listings:
         counts = Counter(edit.family for edit in listing.edits if edit.control_of is None)
+        targets = surveys[listing.model].targets
         for entry in study.edits:
-            if entry.models is None or listing.model in entry.models:
-                found += [
-                    Family(listing.model, entry.name, metric.name, counts[entry.name], entry.search.word != "each")
-                    for metric in study.metrics
-                ]
+            if entry.name in targets:
+                most = most_edits(entry, len(targets[entry.name]))
+                found += [Family(listing.model, entry.name, metric, counts[entry.name], most) for metric in tested]
     return found
 
 
 def warnings(study: Study, surveys: Mapping[str, Survey], listings: Sequence[Listing]) -> list[str]:
     """Sentences, each naming what would help."""
     said = [
-        *_tests(study, families(study, listings), surveys),
+        *_tests(study, families(study, surveys, listings), surveys),
         *_groups(surveys),
         *(sentence for entry in study.edits for sentence in _controls(study, entry, surveys)),
         *(sentence for entry in study.edits for sentence in _overlaps(study, entry)),

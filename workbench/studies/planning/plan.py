@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workbench.studies.planning.advice import Family
 from workbench.studies.planning.calibration import Calibration
 from workbench.studies.planning.changes import Changes
+from workbench.studies.planning.later import Later
 from workbench.studies.planning.listing import Listing
 from workbench.studies.planning.survey import Survey
 from workbench.studies.schema.study import Study
@@ -65,7 +67,7 @@ class Plan:
 
     Attributes:
         families: hypotheses that are tested together.
-        searching: entries of edits whose later rounds depend on results: what they add is not in the numbers.
+        later: what may follow once results are there: it is not in the numbers.
         bytes: what the journal will hold, about.
         warnings: sentences.
         changes: against what the folder's journal has, or None where it has nothing.
@@ -76,7 +78,7 @@ class Plan:
     base: Path
     models: tuple[ModelPlan, ...]
     families: tuple[Family, ...]
-    searching: tuple[str, ...]
+    later: tuple[Later, ...]
     bytes: int
     warnings: tuple[str, ...]
     changes: Changes | None
@@ -110,7 +112,7 @@ class Plan:
             "base": str(self.base),
             "models": [asdict(model) for model in self.models],
             "families": [asdict(family) for family in self.families],
-            "searching": list(self.searching),
+            "later": [asdict(later) for later in self.later],
             "bytes": self.bytes,
             "warnings": list(self.warnings),
             "changes": None if self.changes is None else asdict(self.changes),
@@ -118,7 +120,10 @@ class Plan:
 
     def text(self) -> str:
         """Everything, for people."""
-        lines = [f"{self.study.name}: {self.units:,} units, {self.done:,} of them done, in {self.folder}"]
+        lines = [
+            f"{self.study.name}: {self.units:,} units, {self.done:,} of them done, in {self.folder}",
+            "  (a unit is one edit, or the unedited model, on one prompt)",
+        ]
         for model in self.models:
             lines.append(
                 f"  {model.model}: {model.edits:,} edits x {model.prompts:,} prompts ({model.tokens:,} tokens) + "
@@ -129,12 +134,10 @@ class Plan:
                     f"    forward passes: {model.plain_passes:,.0f} plain, {model.passes:,.0f} with reuse "
                     f"(at most {model.gain:.2f}x faster)"
                 )
-        lines += [f"  {name} searches: its later rounds depend on results and come on top" for name in self.searching]
+        lines += [f"  {later.sentence()}" for later in self.later]
         lines.append(f"  time: {_time(self.seconds)} with {_workers(self.study)}; memory: {_memory(self.models)}")
         lines.append(f"  disk: about {_size(self.bytes)} in {self.folder}")
-        for family in self.families:
-            more = " in the first round" if family.searches else ""
-            lines.append(f"  tests: {family.model} / {family.entry} / {family.metric}: m = {family.m}{more}")
+        lines += _tests(self.families)
         if self.changes is not None and self.changes.any:
             lines.append(f"  changed since it was run: {self.changes.sentence()}; `run --replan` goes on with it")
         lines += [f"  warning: {sentence}" for sentence in self.warnings]
@@ -176,6 +179,21 @@ def bytes_to_write(study: Study, listings: Sequence[Listing]) -> int:
 def failed_calibrations(found: Mapping[str, Calibration]) -> list[str]:
     """Warnings about chunks that failed when they were tried."""
     return [f"{label}: the chunk that was tried failed: {c.error}" for label, c in found.items() if c.error is not None]
+
+
+def _tests(families: Sequence[Family]) -> Iterator[str]:
+    """A line for each model and entry: m, and the metrics that are corrected for so many tests, each by itself."""
+    if families:
+        yield "  tests (m edits are corrected together: the larger m, the smaller a p has to be):"
+    for (model, entry), listed in groupby(families, key=lambda family: (family.model, family.entry)):
+        metrics = list(listed)
+        m, most = metrics[0].m, metrics[0].most
+        later = (
+            ""
+            if most == m
+            else f" in the first round, {'perhaps more' if most is None else f'at most {most:,}'} in the end"
+        )
+        yield f"    {model} / {entry}: m = {m:,}{later}; {', '.join(family.metric for family in metrics)}"
 
 
 def _time(seconds: float | None) -> str:

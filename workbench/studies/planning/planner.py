@@ -13,6 +13,7 @@ from workbench.studies.planning.advice import families, warnings
 from workbench.studies.planning.calibration import Calibration
 from workbench.studies.planning.calibration import calibrate as run_one_chunk
 from workbench.studies.planning.changes import Changes, compare
+from workbench.studies.planning.later import later_rounds
 from workbench.studies.planning.listing import Listing, first_rounds
 from workbench.studies.planning.plan import Plan, bytes_to_write, failed_calibrations, model_plan
 from workbench.studies.planning.survey import Survey, Surveyor, inputs_digest, survey_all, survey_model
@@ -48,16 +49,16 @@ def plan_study(
     base = (base or Path.cwd()).absolute()
     placed = located(study, base)
     surveys = survey_all(placed, base, surveyor, progress)
-    measured = {}
     changes = None
-    fresh = first_rounds(placed, surveys)
     if (folder / JOURNAL).is_file():
         with closing(JournalReader(folder)) as journal:
             measured = journal.measured({metric.name: type(metric).version for metric in study.metrics})
+            listings = first_rounds(placed, surveys, measured=measured)
             if journal.meta("study") is not None:
                 digests = {label: survey.digest for label, survey in surveys.items()}
-                changes = compare(journal, study, fresh, digests, inputs_digest(study, base))
-    listings = first_rounds(placed, surveys, measured=measured) if measured else fresh
+                changes = compare(journal, study, listings, digests, inputs_digest(study, base))
+    else:
+        listings = first_rounds(placed, surveys)
     calibrated = run_one_chunk(placed, surveys, listings) if calibrate else {}
     plan = make_plan(study, folder, base, surveys, listings, calibrated, changes)
     if write:
@@ -82,8 +83,8 @@ def make_plan(
         models=tuple(
             model_plan(listing, surveys[listing.model], calibrated.get(listing.model)) for listing in listings
         ),
-        families=tuple(families(study, listings)),
-        searching=tuple(entry.name for entry in study.edits if entry.search.word != "each"),
+        families=tuple(families(study, surveys, listings)),
+        later=tuple(later_rounds(study, surveys, listings)),
         bytes=bytes_to_write(study, listings),
         warnings=(*failed_calibrations(calibrated), *warnings(study, surveys, listings)),
         changes=changes,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
+from math import comb
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SerializeAsAny
@@ -11,7 +12,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny
 from workbench.errors import InputError
 from workbench.studies.edits.site import Target
 from workbench.studies.searches.asking import Ask, AskingSearch, Goal, best, gain, singles
-from workbench.studies.searches.search import SCORES, SEARCHES, ScoreKind, Sets
+from workbench.studies.searches.search import SCORES, SEARCHES, Bound, ScoreKind, Sets
 
 
 def _effect_or_score(given: Any) -> Any:
@@ -48,6 +49,9 @@ class Pairs(AskingSearch):
         ]
         return [pairs[max(range(len(pairs)), key=lambda number: (beyond[number], -number))]]
 
+    def bound(self, targets: int) -> Bound:
+        return Bound(targets + comb(min(self.among or targets, targets), 2))
+
 
 @SEARCHES.register("top")
 class Top(AskingSearch):
@@ -74,6 +78,10 @@ class Top(AskingSearch):
         ask([*singles(chosen), *several, tuple(chosen)])
         return [tuple(chosen)]
 
+    def bound(self, targets: int) -> Bound:
+        alone = targets if self.by == "effect" else self.k
+        return Bound(alone + (self.k > 1) + (max(0, self.k - 2) if self.cumulative else 0))
+
 
 @SEARCHES.register("greedy")
 class Greedy(AskingSearch):
@@ -98,3 +106,6 @@ class Greedy(AskingSearch):
             chosen.append(others[first])
             reached = gains[first]
         return [tuple(targets[number] for number in sorted(chosen))] if chosen else []
+
+    def bound(self, targets: int) -> Bound:
+        return Bound(sum(targets - step for step in range(min(self.k, targets))))

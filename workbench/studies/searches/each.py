@@ -11,7 +11,7 @@ from pydantic import Field
 from workbench.errors import InputError
 from workbench.studies.edits.site import Target
 from workbench.studies.searches.asking import Ask, AskingSearch, singles
-from workbench.studies.searches.search import SEARCHES, Sets
+from workbench.studies.searches.search import SEARCHES, Bound, Sets
 
 
 @SEARCHES.register("each")
@@ -21,6 +21,9 @@ class Each(AskingSearch):
     def search(self, targets: Sequence[Target], ask: Ask, scores: Mapping[str, float], seed: int) -> Sets:
         ask(singles(targets))
         return singles(targets)
+
+    def bound(self, targets: int) -> Bound:
+        return Bound(targets, targets)
 
 
 @SEARCHES.register("random")
@@ -43,3 +46,6 @@ class RandomSets(AskingSearch):
             drawn[numbers] = tuple(targets[number] for number in numbers)
         ask(list(drawn.values()))
         return list(drawn.values())
+
+    def bound(self, targets: int) -> Bound:
+        return Bound(self.draws, self.draws)

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from workbench.studies.edits.site import Target
 from workbench.studies.searches.asking import Ask, AskingSearch
-from workbench.studies.searches.search import SEARCHES, Sets
+from workbench.studies.searches.search import SEARCHES, Bound, Sets
 
 
 @SEARCHES.register("bisection")
@@ -35,6 +35,9 @@ class Bisection(AskingSearch):
             middle = (short + long) // 2
             short, long = (short, middle) if enough(ordered[:middle]) else (middle, long)
         return [enough.ordered(ordered[:long])]
+
+    def bound(self, targets: int) -> Bound:
+        return Bound(1 + math.ceil(math.log2(max(1, targets))))  # all of them, and a prefix for every halving
 
 
 @SEARCHES.register("minimal")
@@ -66,6 +69,9 @@ class Minimal(AskingSearch):
             else:
                 break
         return [enough.ordered(kept)]
+
+    def bound(self, targets: int) -> Bound:
+        return Bound(targets**2 + 3 * targets)  # the same paper, proposition 12
 
 
 class _Enough:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import SerializeAsAny
@@ -21,6 +22,19 @@ class ScoreKind(Kind):
     @abstractmethod
     def scores(self, model: HookedModel, targets: Sequence[Target], seed: int) -> list[float]:
         """One number a target; the larger, the sooner it is tried."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """How far a search goes at most.
+
+    Attributes:
+        sets: that it asks for, all rounds together.
+        found: sets that it ends with, each of which gets random controls where the study asks for them.
+    """
+
+    sets: int
+    found: int = 1
 
 
 SCORES: Registry[ScoreKind] = Registry("score")
@@ -50,6 +64,10 @@ class SearchKind(Kind):
     @property
     def score(self) -> ScoreKind | None:
         """The score that it needs before the first round, or None."""
+        return None
+
+    def bound(self, targets: int) -> Bound | None:
+        """What it comes to at most with so many targets; None where that is not known beforehand."""
         return None
 
     def found(

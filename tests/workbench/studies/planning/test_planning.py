@@ -17,13 +17,14 @@ from workbench.errors import InputError
 from workbench.studies.coordinator import run_study
 from workbench.studies.edits.edit import BASELINE, Edit
 from workbench.studies.inputs.prompt import Prompt
-from workbench.studies.planning import plan_study
+from workbench.studies.planning import plan_study, planner
 from workbench.studies.planning.chunks import BLOCK, compose
 from workbench.studies.planning.costs import Costs, model_costs
 from workbench.studies.planning.listing import first_rounds
 from workbench.studies.planning.survey import Survey, inputs_digest
 from workbench.studies.planning.units import UnitNames
 from workbench.studies.schema.study import Study
+from workbench.studies.searches.search import SEARCHES, SearchKind
 
 
 def surveys(study: Study, **options: object) -> dict[str, Survey]:
@@ -143,6 +144,47 @@ def test_a_plan_counts_and_runs_nothing(tmp_path: Path) -> None:
     written = json.loads((tmp_path / "plan.json").read_text())
     assert written["models"][0]["units"] == units and written["base"] == str(Path.cwd())
     assert [path.name for path in tmp_path.iterdir()] == ["plan.json"]
+
+
+def entry(**more: object) -> dict[str, object]:
+    return {"name": "h", "sites": "heads", "method": "zero", **more}
+
+
+@pytest.mark.parametrize(
+    ("edits", "more", "says"),
+    [
+        (entry(), None, "m = 12; loss"),
+        (entry(search={"kind": "greedy", "k": 3}), 11 + 10, "m = 12 in the first round, at most 33 in the end; loss"),
+        (entry(search={"kind": "greedy", "k": 3}, controls={"draws": 9}), 21 + 9, ", and random controls, at most 30"),
+        (entry(search="bisection", controls={"draws": 9}), 4 + 9, "m = 1 in the first round, at most 5 in the end"),
+        (entry(controls={"draws": 2}), 24, "h: random controls, at most 24 more edits = 144 units"),
+        (entry(method={"kind": "scale", "factor": [0.5, 2]}, controls={"draws": 2}), 48, "m = 24; loss"),
+    ],
+)
+def test_a_plan_says_what_a_search_may_add_at_most(
+    tmp_path: Path, edits: dict[str, object], more: int | None, says: str
+) -> None:
+    plan = plan_study(
+        study(edits=[edits], metrics=["loss", "kl"]), tmp_path, calibrate=False, write=False, surveyor=surveyor()
+    )
+    assert [(later.edits, later.units) for later in plan.later] == ([] if more is None else [(more, 6 * more)])
+    assert says in plan.text() and "a unit is one edit" in plan.text()
+    assert "kl" not in plan.text()  # a distance is not tested
+
+
+def test_what_a_search_of_a_users_own_may_add_is_not_made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SEARCHES.find("greedy"), "bound", SearchKind.bound)
+    edits = [entry(search={"kind": "greedy", "k": 3}, controls={"draws": 9})]
+    plan = plan_study(study(edits=edits), tmp_path, calibrate=False, write=False, surveyor=surveyor())
+    assert "(greedy), which depend on results, and random controls, how many is not known beforehand" in plan.text()
+    assert "m = 12 in the first round, perhaps more in the end" in plan.text()
+
+
+def test_a_plan_of_what_is_there_lists_its_units_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_study(study(), tmp_path, progress=False, surveyor=surveyor(), engine=Inline())
+    listed = []
+    monkeypatch.setattr(planner, "first_rounds", lambda *a, **b: listed.append(1) or first_rounds(*a, **b))
+    assert plan_study(study(), tmp_path, calibrate=False, surveyor=surveyor()).done == 78 and len(listed) == 1
 
 
 def test_a_plan_that_is_not_to_be_written_leaves_no_trace(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from itertools import combinations
 from math import nan
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.workbench.studies.searches.made_targets import heads, labels, play
@@ -170,6 +170,45 @@ def test_rounds_in_one_go_are_those_asked_for_one_after_the_other(weights):
         rounds, _ = play(search, TARGETS, effect)
         known = {one: effect(one) for asked in rounds for one in asked}
         assert [labels(one) for one in search.rounds(TARGETS, known, {}, 0, 999)] == rounds
+
+
+KINDS = [
+    "each",
+    {"kind": "random", "size": 2, "draws": 5},
+    "pairs",
+    {"kind": "pairs", "among": 4},
+    {"kind": "top", "k": 1, "cumulative": True},
+    {"kind": "top", "k": 4},
+    {"kind": "top", "k": 4, "cumulative": True},
+    {"kind": "top", "k": 4, "cumulative": True, "by": {"kind": "finder", "finds": "induction"}},
+    {"kind": "greedy", "k": 4},
+    {"kind": "greedy", "k": 20},
+    "bisection",
+    "minimal",
+]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+@given(st.randoms(use_true_random=False), st.integers(2, 9))
+@settings(deadline=None, max_examples=40)
+def test_no_search_asks_for_more_than_its_bound_whatever_comes_back(kind, random, count):
+    search = SEARCHES.parse(kind)
+    scores = {name: random.random() for name in NAMES}
+    try:
+        rounds, found = play(search, TARGETS[:count], lambda one: random.choice([-1.0, 0.1, 1.0, 2.0]), scores)
+    except InputError:
+        assume(False)  # fewer targets than it needs
+    bound = search.bound(count)
+    assert sum(map(len, rounds)) <= bound.sets and len(found) <= bound.found
+
+
+@pytest.mark.parametrize("kind", KINDS[:-1], ids=str)
+def test_a_bound_is_reached_by_a_search_that_goes_on_to_its_end(kind):
+    search = SEARCHES.parse(kind)
+    growing = {name: 2.0**number for number, name in enumerate(NAMES)}
+    rounds, found = play(search, TARGETS, lambda one: sum(growing[name] for name in one), growing)
+    assert sum(map(len, rounds)) == search.bound(9).sets
+    assert len(found) == search.bound(9).found
 
 
 def test_more_than_there_are_is_refused():
