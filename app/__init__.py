@@ -1,1 +1,1 @@
-"""The Streamlit explorer."""
+"""The explorer: a Streamlit app over everything below. ``workbench app`` starts it."""

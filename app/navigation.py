@@ -1,0 +1,41 @@
+"""Which pages there are, in which order."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A page: `name` is its module in `workbench.app.pages` and its place in links."""
+
+    section: str
+    name: str
+    title: str
+    icon: str
+
+
+ENTRIES = (Entry("Look", "attention", "Attention", ":material/grid_on:"),)
+"""Every page has a module `workbench.app.pages.NAME` with a function `draw`."""
+
+
+def pages() -> dict[str, list[Any]]:
+    """The pages by section, as `st.navigation` takes them."""
+    made: dict[str, list[Any]] = {}
+    for entry in ENTRIES:
+        made.setdefault(entry.section, []).append(page(entry.name))
+    return made
+
+
+def page(name: str) -> Any:
+    """The page of a name, also for `st.page_link`."""
+    entry = next(entry for entry in ENTRIES if entry.name == name)
+
+    def draw() -> None:
+        importlib.import_module(f"workbench.app.pages.{entry.name}").draw()
+
+    return st.Page(draw, title=entry.title, icon=entry.icon, url_path=entry.name, default=entry.name == ENTRIES[0].name)
