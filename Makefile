@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types pytest test-matrix exactness replications inputs bench bench-gpu format clean
+.PHONY: help demo test lint types pytest test-matrix exactness replications notebooks inputs bench bench-gpu format clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -54,6 +54,9 @@ exactness: $(READY) ## every family's error in every situation: docs/exactness.m
 replications: $(READY) ## published results asked again here: docs/replications.md
 	$(BIN)/workbench replicate --all --out docs $(ARGS)
 
+notebooks: $(READY) ## run the notebooks and write them with outputs and pictures; ARGS=02 makes one
+	$(BIN)/python -m notebooks $(ARGS)
+
 inputs: $(READY) ## fetch the real model that some tests use, where it can be had
 	$(BIN)/python -m tests.real_inputs
 
@@ -77,5 +80,5 @@ $(READY): pyproject.toml setup.py constraints.txt
 		{ echo "This needs Python 3.11 or newer; name one as in: make $(MAKECMDGOALS) PYTHON=python3.11." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,ray]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,ray,notebooks]"
 	@touch $(READY)

@@ -17,10 +17,12 @@ from torch import Tensor
 from workbench.arguments import checked_call
 from workbench.errors import DivergenceError, InputError
 from workbench.model import HookedModel
+from workbench.notebook_bar import NotebookBar, in_notebook
 from workbench.probes.lenses.objective import accumulate_gradients
 from workbench.probes.lenses.published import load_tensors, save_tensors
 from workbench.probes.lenses.residuals import residual_streams, sequences_at_once
 from workbench.probes.lenses.tuned import TunedLens
+from workbench.progress import PATIENCE
 from workbench.tokens import check_choice
 
 FORMAT = "workbench tuned lens training 1"
@@ -260,6 +262,11 @@ def _steps(done: int, steps: int, show: bool) -> Iterator[Callable[[float], None
     """A progress bar with the latest loss."""
     if not show:
         yield lambda loss: None
+        return
+    if in_notebook():
+        with NotebookBar("tuning the lens", steps, PATIENCE) as line:
+            line.done = done
+            yield lambda loss: line.advance(1, f"tuning the lens, KL {loss:.3f}")
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
+from workbench.notebook_bar import NotebookBar, in_notebook
 from workbench.progress import PATIENCE
 
 Tell: TypeAlias = Callable[[int, Mapping[str, Any] | None], None]
@@ -27,6 +28,10 @@ def watching(show: bool, total: int) -> Iterator[Tell]:
     """
     if not show:
         yield _silent
+        return
+    if in_notebook():
+        with NotebookBar("training", total, PATIENCE) as line:
+            yield lambda done, row: line.show(done, None if row is None else f"training, {said(row)}")
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn

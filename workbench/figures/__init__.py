@@ -10,6 +10,7 @@ from workbench.figures.maps import attention_map
 from workbench.figures.pooling import pool_causal
 from workbench.figures.scores import score_map
 from workbench.figures.thumbnail import thumbnail_png
+from workbench.figures.titles import titled
 from workbench.figures.tokens import token_label, visible_token
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "pool_causal",
     "score_map",
     "thumbnail_png",
+    "titled",
     "token_label",
     "visible_token",
 ]

@@ -5,11 +5,16 @@ run, so a hostile token stays a token.
 """
 
 from workbench.report.blocks import Block, Code, Heading, MatrixPanel, MatrixView, Note, Paragraph, Plot, Table
+from workbench.report.cards import Card, CardTable, render_card
+from workbench.report.claims import Claims
 from workbench.report.files import check_writable, write_atomically
 from workbench.report.page import Page, render_page, write_page
 
 __all__ = [
     "Block",
+    "Card",
+    "CardTable",
+    "Claims",
     "Code",
     "Heading",
     "MatrixPanel",
@@ -20,6 +25,7 @@ __all__ = [
     "Plot",
     "Table",
     "check_writable",
+    "render_card",
     "render_page",
     "write_atomically",
     "write_page",

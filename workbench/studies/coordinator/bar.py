@@ -5,6 +5,9 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any
 
+from workbench.notebook_bar import NotebookBar, in_notebook
+from workbench.progress import PATIENCE
+
 
 class Bar:
     """A bar on the error stream that counts multiplications, which tell time better than units do.
@@ -16,7 +19,10 @@ class Bar:
     def __init__(self, show: bool) -> None:
         self._bar: Any = None
         self._task: Any = None
-        if show:
+        self._line: NotebookBar | None = None
+        if show and in_notebook():
+            self._line = NotebookBar("", None, PATIENCE)
+        elif show:
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -43,18 +49,28 @@ class Bar:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
+        if self._line is not None:
+            self._line.__exit__(kind, error, trace)
 
     def say(self, what: str) -> None:
         """What is going on that cannot be counted."""
         if self._bar is not None:
             self._bar.update(self._task, description=what, total=None)
+        if self._line is not None:
+            self._line.total = None
+            self._line.show(0, what)
 
     def begin(self, what: str, total: float) -> None:
         """Count to `total` from here."""
         if self._bar is not None:
             self._bar.reset(self._task, description=what, total=total)
+        if self._line is not None:
+            self._line.total = total
+            self._line.show(0, what)
 
     def advance(self, done: float) -> None:
         """So much more is done."""
         if self._bar is not None:
             self._bar.update(self._task, advance=done)
+        if self._line is not None:
+            self._line.advance(done)
