@@ -1,6 +1,9 @@
 """``workbench study``: a small study from file to report; what the commands make of mistakes, failures and Ctrl-C."""
 
 import json
+import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
@@ -202,6 +205,24 @@ def test_resuming_goes_on_with_the_study_of_the_folder_and_the_paths_of_its_file
     assert run("study", "resume", done, "--workers", 2).exit_code == 0
     ((study, folder, more),) = ran
     assert study.name == "small-study" and study.run.workers == 2 and folder == done and more["base"] == home
+
+
+def test_a_folder_keeps_its_study_when_a_default_changes_and_takes_what_is_edited(run, ran, done, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(done, folder)
+    text = (folder / "study.yaml").read_text()
+    assert "retries" not in text
+    with closing(sqlite3.connect(folder / "journal.sqlite")) as journal, journal:
+        # As if it had been planned when the default was another one.
+        assert journal.execute(
+            "update meta set value = replace(value, '\\\"retries\\\":2', '\\\"retries\\\":7') where key = 'study'"
+        ).rowcount
+    assert run("study", "resume", folder, "--workers", 2).exit_code == 0
+    (folder / "study.yaml").write_text(text.replace("Which heads matter?", "Which?"))
+    assert run("study", "resume", folder).exit_code == 0
+    (first, *_), (second, *_) = ran
+    assert (first.run.retries, first.run.workers, first.question) == (7, 2, "Which heads matter?")
+    assert (second.run.retries, second.run.workers, second.question) == (2, 1, "Which?")
 
 
 def test_two_studies_of_one_name_do_not_share_a_folder(run, ran, tmp_path):

@@ -47,17 +47,26 @@ def open_study(file: Path, overrides: Sequence[str], out: Path | None, several: 
 
 
 def open_folder(folder: Path, overrides: Sequence[str]) -> Opened:
-    """The study of a folder, as it was run there last.
+    """The study of a folder, as it was run there last, or as its ``study.yaml`` was edited since.
+
+    A file that nobody has edited stands for what the journal has: it leaves out defaults, and those of another version
+    may be others.
 
     Raises:
         InputError: the folder holds no study, or what it holds cannot be read.
     """
-    from workbench.studies import read_study
+    from workbench.studies import Study, read_study
+    from workbench.studies.schema.reading import changed_study
     from workbench.studies.store.reader import JournalReader
+    from workbench.studies.store.schema import STUDY
 
     with closing(JournalReader(folder)) as journal:
-        base = journal.meta("base")
-    file = folder / "study.yaml"
+        base, noted, written = (journal.meta(key) for key in ("base", "study", "written"))
+    file = folder / STUDY
     if base is None or not file.is_file():
         raise InputError(f"{folder} holds no study that was planned to the end; workbench study run FILE begins it.")
-    return Opened(read_study(file, overrides), folder, Path(base), file)
+    if file.read_bytes() == (written or "").encode():
+        study = changed_study(Study.model_validate_json(noted), overrides, str(file))
+    else:
+        study = read_study(file, overrides)
+    return Opened(study, folder, Path(base), file)

@@ -63,8 +63,9 @@ def prepare(journal: Journal, study: Study, base: Path, replan: bool, surveyor: 
                 "Run it with --replan to go on with the changed one (results are kept), or in another folder."
             )
         notes = (f"Planned anew: {changes.sentence()}.",) if changes.any else ()
+    noted = noted_study(study)
     meta = {
-        "study": study.model_dump_json(),
+        **noted,
         "inputs": inputs,
         "base": str(base),
         "batch_tokens": study.run.batch_tokens,
@@ -74,7 +75,7 @@ def prepare(journal: Journal, study: Study, base: Path, replan: bool, surveyor: 
         {label: survey.as_json() for label, survey in surveys.items()},
         {label: survey.prompts for label, survey in surveys.items()},
     )
-    write_study(journal.folder, study)
+    write_atomically(journal.folder / STUDY, noted["written"])
     write_plan(make_plan(study, journal.folder, base, surveys, listings, {}, changes))
     return Prepared(placed, surveys, study.run.batch_tokens, {listing.model: listing for listing in listings}, notes)
 
@@ -84,17 +85,21 @@ def metric_versions(study: Study) -> dict[str, int]:
     return {metric.name: type(metric).version for metric in study.metrics}
 
 
-def write_study(folder: Path, study: Study) -> None:
-    """Write ``study.yaml``, every key of it, for people and for running it again."""
+def noted_study(study: Study) -> dict[str, str]:
+    """What the journal notes of a study: all of it as JSON, and the text of ``study.yaml``, which leaves out defaults.
+
+    As long as nobody edits that file, the folder's study is what the journal has.
+    """
     from workbench.studies.schema.writing import study_text
 
-    write_atomically(folder / STUDY, study_text(study))
+    return {"study": study.model_dump_json(), "written": study_text(study, defaults=False)}
 
 
 def _resumed(journal: Journal, study: Study, before: Study, placed: Study) -> Prepared:
     if study != before:
-        journal.note(study=study.model_dump_json())
-        write_study(journal.folder, study)
+        noted = noted_study(study)
+        journal.note(**noted)
+        write_atomically(journal.folder / STUDY, noted["written"])
     found = journal.surveys()
     surveys = {entry.label: survey_of(found[entry.label], journal.prompts(entry.label)) for entry in study.models}
     return Prepared(placed, surveys, journal.meta("batch_tokens"), {}, ())

@@ -53,6 +53,25 @@ class StudyResults:
     _edits: list[Edit]
     _prompts: pd.DataFrame
 
+    def __repr__(self) -> str:
+        return f"StudyResults({self.study.name}: {self.coverage.done:,} of {self.coverage.planned:,} units done)"
+
+    def _repr_html_(self) -> str:
+        """A card of the question and how far it is, for notebooks."""
+        from workbench.report.cards import Card, render_card
+
+        done = self.coverage
+        left = {"failed": done.failed, "pending": done.pending, "not finite": sum(done.not_finite.values())}
+        facts: dict[str, object] = {
+            "question": self.study.question or "",
+            "models": ", ".join(entry.label for entry in self.study.models),
+            "metrics": ", ".join(metric.name for metric in self.study.metrics),
+            "units": f"{done.done:,} of {done.planned:,} done",
+            **{name: f"{count:,}" for name, count in left.items() if count},
+        }
+        shown = {name: value for name, value in facts.items() if value}
+        return render_card(Card(f"Study {self.study.name}", shown, note="frame has a row a unit and metric."))
+
     @cached_property
     def frame(self) -> pd.DataFrame:
         """One row a unit and metric, `COLUMNS`; a unit that belongs to two families is in it twice.

@@ -1,8 +1,10 @@
 """What is written of a study reads back as the same study, whatever its texts look like."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.packaging.tree import ROOT
 from workbench.studies.schema.reading import read_study
 from workbench.studies.schema.study import Study
 from workbench.studies.schema.writing import study_text, yaml_text
@@ -96,8 +98,28 @@ def test_a_study_reads_back_equal(tmp_path_factory, values):
     again = read_study(file)
     assert again == study and study_text(again) == study_text(study)
     assert again.model_dump(mode="json") == study.model_dump(mode="json")
+    file.write_text(study_text(study, defaults=False), encoding="utf-8")
+    assert read_study(file).model_dump(mode="json") == study.model_dump(mode="json")
 
 
-def test_defaults_are_written_out():
+def test_defaults_are_written_out_where_they_are_asked_for():
     text = study_text(PLAIN)
     assert "workers: 1" in text and "kind: each" in text and "resamples: 10000" in text
+
+
+def test_without_defaults_a_study_is_as_short_as_people_write_it():
+    assert study_text(PLAIN, defaults=False) == (
+        "version: 1\nname: a\nmodels:\n- id: zoo:gru\ninputs:\n  task: repetition\n"
+        "edits:\n- name: x\n  sites: heads\n  method: zero\nmetrics:\n- loss\n"
+    )
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda file: file.stem)
+def test_ready_studies_read_back_without_their_defaults(file, tmp_path):
+    study = read_study(file)
+    text = study_text(study, defaults=False)
+    assert "null" not in text.replace("depth: null", "") and len(text.splitlines()) < len(
+        study_text(study).splitlines()
+    )
+    (tmp_path / "short.yaml").write_text(text, encoding="utf-8")
+    assert read_study(tmp_path / "short.yaml") == study
