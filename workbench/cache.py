@@ -50,6 +50,17 @@ class ActivationCache(ResidualStacks, Mapping[str, Tensor]):
     def __repr__(self) -> str:
         return f"ActivationCache({len(self)} tensors, {self.nbytes / 2**20:.1f} MiB)"
 
+    def _repr_html_(self) -> str:
+        """A card with the first names and their shapes, for notebooks."""
+        from workbench.report.cards import Card, CardTable, render_card
+
+        rows = [
+            (name, " × ".join(map(str, tensor.shape)), str(tensor.dtype).removeprefix("torch."))
+            for name, tensor in self._tensors.items()
+        ]
+        title = f"{len(self)} recorded activations, {self.nbytes / 2**20:.1f} MiB"
+        return render_card(Card(title, table=CardTable(("name", "shape", "type"), rows)))
+
     def __getitem__(self, key: Key) -> Tensor:
         name = self.name_of(key)
         if name in self._tensors:

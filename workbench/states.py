@@ -54,6 +54,26 @@ class ModelState:
     edits: dict[int, Tensor] = field(default_factory=dict, repr=False)
     cut: tuple[Progress, ...] = field(default=(), repr=False)
 
+    def __repr__(self) -> str:
+        return f"ModelState(after {self._read()}, {len(self.recurrent)} recurrent layers, {self.nbytes:,} bytes)"
+
+    def _read(self) -> str:
+        batch, time = self.tokens.shape
+        return f"{time} tokens" if batch == 1 else f"{batch} × {time} tokens"
+
+    def _repr_html_(self) -> str:
+        """A card of the recurrent states, for notebooks."""
+        from workbench.report.cards import Card, CardTable, render_card
+
+        rows = [
+            (layer, " × ".join(map(str, state.shape)), float(state.norm()), "yes" if layer in self.edits else "")
+            for layer, state in self.recurrent.items()
+        ]
+        columns = ("layer", "batch × heads × key × value", "norm", "edited")
+        table = CardTable(columns, rows, frozenset({0, 2})) if rows else None
+        facts = {"bytes": f"{self.nbytes:,}"} | ({} if rows else {"recurrent states": "none"})
+        return render_card(Card(f"What the model remembers after {self._read()}", facts, table))
+
     def with_recurrent(self, layer: int, state: Float[Tensor, "batch heads key value"]) -> ModelState:
         """The same memory with another recurrent state in one layer.
 

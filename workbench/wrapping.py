@@ -71,6 +71,24 @@ class WrappedModel(nn.Module):
             f"d_model {cfg.d_model}, {str(cfg.dtype).removeprefix('torch.')}, {cfg.device})"
         )
 
+    def _repr_html_(self) -> str:
+        """A card of sizes, for notebooks."""
+        from workbench.report.cards import Card, render_card
+
+        cfg = self.cfg
+        facts = {
+            "mixers": ", ".join(f"{cfg.families.count(kind)} × {kind}" for kind in dict.fromkeys(cfg.families)),
+            "layers": cfg.n_layers,
+            "heads a layer": cfg.n_heads,
+            "residual stream": f"{cfg.d_model} numbers",
+            "vocabulary": f"{cfg.d_vocab:,} tokens",
+            "longest text": "no limit" if cfg.n_ctx is None else f"{cfg.n_ctx:,} tokens",
+            "parameters": f"{sum(parameter.numel() for parameter in self.wrapped.parameters()):,}",
+            "weights": f"{str(cfg.dtype).removeprefix('torch.')} on {cfg.device}",
+        }
+        note = f"{len(self.points):,} hook points: hook_names lists them."
+        return render_card(Card(cfg.model_name, facts, note=note))
+
     def __deepcopy__(self, memo: dict[int, Any]) -> NoReturn:
         """Refused: the hook points are functions that hold this very module's parts.
 

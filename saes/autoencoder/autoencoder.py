@@ -64,6 +64,27 @@ class SparseAutoencoder(nn.Module):
         k = "" if cfg.k is None else f", k={cfg.k}"
         return f"SparseAutoencoder({cfg.architecture}{k}, {cfg.d_in} -> {cfg.d_sae}, {cfg.model_name}, {cfg.hook})"
 
+    def _repr_html_(self) -> str:
+        """A card of what it is and how its training ended, for notebooks."""
+        from workbench.report.cards import Card, render_card
+
+        cfg = self.cfg
+        facts: dict[str, object] = {
+            "architecture": cfg.architecture if cfg.k is None else f"{cfg.architecture}, {cfg.k} features a vector",
+            "model": cfg.model_name,
+            "reads": cfg.hook,
+            "writes": cfg.hook_out if cfg.transcodes else None,
+            "vectors": f"{cfg.d_in:,} numbers" + ("" if self.basis is None else ", coordinates in a subspace"),
+            "features": f"{cfg.d_sae:,}",
+        }
+        trained = cfg.details.get("trained") or {}
+        names = {"vectors": "trained on", "explained_variance": "explained variance", "dead": "dead features"}
+        for name, said in names.items():
+            if isinstance(value := trained.get(name), int | float):
+                facts[said] = value if isinstance(value, float) else f"{value:,}"
+        shown = {name: value for name, value in facts.items() if value is not None}
+        return render_card(Card("Sparse autoencoder", shown))
+
     @property
     def dtype(self) -> torch.dtype:
         """Of the weights."""

@@ -95,6 +95,20 @@ class FeatureStore:
         state = "" if info.finished else ", not finished"
         return f"FeatureStore({info.d_sae} features of {info.model} at {info.site}, {info.tokens} tokens{state})"
 
+    def _repr_html_(self) -> str:
+        """A card of what the store is of, for notebooks."""
+        from workbench.report.cards import Card, render_card
+
+        info = self.info
+        facts = {
+            "model": info.model,
+            "site": info.site,
+            "features": f"{info.d_sae:,}" + ("" if info.dead is None else f", {info.dead:,} dead"),
+            "read": f"{info.tokens:,} tokens in {info.rows:,} rows" + ("" if info.finished else ", not finished"),
+        }
+        note = "features() is the table; examples(feature), search(text) and logits(feature) look closer."
+        return render_card(Card("Feature store", facts, note=note))
+
     @property
     def info(self) -> StoreInfo:
         """What the store is of, and how far the pass has come."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import torch
 from jaxtyping import Float, Int
@@ -16,6 +16,9 @@ from workbench.errors import InputError
 from workbench.forms import MixerForm, Softmax
 from workbench.kernels.streaming import Reduction, Streamed
 from workbench.kernels.streaming.result import planned
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 Scope: TypeAlias = Literal["core", "mixer"]
 Normalise: TypeAlias = Literal["mass", "energy"]
@@ -83,6 +86,37 @@ class ImplicitAttention:
             f"ImplicitAttention({where}scope={self.scope!r}, {type(self.form.core).__name__}, batch={batch}, "
             f"{units} {self.unit}{'s' if units != 1 else ''}, time={time}, source={source})"
         )
+
+    def _repr_html_(self) -> str:
+        """A card of what this is, for notebooks; nothing is computed for it."""
+        from workbench.report.cards import Card, render_card
+
+        batch, units, time, source = self.shape
+        where = "" if self.layer is None else f" of layer {self.layer}"
+        where += f", mixer {self.mixer}" if self.mixer else ""
+        facts = {
+            "form": type(self.form.core).__name__,
+            "scope": self.scope,
+            "matrices": f"{units:,}, one a {self.unit}",
+            "each": f"{time:,} × {source:,} (reads × is read)" + (f", batch of {batch}" if batch > 1 else ""),
+        }
+        note = "Nothing is built yet: plot(head), dense(heads, rows), topk(), entropy() read it; check() tests it."
+        return render_card(Card(f"Implicit attention{where}", facts, note=note))
+
+    def plot(self, head: int = 0, tokens: Sequence[str] | None = None, batch: int = 0) -> go.Figure:
+        """Heat map of one matrix: who reads from whom, the future hatched, signed entries blue and vermillion.
+
+        Args:
+            head: which unit's (see `units`).
+            tokens: text of every token, as ``model.to_str_tokens(text)`` gives it; None for their places.
+            batch: which sequence.
+
+        Raises:
+            InputError: no such unit or sequence, or another number of tokens.
+        """
+        from workbench.attention.picture import matrix_figure
+
+        return matrix_figure(self, head, tokens, batch)
 
     @property
     def units(self) -> int:

@@ -77,6 +77,22 @@ class AttentionStatistics:
     edges: tuple[int, ...] = field(repr=False)
     mixers: tuple[MixerStatistics, ...] = field(repr=False)
 
+    def _repr_html_(self) -> str:
+        """A card with the mean of every average over a mixer's heads, for notebooks."""
+        from workbench.report.cards import Card, CardTable, render_card
+
+        names = list(self.mixers[0].averages) if self.mixers else []
+        rows = [
+            (mixer.place, mixer.family, f"{_units(mixer):,} {mixer.unit}s")
+            + tuple(float(mixer.averages[name].double().nanmean()) for name in names)
+            for mixer in self.mixers
+        ]
+        columns = ("layer", "family", "matrices", *(name.replace("_", " ") for name in names))
+        table = CardTable(columns, rows, frozenset(range(3, 3 + len(names))))
+        facts = {"scope": self.scope, "rows": f"{int(self.counted.sum()):,} tokens"}
+        note = "Averages over tokens and heads; to_pandas() has them by head, plot(name) draws them."
+        return render_card(Card(f"Attention statistics of {self.model}", facts, table, note))
+
     def __getitem__(self, reduction: str) -> list[Tensor]:
         """One tensor a mixer, ``[batch, time, units]`` (``top_values`` and ``top_sources`` with one more axis).
 

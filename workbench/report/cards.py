@@ -62,7 +62,8 @@ def render_card(card: Card) -> str:
     if card.note:
         parts.append(f'<div style="opacity:0.7">{_escaped(card.note)}</div>')
     frame = "border-left:3px solid #0072B2;padding:2px 0 2px 10px;margin:4px 0"
-    return f'<div style="{frame}">{"".join(parts)}</div>'
+    # A dollar sign in a token begins no formula.
+    return f'<div class="tex2jax_ignore mathjax_ignore" style="{frame}">{"".join(parts)}</div>'
 
 
 def _table(table: CardTable) -> str:
@@ -94,4 +95,4 @@ def _escaped(value: object) -> str:
     text = f"{value:.3g}" if isinstance(value, float) else str(value)
     if len(text) > MOST_CHARACTERS:
         text = text[: MOST_CHARACTERS - 1] + "…"
-    return html.escape(visible_text(text)).replace("$", "&#36;")
+    return html.escape(visible_text(text))
