@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 import torch
 
 import workbench as wb
+from workbench.errors import InputError
 from workbench.model import HookedModel
 from workbench.report import Card, CardTable, Claims, render_card
 from workbench.saes import load_sae
@@ -48,11 +48,11 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def hostile() -> Iterator[HookedModel]:
+def hostile() -> HookedModel:
     """A trained model whose name tries to leave its card."""
     stock = wb.load("zoo:mamba2")
     tokenizer = stock.tokenizer
-    yield HookedModel(stock.unwrap(), tokenizer, HOSTILE)
+    return HookedModel(stock.unwrap(), tokenizer, HOSTILE)
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +142,7 @@ def test_a_matrix_is_drawn_with_its_tokens_and_the_future_hatched(hostile: Hooke
     assert torch.equal(drawn[below], exact[below])
     assert drawn[~below].isnan().all()
     assert any("&lt;" in label for label in figure.layout.xaxis.ticktext)
-    with pytest.raises(wb.InputError, match="texts of tokens"):
+    with pytest.raises(InputError, match="texts of tokens"):
         A.plot(1, ["one"])
-    with pytest.raises(wb.InputError, match="no sequence 3"):
+    with pytest.raises(InputError, match="no sequence 3"):
         A.plot(1, batch=3)

@@ -83,8 +83,10 @@ class AttentionStatistics:
 
         names = list(self.mixers[0].averages) if self.mixers else []
         rows = [
-            (mixer.place, mixer.family, f"{_units(mixer):,} {mixer.unit}s")
-            + tuple(float(mixer.averages[name].double().nanmean()) for name in names)
+            (
+                *(mixer.place, mixer.family, f"{_units(mixer):,} {mixer.unit}s"),
+                *(float(mixer.averages[name].double().nanmean()) for name in names),
+            )
             for mixer in self.mixers
         ]
         columns = ("layer", "family", "matrices", *(name.replace("_", " ") for name in names))
