@@ -5,8 +5,8 @@ and colour means the same everywhere: signed values run from blue through nothin
 unsigned values are Viridis with zero at the background's end.
 """
 
-from workbench.figures.bars import ablation_bars
-from workbench.figures.maps import attention_map
+from workbench.figures.bars import Bar, ablation_bars, error_bars
+from workbench.figures.maps import attention_map, plain_layout
 from workbench.figures.pooling import pool_causal
 from workbench.figures.scores import score_map
 from workbench.figures.thumbnail import thumbnail_png
@@ -14,8 +14,11 @@ from workbench.figures.titles import titled
 from workbench.figures.tokens import token_label, visible_token
 
 __all__ = [
+    "Bar",
     "ablation_bars",
     "attention_map",
+    "error_bars",
+    "plain_layout",
     "pool_causal",
     "score_map",
     "thumbnail_png",
