@@ -35,6 +35,12 @@ def heard_by(listener: Listener) -> Iterator[None]:
         _listener.reset(token)
 
 
+def tell(what: str, done: int, total: int | None) -> None:
+    """Tell the listener, if somebody listens, of work that is no loop over items; see `heard_by`."""
+    if (listener := _listener.get()) is not None:
+        listener(what, done, total)
+
+
 def tracked(items: Iterable[Item], show: bool, what: str, total: int | None = None) -> Iterator[Item]:
     """The items, under a progress bar if one is wanted.
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from workbench.studies.coordinator import Summary as Summary
     from workbench.studies.coordinator import run_study as run_study
+    from workbench.studies.coordinator.at_hand import run_with_model as run_with_model
     from workbench.studies.edits.method import METHODS as METHODS
     from workbench.studies.edits.method import MethodKind as MethodKind
     from workbench.studies.edits.site import SITES as SITES
@@ -47,6 +48,7 @@ PUBLIC = {
     "Plan": "workbench.studies.planning",
     "run_study": "workbench.studies.coordinator",
     "Summary": "workbench.studies.coordinator",
+    "run_with_model": "workbench.studies.coordinator.at_hand",
     "read_results": "workbench.studies.store",
     "study_status": "workbench.studies.store",
     "export_results": "workbench.studies.store",

@@ -6,11 +6,13 @@ from types import TracebackType
 from typing import Any
 
 from workbench.notebook_bar import NotebookBar, in_notebook
-from workbench.progress import PATIENCE
+from workbench.progress import PATIENCE, tell
 
 
 class Bar:
     """A bar on the error stream that counts multiplications, which tell time better than units do.
+
+    Whoever listens to progress (`workbench.progress.heard_by`) hears it, shown or not.
 
     Args:
         show: False for none at all.
@@ -20,6 +22,7 @@ class Bar:
         self._bar: Any = None
         self._task: Any = None
         self._line: NotebookBar | None = None
+        self._what, self._done, self._total = "", 0.0, 0.0
         if show and in_notebook():
             self._line = NotebookBar("", None, PATIENCE)
         elif show:
@@ -59,6 +62,7 @@ class Bar:
         if self._line is not None:
             self._line.total = None
             self._line.show(0, what)
+        tell(what, 0, None)
 
     def begin(self, what: str, total: float) -> None:
         """Count to `total` from here."""
@@ -67,6 +71,8 @@ class Bar:
         if self._line is not None:
             self._line.total = total
             self._line.show(0, what)
+        self._what, self._done, self._total = what, 0.0, total
+        tell(what, 0, round(total))
 
     def advance(self, done: float) -> None:
         """So much more is done."""
@@ -74,3 +80,5 @@ class Bar:
             self._bar.update(self._task, advance=done)
         if self._line is not None:
             self._line.advance(done)
+        self._done += done
+        tell(self._what, round(self._done), round(self._total))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from workbench.errors import InputError
 from workbench.studies.edits.site import Target
@@ -17,6 +17,9 @@ from workbench.studies.inputs.prompt import Prompt
 from workbench.studies.planning.costs import Costs, costs_of, model_costs
 from workbench.studies.schema.study import ModelEntry, Study
 from workbench.studies.store.records import target_of
+
+if TYPE_CHECKING:
+    from workbench.model import HookedModel
 
 
 @dataclass(frozen=True)
@@ -76,42 +79,48 @@ def survey_model(study: Study, entry: ModelEntry, base: Path) -> Survey:
         LoadError: it cannot be loaded.
         InputError: nothing matches a kind of site, the prompts do not suit, or a score cannot be had.
     """
-    from workbench.studies.edits.binding import check_edits
-    from workbench.studies.inputs.reading import read_prompts
     from workbench.studies.loading import load_model
 
     model = load_model(entry)
     try:
-        prompts = read_prompts(study, model, base)
-        targets: dict[str, tuple[Target, ...]] = {}
-        pools: dict[str, tuple[Target, ...]] = {}
-        scores: dict[str, dict[str, float]] = {}
-        for edits in study.edits:
-            if edits.models is not None and entry.label not in edits.models:
-                continue
-            with _naming(edits.name, entry.label):
-                found = edits.sites.targets(model)
-                check_edits(model, edits.sites, edits.method, found, edits.positions, prompts)
-                targets[edits.name] = tuple(found)
-                if edits.controls is not None:
-                    pools[edits.name] = tuple(edits.sites.pool(model))
-                if edits.search.score is not None:
-                    numbers = edits.search.score.scores(model, found, study.seed)
-                    scores[edits.name] = {target.label: number for target, number in zip(found, numbers, strict=True)}
-        return Survey(
-            digest=model_digest(model),
-            dtype=str(model.cfg.dtype).removeprefix("torch."),
-            prompts=tuple(prompts),
-            targets=targets,
-            pools=pools,
-            scores=scores,
-            costs=model_costs(model),
-        )
+        return survey_loaded(study, entry, base, model)
     finally:
         # Workers load it themselves: two copies would be one too many.
         model.unwrap()
         del model
         gc.collect()
+
+
+def survey_loaded(study: Study, entry: ModelEntry, base: Path, model: HookedModel) -> Survey:
+    """List what the study edits and reads in a model that is loaded. Raises InputError as `survey_model`."""
+    from workbench.studies.edits.binding import check_edits
+    from workbench.studies.inputs.reading import read_prompts
+
+    prompts = read_prompts(study, model, base)
+    targets: dict[str, tuple[Target, ...]] = {}
+    pools: dict[str, tuple[Target, ...]] = {}
+    scores: dict[str, dict[str, float]] = {}
+    for edits in study.edits:
+        if edits.models is not None and entry.label not in edits.models:
+            continue
+        with _naming(edits.name, entry.label):
+            found = edits.sites.targets(model)
+            check_edits(model, edits.sites, edits.method, found, edits.positions, prompts)
+            targets[edits.name] = tuple(found)
+            if edits.controls is not None:
+                pools[edits.name] = tuple(edits.sites.pool(model))
+            if edits.search.score is not None:
+                numbers = edits.search.score.scores(model, found, study.seed)
+                scores[edits.name] = {target.label: number for target, number in zip(found, numbers, strict=True)}
+    return Survey(
+        digest=model_digest(model),
+        dtype=str(model.cfg.dtype).removeprefix("torch."),
+        prompts=tuple(prompts),
+        targets=targets,
+        pools=pools,
+        scores=scores,
+        costs=model_costs(model),
+    )
 
 
 @contextmanager
