@@ -11,7 +11,7 @@ import streamlit as st
 
 @dataclass(frozen=True)
 class Entry:
-    """A page: `name` is its module in `workbench.app.pages` and its place in links."""
+    """A page: `name` is its module in `workbench.app.screens` and its place in links."""
 
     section: str
     name: str
@@ -20,7 +20,7 @@ class Entry:
 
 
 ENTRIES = (Entry("Look", "attention", "Attention", ":material/grid_on:"),)
-"""Every page has a module `workbench.app.pages.NAME` with a function `draw`."""
+"""Every page has a module `workbench.app.screens.NAME` with a function `draw`."""
 
 
 def pages() -> dict[str, list[Any]]:
@@ -36,6 +36,6 @@ def page(name: str) -> Any:
     entry = next(entry for entry in ENTRIES if entry.name == name)
 
     def draw() -> None:
-        importlib.import_module(f"workbench.app.pages.{entry.name}").draw()
+        importlib.import_module(f"workbench.app.screens.{entry.name}").draw()
 
     return st.Page(draw, title=entry.title, icon=entry.icon, url_path=entry.name, default=entry.name == ENTRIES[0].name)
