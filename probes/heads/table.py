@@ -72,3 +72,22 @@ def sites_of(table: pd.DataFrame) -> list[Site]:
     if "site" not in table.columns:
         raise InputError("The table has no column 'site'; give one that find_heads returned.")
     return [Site.parse(str(site)) for site in table["site"]]
+
+
+@checked_call
+def above_null(table: pd.DataFrame) -> int:
+    """How many heads lie above the 95 % quantile of their null distribution with their whole interval.
+
+    Of heads for which the defining places mean nothing, about one in twenty has a score above that quantile.
+    """
+    return int((table["low"] > table["null"]).sum())
+
+
+def meaning(table: pd.DataFrame) -> str:
+    """What the scores of a table are numbers of, in a sentence."""
+    row = table.iloc[0]
+    if row["kind"] == "copying":
+        return f"A score is in logits, weighed by shares of a row ({row['normalise']}, {row['scope']} scope)."
+    if row["normalise"] in ("mass", "energy"):
+        return f"A score is the share of a row ({row['normalise']}, {row['scope']} scope) on the defining source."
+    return f"A score is taken from the {row['normalise']} ({row['scope']} scope)."

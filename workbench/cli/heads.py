@@ -74,6 +74,7 @@ def heads(
     """
     output = Output(json_file, html_file)
     from workbench.probes.heads import get_kind, kinds
+    from workbench.probes.heads.table import above_null
 
     chosen = kinds() if kind == ALL else [get_kind(kind).name]
     opened = open_model(output, model, loading)
@@ -139,11 +140,6 @@ def heads(
         heading = "All kinds of" if kind == ALL else f"{kind.replace('_', '-').capitalize()}"
         page = Page(f"{heading} heads of {opened.cfg.model_name}", lead, blocks, facts(Tokens=tokens))
         output.write_page(page)
-
-
-def above_null(table: pd.DataFrame) -> int:
-    """How many heads lie above their null with their whole interval."""
-    return int((table["low"] > table["null"]).sum())
 
 
 def scored(model: HookedModel, kind: str, asked: dict[str, Any], output: Output, skip: bool) -> pd.DataFrame | None:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from workbench.cli.output import records
-from workbench.cli.tables import CONDITIONS, ablation_columns, ablation_rows, head_cells, layer_cell
-from workbench.figures import ablation_bars, score_map
+from workbench.cli.tables import CONDITIONS, ablation_columns, ablation_rows, head_cells
+from workbench.figures import ablation_bars
 from workbench.figures.bars import Bar
 from workbench.figures.scores import MOST_UNSORTED
 from workbench.report import Block, Note, Plot, Table
@@ -31,34 +31,19 @@ def scores(table: pd.DataFrame, kind: str, unit: str, top: int) -> list[Block]:
 
 def scores_plot(table: pd.DataFrame, kind: str, unit: str) -> Plot:
     """The score map of a kind of head."""
-    by_mixer = {place: rows.sort_values("head") for place, rows in table.groupby(["layer", "mixer"])}
-    by_layer = list(by_mixer.values())
-    figure = score_map(
-        [rows["score"].to_numpy(dtype="float64") for rows in by_layer],
-        marked=[(rows["low"] > rows["null"]).to_numpy(dtype=bool) for rows in by_layer],
-        name=f"{kind} score",
-        unit=unit,
-        layers=[layer_cell({"layer": layer, "mixer": mixer}) for layer, mixer in by_mixer],
-        full_scale=0.1,
-    )
+    from workbench.probes.heads.figures import heads_map
+    from workbench.probes.heads.table import meaning
+
+    by_layer = [rows for _, rows in table.groupby(["layer", "mixer"])]
+    figure = heads_map(table, unit=unit)
     sorted_layers = max(len(rows) for rows in by_layer) > MOST_UNSORTED
     marks = "the mark in each layer stands behind the last one" if sorted_layers else "dots stand on those"
-    first = table.iloc[0]
     return Plot(
         figure,
         f"Score of every {unit}, the first layer at the bottom; {marks} whose whole interval lies above the 95 % null. "
-        + _meaning(first),
+        + meaning(table),
         "low" if len(by_layer) <= 6 else "wide",
     )
-
-
-def _meaning(row: pd.Series) -> str:
-    """What the scores are numbers of."""
-    if row["kind"] == "copying":
-        return f"A score is in logits, weighed by shares of a row ({row['normalise']}, {row['scope']} scope)."
-    if row["normalise"] in ("mass", "energy"):
-        return f"A score is the share of a row ({row['normalise']}, {row['scope']} scope) on the defining source."
-    return f"A score is taken from the {row['normalise']} ({row['scope']} scope)."
 
 
 def ablation(result: pd.DataFrame, what: str, notes: Sequence[str] = ()) -> list[Block]:
