@@ -1,11 +1,15 @@
-"""The explorer: ``streamlit run app/Home.py``, or ``workbench app``, which also sets what keeps it on this machine."""
+"""The explorer: ``streamlit run app/Home.py``, or ``workbench app``, which takes options and checks them first."""
+
+from pathlib import Path
 
 import streamlit as st
 
 from workbench.app.navigation import pages
 from workbench.app.shell.asking import sidebar
 
-st.set_page_config(page_title="workbench", page_icon=":material/hub:", layout="wide")
+ICON = Path(__file__).parent / "shell" / "static" / "icon.svg"  # a named icon would be fetched from another site
+
+st.set_page_config(page_title="workbench", page_icon=str(ICON), layout="wide")
 chosen = st.navigation(pages())
 sidebar()
 chosen.run()

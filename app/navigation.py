@@ -22,12 +22,17 @@ class Entry:
 ENTRIES = (Entry("Look", "attention", "Attention", ":material/grid_on:"),)
 """Every page has a module `workbench.app.screens.NAME` with a function `draw`."""
 
+FIRST = "attention"
+"""What opens where a link names no page: a picture, with a sentence on reading it."""
+
 
 def pages() -> dict[str, list[Any]]:
     """The pages by section, as `st.navigation` takes them."""
     made: dict[str, list[Any]] = {}
     for entry in ENTRIES:
         made.setdefault(entry.section, []).append(page(entry.name))
+    # Streamlit gives its default page no name in links, so a link to it by name would find nothing.
+    made[ENTRIES[0].section].insert(0, st.Page(_open, title="workbench", url_path="", default=True, visibility="hidden"))
     return made
 
 
@@ -38,4 +43,8 @@ def page(name: str) -> Any:
     def draw() -> None:
         importlib.import_module(f"workbench.app.screens.{entry.name}").draw()
 
-    return st.Page(draw, title=entry.title, icon=entry.icon, url_path=entry.name, default=entry.name == ENTRIES[0].name)
+    return st.Page(draw, title=entry.title, icon=entry.icon, url_path=entry.name)
+
+
+def _open() -> None:
+    st.switch_page(page(FIRST), query_params=st.query_params.to_dict())

@@ -121,10 +121,21 @@ def visit(page: Any, address: str) -> None:
 
 
 def watched(page: Any) -> list[str]:
-    """The list in which errors of a page's scripts and its error console will be."""
+    """The list in which errors of a page's scripts, its error console and requests to other machines will be."""
     found: list[str] = []
+
+    def heard(message: Any) -> None:
+        # Where a link names a page Streamlit asks for its own address below that name first.
+        if message.type == "error" and "/_stcore/" not in message.location.get("url", ""):
+            found.append(f"{message.text} ({message.location.get('url')})")
+
+    def requested(request: Any) -> None:
+        if not request.url.startswith(("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:", "about:")):
+            found.append(f"request to another machine: {request.url}")
+
     page.on("pageerror", lambda error: found.append(f"uncaught: {error}"))
-    page.on("console", lambda message: found.append(message.text) if message.type == "error" else None)
+    page.on("console", heard)
+    page.on("request", requested)
     return found
 
 
