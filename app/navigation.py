@@ -19,7 +19,10 @@ class Entry:
     icon: str
 
 
-ENTRIES = (Entry("Look", "attention", "Attention", ":material/grid_on:"),)
+ENTRIES = (
+    Entry("Look", "attention", "Attention", ":material/grid_on:"),
+    Entry("Change", "ablate", "Ablate", ":material/content_cut:"),
+)
 """Every page has a module `workbench.app.screens.NAME` with a function `draw`."""
 
 FIRST = "attention"
@@ -32,7 +35,9 @@ def pages() -> dict[str, list[Any]]:
     for entry in ENTRIES:
         made.setdefault(entry.section, []).append(page(entry.name))
     # Streamlit gives its default page no name in links, so a link to it by name would find nothing.
-    made[ENTRIES[0].section].insert(0, st.Page(_open, title="workbench", url_path="", default=True, visibility="hidden"))
+    made[ENTRIES[0].section].insert(
+        0, st.Page(_open, title="workbench", url_path="", default=True, visibility="hidden")
+    )
     return made
 
 
