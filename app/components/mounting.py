@@ -1,0 +1,79 @@
+"""How a drawing becomes a component, and how its clicks come back: with the fingerprint of what was clicked on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib.resources import files
+from typing import Any
+
+import streamlit as st
+
+from workbench.app.components.kept import keep as keep_in_link
+
+CHOSEN = "chosen"
+"""The event that a drawing sends: ``{"fingerprint": text, "at": [numbers]}``."""
+
+
+def declare(name: str, shared: tuple[str, ...]) -> Callable[..., Any]:
+    """A component of a name, whose drawing is that of the reports.
+
+    Args:
+        name: of ``static/NAME.js``, beside this file, which connects the drawing with Streamlit.
+        shared: parts of ``workbench/report/static`` that it is made of, in order.
+    """
+    drawings = files("workbench.report").joinpath("static")
+    own = files("workbench.app.components").joinpath("static")
+    scripts = [drawings.joinpath(f"{part}.js").read_text("utf-8") for part in ("elements", *shared)]
+    styles = [drawings.joinpath(f"{part}.css").read_text("utf-8") for part in shared]
+    return st.components.v2.component(
+        f"workbench-{name}",
+        html='<div class="root"></div>',
+        css="\n".join([own.joinpath("theme.css").read_text("utf-8"), *styles]),
+        js="\n".join([*scripts, own.joinpath(f"{name}.js").read_text("utf-8")]),
+    )
+
+
+def mount(
+    component: Callable[..., Any],
+    data: Any,
+    *,
+    key: str,
+    fingerprint: str,
+    shape: tuple[int, ...],
+    keep: str | None,
+) -> tuple[int, ...] | None:
+    """Draw a component and return what was clicked in this run, or None.
+
+    A click on a picture that was replaced meanwhile is ignored: the fingerprint it carries is not that of the picture
+    drawn last.
+
+    Args:
+        key: of the component, and of its state in the session.
+        fingerprint: of what is drawn: model, prompt, layer, head.
+        shape: how many choices there are along each axis.
+        keep: the name under which the choice is kept in the link (`kept`); None keeps nothing.
+    """
+    drawn = f"drawn-{key}"
+
+    def chose() -> None:
+        # Runs before the page is drawn again, so that whatever stands above the picture shows the choice, too.
+        at = _valid(st.session_state.get(key), str(st.session_state.get(drawn)), shape)
+        if at is not None and keep is not None:
+            keep_in_link(keep, at)
+
+    result = component(key=key, data=data, on_chosen_change=chose)
+    clicked = _valid(result, str(st.session_state.get(drawn, fingerprint)), shape)
+    st.session_state[drawn] = fingerprint
+    return clicked
+
+
+def _valid(state: Mapping[str, Any] | None, fingerprint: str, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    sent = None if state is None else state.get(CHOSEN)
+    if not isinstance(sent, dict) or sent.get("fingerprint") != fingerprint:
+        return None
+    at = sent.get("at")
+    if not isinstance(at, list) or len(at) != len(shape):
+        return None
+    if not all(isinstance(n, int) and 0 <= n < count for n, count in zip(at, shape, strict=True)):
+        return None
+    return tuple(at)
