@@ -1,12 +1,31 @@
-"""Titles of figures that stand by themselves, in a notebook or a slide."""
+"""Figures that stand by themselves, in a notebook or a slide: empty axes in the look of all others, and titles."""
 
 from __future__ import annotations
 
 import plotly.graph_objects as go
 
+from workbench.figures.maps import plain_layout
 from workbench.figures.tokens import escape_label
 
-TITLE_ROOM = 44  # pixels above the plot, and what is drawn over it, for one line of title
+TITLE_ROOM = 44  # pixels above what is drawn, for one line of title
+LEGEND_ROOM = 26
+
+
+def plain_figure(x: str, y: str) -> go.Figure:
+    """Empty axes with their titles, to add traces to; a legend, where there is one, lies above the plot.
+
+    Args:
+        x, y: plain text; what the axes count, with its unit.
+    """
+    axis = {"automargin": True, "zeroline": False, "ticks": "outside", "gridcolor": "rgba(128,128,128,0.2)"}
+    figure = go.Figure()
+    figure.update_layout(
+        **plain_layout(),
+        xaxis={**axis, "title": escape_label(x), "showgrid": False},
+        yaxis={**axis, "title": escape_label(y)},
+        legend={"orientation": "h", "x": 0, "y": 1.01, "yanchor": "bottom"},
+    )
+    return figure
 
 
 def titled(figure: go.Figure, title: str, *, height: int = 420, width: int | None = None) -> go.Figure:
@@ -19,26 +38,13 @@ def titled(figure: go.Figure, title: str, *, height: int = 420, width: int | Non
         width: pixels; by default as wide as the cell.
     """
     top = 8 if figure.layout.margin.t is None else figure.layout.margin.t
+    legend = figure.layout.legend
+    above = legend.orientation == "h" and (legend.y or 0) >= 1 and sum(bool(trace.name) for trace in figure.data) > 1
     figure.update_layout(
-        title={
-            "text": escape_label(title),
-            "x": 0,
-            "xref": "paper",
-            "xanchor": "left",
-            "y": 1 - 12 / height,
-            "yref": "container",
-            "yanchor": "top",
-            "font": {"size": 14},
-        },
-        margin_t=top + TITLE_ROOM + _colour_bars_above(figure),
+        # Plotly puts it into the middle of the margin; told where, it hides titles beside colour bars.
+        title={"text": escape_label(title), "x": 0, "xref": "paper", "xanchor": "left", "font": {"size": 14}},
+        margin_t=top + TITLE_ROOM + LEGEND_ROOM * above,
         height=height,
         width=width,
     )
     return figure
-
-
-def _colour_bars_above(figure: go.Figure) -> int:
-    """Pixels that colour bars need which lie along the top edge: Plotly makes no room for them by itself."""
-    axes = [figure.layout[name] for name in figure.layout if name.startswith("coloraxis")]
-    bars = [axis.colorbar for axis in axes]
-    return 50 if any(bar.orientation == "h" and (bar.y or 0) >= 1 for bar in bars) else 0
