@@ -21,6 +21,7 @@ class Entry:
 
 ENTRIES = (
     Entry("Look", "attention", "Attention", ":material/grid_on:"),
+    Entry("Look", "heads", "Heads", ":material/view_module:"),
     Entry("Change", "ablate", "Ablate", ":material/content_cut:"),
 )
 """Every page has a module `workbench.app.screens.NAME` with a function `draw`."""

@@ -32,6 +32,8 @@ def find_heads(model: HookedModel, kind: str, **options: Any) -> pd.DataFrame:
     Args:
         model: a hooked model.
         kind: one of `kinds()`, or ``"n-gram"`` for any number n from 2 on, such as ``"5-gram"``.
+
+    Keyword Args:
         seeds: one batch of sequences for each; intervals are over all of them. A number is one seed.
         batch: sequences a seed.
         block: random tokens, all different, before they repeat; texts that do not repeat are twice as long.

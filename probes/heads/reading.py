@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
@@ -11,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from workbench.attention import ImplicitAttention
 from workbench.attention.implicit import Scope
 from workbench.errors import InputError
 from workbench.model import HookedModel
@@ -84,16 +86,24 @@ class Reading:
         tally = Tally(looking)
         seen: Scope = "core" if scope == "core" else "mixer"
         tasks = [self.text(model, block, batch=batch, seed=seed, bos=bos) for seed in seeds]
-        for task in tracked(tasks, progress, f"looking for {self.kind} heads"):
-            pairs = self.pairs(task)
-            several = [pairs, *self.rivals(task, pairs, null_draws)]
-            with torch.no_grad():
-                runs = model.implicit_attentions(task.tokens, looking.layers, seen, mixer=mixer)
-                for layer, attention in runs:
-                    adapter = model.mixer(layer, attention.mixer)
-                    share_of = normalise or attention.default_normalise
-                    found = averages(Shares(attention, looking.rows_of(adapter), share_of), several)
-                    tally.add(adapter, found[0], found[1:].mean(1), share_of)
+
+        def seen_in() -> Iterator[tuple[list[DefiningPairs], int, ImplicitAttention]]:
+            for task in tasks:
+                pairs = self.pairs(task)
+                several = [pairs, *self.rivals(task, pairs, null_draws)]
+                for layer, attention in model.implicit_attentions(task.tokens, looking.layers, seen, mixer=mixer):
+                    yield several, layer, attention
+
+        # A text takes minutes where every channel has a matrix, so what is told and can be stopped is a mixer of it.
+        steps = len(tasks) * len(looking.wanted)
+        what = f"looking for {self.kind} heads"
+        # Closed at once where somebody stops it: a pass that is paused has the model until it ends.
+        with torch.no_grad(), closing(seen_in()) as runs:
+            for several, layer, attention in tracked(runs, progress, what, steps):
+                adapter = model.mixer(layer, attention.mixer)
+                share_of = normalise or attention.default_normalise
+                found = averages(Shares(attention, looking.rows_of(adapter), share_of), several)
+                tally.add(adapter, found[0], found[1:].mean(1), share_of)
         return tally.table(self.kind, scope)
 
 

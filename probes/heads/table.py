@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import pandas as pd
@@ -81,6 +82,35 @@ def above_null(table: pd.DataFrame) -> int:
     Of heads for which the defining places mean nothing, about one in twenty has a score above that quantile.
     """
     return int((table["low"] > table["null"]).sum())
+
+
+@checked_call
+def expected_best(table: pd.DataFrame, drawn: int, *, by: str = "excess") -> float:
+    """The largest value of `drawn` heads, on average over all ways of drawing so many from a table.
+
+    The best of many heads is higher than the best of few by chance alone, so models are compared by the best of as many
+    as the smaller one has. Of n values, the i-th smallest is the largest drawn one with probability
+    ``C(i - 1, drawn - 1) / C(n, drawn)``.
+
+    Raises:
+        InputError: no such column, or more are drawn than there are.
+    """
+    if by not in table.columns:
+        raise InputError(f"The table has no column {by!r}; there is: {', '.join(map(str, table.columns))}.")
+    if not 1 <= drawn <= len(table):
+        raise InputError(f"drawn is {drawn}, and the table has {len(table)} heads; choose 1..{len(table)}.")
+    values = sorted(map(float, table[by]))
+    # In logarithms, since the binomials of a thousand channels overflow.
+    whole = _log_choose(len(values), drawn)
+    return sum(
+        math.exp(_log_choose(smaller, drawn - 1) - whole) * value
+        for smaller, value in enumerate(values)
+        if smaller >= drawn - 1
+    )
+
+
+def _log_choose(n: int, k: int) -> float:
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
 
 
 def meaning(table: pd.DataFrame) -> str:
