@@ -12,6 +12,7 @@ from torch import Tensor
 from workbench.attention.check import relative_error
 from workbench.attention.operators import CoreOperator, MixerOperator, Operator
 from workbench.attention.reductions import LINEAR
+from workbench.attention.written import written, written_norms
 from workbench.errors import InputError
 from workbench.forms import MixerForm, Softmax
 from workbench.kernels.streaming import Reduction, Streamed
@@ -158,6 +159,40 @@ class ImplicitAttention:
     def columns(self, key: Positions, heads: Heads = None) -> Float[Tensor, "b u t c"]:
         """Whole columns: who reads the listed sources, ``[batch, units, time, keys]``."""
         return self._operator.columns(self._listed(key, "key", self.shape[3]), self._units(heads))
+
+    def written(self, query: Positions, key: Positions, head: int) -> Float[Tensor, "b pairs each"]:
+        """What each listed entry puts into ``hook_head_out``: the entry, times what its source holds, times the gate.
+
+        Times the head's rows of the output matrix that is what one source writes into the residual stream through one
+        head. Over all sources it adds up to the head's output, but for skip and constants in core scope (and but for
+        `constant` in mixer scope, where a unit is a channel).
+
+        Args:
+            query, key: ``[pairs]``; a key after its query writes 0.
+            head: a unit number (see `units`).
+        """
+        destinations, sources = (
+            self._listed(at, what, size)
+            for at, what, size in ((query, "query", self.shape[2]), (key, "key", self.shape[3]))
+        )
+        if len(destinations) != len(sources):
+            raise InputError(f"{len(destinations)} queries and {len(sources)} keys do not pair up.")
+        return written(self._operator, destinations, sources, self._unit(head))
+
+    def written_norms(
+        self, head: int, query: Positions | None = None, output: Float[Tensor, "each model"] | None = None
+    ) -> Float[Tensor, "b r s"]:
+        """The norm of what every entry of the listed rows (all) writes: attention weighted by its values.
+
+        A large weight on a small value moves little (Kobayashi et al. 2020, arXiv:2004.10102).
+
+        Args:
+            head: a unit number.
+            output: the head's rows of the output matrix, ``HeadWeights.W_O[head]``, for norms in the residual stream;
+                None for norms in ``hook_head_out``.
+        """
+        rows = torch.arange(self.shape[2]) if query is None else query
+        return written_norms(self._operator, self._listed(rows, "query", self.shape[2]), self._unit(head), output)
 
     def row_sum(self) -> Float[Tensor, "b u t"]:
         """``sum_s A[t, s]``, signs kept, ``[batch, units, time]``."""
@@ -312,6 +347,11 @@ class ImplicitAttention:
         if not chosen or not all(-self.units <= head < self.units for head in chosen):
             raise InputError(f"{self.unit}s go from 0 to {self.units - 1}, and at least one is needed; got {chosen}.")
         return [head % self.units for head in chosen]
+
+    def _unit(self, head: int) -> int:
+        chosen = self._units(head)
+        assert chosen is not None  # one was asked for
+        return chosen[0]
 
     def _positions(self, at: Positions, what: str, length: int) -> Int[Tensor, "*positions"]:
         positions = torch.as_tensor(at, device=self.form.outputs.device)

@@ -17,13 +17,19 @@ def pool_causal(matrix: Num[np.ndarray, "query source"], side: int) -> tuple[Flo
         (pixels, factor); factor is 1 when nothing had to be reduced.
     """
     factor = -(-max(matrix.shape) // side)
+    return pool_blocks(matrix, max(1, factor)), max(1, factor)
+
+
+def pool_blocks(matrix: Num[np.ndarray, "query source"], factor: int) -> Float[np.ndarray, "rows columns"]:
+    """The same with a given factor: a few rows of a matrix that is never whole, where `factor` divides their number."""
     values = matrix.astype(np.float32)
-    if factor <= 1:
-        return values, 1
+    if factor == 1:
+        return values
     rows, columns = (-(-length // factor) for length in values.shape)
     padded = np.full((rows * factor, columns * factor), np.nan, dtype=np.float32)
     padded[: values.shape[0], : values.shape[1]] = values
     blocks = padded.reshape(rows, factor, columns, factor).transpose(0, 2, 1, 3).reshape(rows, columns, -1)
     sizes = np.where(np.isnan(blocks), -1.0, np.abs(blocks))
     winner = sizes.argmax(axis=-1)[..., None]
-    return np.take_along_axis(blocks, winner, axis=-1)[..., 0], factor
+    pooled: Float[np.ndarray, "rows columns"] = np.take_along_axis(blocks, winner, axis=-1)[..., 0]
+    return pooled

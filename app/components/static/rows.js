@@ -1,0 +1,96 @@
+/* From the rows of workbench/app/components/rows.py to a list, and from a click to Python. */
+const drawn = new WeakMap();
+const { make } = Elements;
+
+function build(box) {
+  const list = make("div", "rows", box);
+  const state = { list, at: -1, send: () => {}, data: null };
+
+  function items() {
+    return [...list.querySelectorAll('[role="option"]')];
+  }
+
+  function stand(at) {
+    const all = items();
+    if (!all.length) return;
+    state.at = Math.max(0, Math.min(all.length - 1, at));
+    all.forEach((item, place) => { item.tabIndex = place === state.at ? 0 : -1; });
+  }
+
+  list.addEventListener("keydown", (event) => {
+    const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10, Home: -1e9, End: 1e9 };
+    if (event.key in steps) {
+      stand(state.at + steps[event.key]);
+      items()[state.at]?.focus();
+    } else if (event.key === "Enter" || event.key === " ") {
+      items()[state.at]?.click();
+    } else {
+      return;
+    }
+    event.preventDefault();
+    event.stopPropagation();
+  });
+
+  state.update = (data) => {
+    const focused = list.contains(box.getRootNode().activeElement);
+    const same = state.data && state.data.fingerprint === data.fingerprint;
+    const scrolled = list.scrollTop;
+    state.data = data;
+    list.replaceChildren();
+    list.setAttribute("role", "listbox");
+    list.setAttribute("aria-label", data.label);
+    list.style.maxHeight = data.height === null ? "" : `${data.height}px`;
+    list.style.gridTemplateColumns = data.heads.map((_, n) => (n === 1 ? "minmax(0, 1fr)" : "auto")).join(" ");
+    const head = make("div", "row head", list);
+    head.setAttribute("aria-hidden", "true");
+    for (const name of data.heads) make("span", "", head).textContent = name;
+    data.rows.forEach(([number, cells], place) => {
+      const item = make("div", "row", list);
+      item.setAttribute("role", "option");
+      item.setAttribute("aria-selected", String(number === data.chosen));
+      item.dataset.number = number;
+      cells.forEach((cell, n) => {
+        const kind = n === 1 ? (data.soft.includes(number) ? "name soft" : "name") : "";
+        make("bdi", kind, make("span", n === 1 ? "wide" : "", item)).textContent = cell;
+      });
+      item.addEventListener("click", () => { stand(place); state.send(number); });
+    });
+    const chosen = data.rows.findIndex(([number]) => number === data.chosen);
+    stand(chosen >= 0 ? chosen : 0);
+    list.scrollTop = same ? scrolled : 0;
+    const marked = chosen >= 0 ? items()[chosen] : null;
+    if (marked) {
+      // Inside the list only: the page itself must not jump.
+      const top = marked.offsetTop - list.offsetTop;
+      const room = list.clientHeight - marked.offsetHeight;
+      if (top < list.scrollTop + marked.offsetHeight || top > list.scrollTop + room) list.scrollTop = top - room / 2;
+    }
+    if (focused) items()[state.at]?.focus({ preventScroll: true });
+  };
+  return state;
+}
+
+const sheet = `
+.rows { display: grid; overflow-y: auto; border: 1px solid var(--line); border-radius: 6px; font-size: .85rem; position: relative; }
+.rows .row { display: grid; grid-column: 1 / -1; grid-template-columns: subgrid; column-gap: .7em; padding: .28em .6em; border-bottom: 1px solid var(--line); align-items: baseline; cursor: pointer; }
+.rows .row > :not(.wide) { font-variant-numeric: tabular-nums; white-space: nowrap; }
+.rows .wide { min-width: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.rows .head { position: sticky; top: 0; background: var(--paper); color: var(--soft); font-size: .78rem; cursor: default; z-index: 1; }
+.rows .row:last-child { border-bottom: 0; }
+.rows .row:not(.head):hover { background: color-mix(in srgb, var(--accent) 8%, transparent); }
+.rows [aria-selected="true"] { background: color-mix(in srgb, var(--accent) 16%, transparent); box-shadow: inset 3px 0 0 var(--accent); }
+.rows .soft { color: var(--soft); }
+.rows .row:focus-visible { outline: 2px solid var(--accent); outline-offset: -2px; }
+`;
+
+export default function (component) {
+  const { parentElement, setTriggerValue, data } = component;
+  const box = parentElement.querySelector(".root");
+  if (!drawn.has(box)) {
+    make("style", "", box).textContent = sheet;
+    drawn.set(box, build(box));
+  }
+  const state = drawn.get(box);
+  state.send = (number) => setTriggerValue("chosen", { fingerprint: data.fingerprint, at: [number] });
+  state.update(data);
+}
