@@ -18,13 +18,16 @@ def declare(name: str, shared: tuple[str, ...]) -> Callable[..., Any]:
     """A component of a name, whose drawing is that of the reports.
 
     Args:
-        name: of ``static/NAME.js``, beside this file, which connects the drawing with Streamlit.
+        name: of ``static/NAME.js``, beside this file, which connects the drawing with Streamlit, and of
+            ``static/NAME.css`` where it has a style of its own.
         shared: parts of ``workbench/report/static`` that it is made of, in order.
     """
     drawings = files("workbench.report").joinpath("static")
     own = files("workbench.app.components").joinpath("static")
     scripts = [drawings.joinpath(f"{part}.js").read_text("utf-8") for part in ("elements", *shared)]
     styles = [drawings.joinpath(f"{part}.css").read_text("utf-8") for part in shared]
+    if (style := own.joinpath(f"{name}.css")).is_file():
+        styles.append(style.read_text("utf-8"))
     return st.components.v2.component(
         f"workbench-{name}",
         html='<div class="root"></div>',

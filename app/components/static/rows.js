@@ -70,26 +70,10 @@ function build(box) {
   return state;
 }
 
-const sheet = `
-.rows { display: grid; overflow-y: auto; border: 1px solid var(--line); border-radius: 6px; font-size: .85rem; position: relative; }
-.rows .row { display: grid; grid-column: 1 / -1; grid-template-columns: subgrid; column-gap: .7em; padding: .28em .6em; border-bottom: 1px solid var(--line); align-items: baseline; cursor: pointer; }
-.rows .row > :not(.wide) { font-variant-numeric: tabular-nums; white-space: nowrap; }
-.rows .wide { min-width: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
-.rows .head { position: sticky; top: 0; background: var(--paper); color: var(--soft); font-size: .78rem; cursor: default; z-index: 1; }
-.rows .row:last-child { border-bottom: 0; }
-.rows .row:not(.head):hover { background: color-mix(in srgb, var(--accent) 8%, transparent); }
-.rows [aria-selected="true"] { background: color-mix(in srgb, var(--accent) 16%, transparent); box-shadow: inset 3px 0 0 var(--accent); }
-.rows .soft { color: var(--soft); }
-.rows .row:focus-visible { outline: 2px solid var(--accent); outline-offset: -2px; }
-`;
-
 export default function (component) {
   const { parentElement, setTriggerValue, data } = component;
   const box = parentElement.querySelector(".root");
-  if (!drawn.has(box)) {
-    make("style", "", box).textContent = sheet;
-    drawn.set(box, build(box));
-  }
+  if (!drawn.has(box)) drawn.set(box, build(box));
   const state = drawn.get(box);
   state.send = (number) => setTriggerValue("chosen", { fingerprint: data.fingerprint, at: [number] });
   state.update(data);
