@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from workbench.saes.export import export_dashboard as export_dashboard
     from workbench.saes.export import export_neuronpedia as export_neuronpedia
     from workbench.saes.features import Example as Example
+    from workbench.saes.features import FeatureQuery as FeatureQuery
     from workbench.saes.features import FeatureStore as FeatureStore
     from workbench.saes.features import Label as Label
     from workbench.saes.features import LabelStore as LabelStore
@@ -122,6 +123,7 @@ PUBLIC = {
     "read_rows": "workbench.saes.streams",
     "weights_fingerprint": "workbench.saes.streams",
     "Example": "workbench.saes.features",
+    "FeatureQuery": "workbench.saes.features",
     "FeatureStore": "workbench.saes.features",
     "Label": "workbench.saes.features",
     "LabelStore": "workbench.saes.features",

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from workbench.saes.features.example import Example as Example
     from workbench.saes.features.labels import Label as Label
     from workbench.saes.features.labels import LabelStore as LabelStore
+    from workbench.saes.features.listing import FeatureQuery as FeatureQuery
     from workbench.saes.features.store import FeatureStore as FeatureStore
 
 _MODULES = {
@@ -15,6 +16,7 @@ _MODULES = {
     "Example": "example",
     "Label": "labels",
     "LabelStore": "labels",
+    "FeatureQuery": "listing",
     "FeatureStore": "store",
 }
 

@@ -18,10 +18,14 @@ from workbench.saes.features.options import FeatureOptions
 
 if TYPE_CHECKING:
     import duckdb
+    import numpy as np
     import pandas as pd
+    from jaxtyping import Int
 
+    from workbench.model import HookedModel
     from workbench.saes.autoencoder import SparseAutoencoder
     from workbench.saes.features.batch import FeatureBatch
+    from workbench.saes.features.listing import FeatureQuery
 
 VIEWS = ("features", "histograms", "top_tokens", "partners", "nearest", "logits", "neurons", "rows", "codes")
 """Tables that are files as they are; ``examples`` has the tokens put to them, ``labels`` comes out of SQLite."""
@@ -214,6 +218,19 @@ class FeatureStore:
         statement = "select row, position, value from codes where feature = ? order by row, position"
         return self.run(statement, [self.checked(feature)]).df()
 
+    def find(self, query: FeatureQuery) -> Int[np.ndarray, " found"]:
+        """Numbers of the features that a query means, in its order; see `workbench.saes.features.listing`."""
+        from workbench.saes.features.listing import list_features
+
+        return list_features(self, query)
+
+    def is_of(self, model: HookedModel) -> bool:
+        """Whether the features were read from these very weights."""
+        from workbench.saes.streams import weights_fingerprint
+
+        noted: dict[str, Any] = self._ledger("fingerprint")
+        return bool(noted["weights of the model"] == weights_fingerprint(model))
+
     def row(self, row: int) -> tuple[list[int], list[str]]:
         """Token ids and tokens of a row of the text. Raises InputError where there is none."""
         found = self._rows({row})
@@ -237,9 +254,10 @@ class FeatureStore:
         """
         import duckdb
 
-        self._connection.register("labels", self.labels.table())
+        cursor = self._connection.cursor()  # of its own, as in `run`
+        cursor.register("labels", self.labels.table())
         try:
-            return self._connection.execute(sql).df()
+            return cursor.execute(sql).df()
         except duckdb.Error as error:
             raise InputError(f"The query fails: {error}") from error
 
@@ -274,10 +292,19 @@ class FeatureStore:
         finally:
             ledger.close()
 
-    def run(self, statement: str, values: Sequence[Any] | Mapping[str, Any]) -> duckdb.DuckDBPyConnection:
-        """Run a statement with values in the place of its parameters."""
+    def run(
+        self, statement: str, values: Sequence[Any] | Mapping[str, Any], *, named: bool = False
+    ) -> duckdb.DuckDBPyConnection:
+        """Run a statement with values in the place of its parameters.
+
+        Args:
+            named: whether it asks for labels, too, which are the table ``named``.
+        """
         # A cursor of its own, so that threads of a server do not take each other's results.
-        return self._connection.cursor().execute(statement, values)
+        cursor = self._connection.cursor()
+        if named:
+            cursor.register("named", self.labels.table().astype({"label": "string", "source": "string"}))
+        return cursor.execute(statement, values)
 
     def checked(self, feature: int) -> int:
         """A feature's number. Raises InputError where there is no such feature."""
