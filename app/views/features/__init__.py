@@ -1,0 +1,1 @@
+"""Features of sparse autoencoders: stores, lists, one feature's numbers and pictures, texts tried, steering."""

