@@ -23,6 +23,7 @@ ENTRIES = (
     Entry("Look", "attention", "Attention", ":material/grid_on:"),
     Entry("Look", "heads", "Heads", ":material/view_module:"),
     Entry("Change", "ablate", "Ablate", ":material/content_cut:"),
+    Entry("Keep", "studies", "Studies", ":material/science:"),
 )
 """Every page has a module `workbench.app.screens.NAME` with a function `draw`."""
 

@@ -122,10 +122,11 @@ def _into_link(name: str, chips: list[str]) -> None:
 def _effects(asking: Asking) -> None:
     def work(job: Job) -> Measured:
         with the_server().models.lend(asking.model) as model:
-            return run_ablation(model, asking)
+            return run_ablation(model, asking, the_server().workspace)
 
     measured = computed(f"ablating {', '.join(asking.chips)}", ("ablate", asking.name), work)
-    metric = choice("Metric", [one.name for one in measured.study.metrics], "metric")
+    with st.columns([1, 2])[0]:
+        metric = choice("Metric", [one.name for one in measured.study.metrics], "metric")
     shown = shown_of(measured, metric)
     for beside in shown:
         st.text(in_words(beside, metric, asking.method))
@@ -165,19 +166,19 @@ def _method(asking: Asking, metric: str) -> str:
 def _save(asking: Asking, measured: Measured, metric: str) -> None:
     text = study_file(measured.study, metric)
     with st.container(horizontal=True):
-        wanted = st.button("Save as a study file", help="Into the folder studies/ of the workspace")
+        wanted = st.button("Save as a study file", help="Into the workspace")
         st.download_button("Download the study file", text, f"{asking.name}.yaml", "application/yaml")
     if wanted:
         try:
-            folder = the_server().workspace.inside("studies")
-            folder.mkdir(parents=True, exist_ok=True)
-            write_inputs(asking, folder)
-            write_atomically(folder / f"{asking.name}.yaml", text)
+            file = the_server().workspace.inside(asking.file)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_inputs(asking, file.parent)
+            write_atomically(file, text)
         except (WorkbenchError, OSError) as error:
             st.error(f"The study could not be saved: {error}")
         else:
-            st.success(f"Saved as studies/{asking.name}.yaml. Run it on the page Studies, or in the workspace with:")
-            st.code(f"workbench study run studies/{asking.name}.yaml", language="shell")
+            st.success(f"Saved as {asking.file}. Run it on the page Studies, or in the workspace with:")
+            st.code(f"workbench study run {asking.file}", language="shell")
     if asking.inputs == OWN_TEXT:
         st.caption(f"The study reads your prompt from {asking.text_file} beside it; saving writes both.")
 
@@ -191,7 +192,7 @@ def _tokens(asking: Asking) -> None:
 
     def work(job: Job) -> TokenLosses:
         with the_server().models.lend(asking.model) as model:
-            return token_losses(model, asking)
+            return token_losses(model, asking, the_server().workspace)
 
     found = computed("reading the prompt twice", ("ablate-tokens", asking.name), work)
     token_strip(

@@ -10,6 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from jaxtyping import Float
 
+from workbench.app.serving import Workspace
 from workbench.app.views.ablation_study import OWN_TEXT, Asking, Measured
 from workbench.app.views.scripts import script
 from workbench.errors import InputError
@@ -26,7 +27,7 @@ MOST_BARS = 12
 MOST_HEADS = 512
 """Heads offered one by one; of models with more, single heads are typed."""
 
-BAR, GREY, DOT = "#AA4499", "rgba(128,128,128,0.55)", "rgba(128,128,128,0.9)"
+BAR, GREY, DOT = "#AA4499", "rgba(128,128,128,0.75)", "#AA4499"
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ def effect_figure(shown: list[Beside], metric: str) -> go.Figure:
     figure.add_bar(
         x=[place for place, _ in bars],
         y=values,
-        width=0.7,
+        width=0.5,
         marker={"color": BAR},
         error_y=whiskers,
         name="mean and 95 % interval",
@@ -182,7 +183,7 @@ def effect_figure(shown: list[Beside], metric: str) -> go.Figure:
     )
     dots = [(place, value) for place, effect in bars for value in effect.prompts]
     figure.add_scatter(
-        x=[place + 0.18 for place, _ in dots],
+        x=[place + 0.34 for place, _ in dots],
         y=[value for _, value in dots],
         mode="markers",
         marker={"size": 5, "color": DOT},
@@ -250,7 +251,7 @@ def in_words(beside: Beside, metric: str, method: str) -> str:
 # ---- one text, token by token
 
 
-def token_losses(model: HookedModel, asking: Asking) -> TokenLosses:
+def token_losses(model: HookedModel, asking: Asking, workspace: Workspace) -> TokenLosses:
     """Loss of every token of the prompt with and without the components.
 
     A mean is the component's own mean over this prompt.
@@ -259,9 +260,7 @@ def token_losses(model: HookedModel, asking: Asking) -> TokenLosses:
         InputError: resampling, which takes other texts as long as this one; features with a mean; a short prompt.
     """
     if asking.method == "resample":
-        raise InputError(
-            "Resampling takes what other texts as long as this one hold; choose zero or mean to see tokens."
-        )
+        raise InputError("Resampling takes what other texts as long as this one hold; choose zero or mean.")
     if asking.features and asking.method != "zero":
         raise InputError("Features are set to zero on a single text; choose zero.")
     tokens = model.to_tokens(asking.prompt)
@@ -272,7 +271,8 @@ def token_losses(model: HookedModel, asking: Asking) -> TokenLosses:
         for source, features in asking.features.items():
             from workbench.saes import FeatureEdit, load_sae
 
-            edits.enter_context(FeatureEdit.ablate(load_sae(source, model=model), features).applied(model))
+            place = source if source.startswith("zoo:") else workspace.inside(source)
+            edits.enter_context(FeatureEdit.ablate(load_sae(place, model=model), features).applied(model))
         hooks = Ablate(as_sites(asking.sites), asking.method).hooks(model, tokens) if asking.sites else []
         after = model.run_with_hooks(tokens, fwd_hooks=hooks, return_type="loss", loss_per_token=True)[0]
     first = np.array([np.nan], dtype=np.float32)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from workbench.app.serving import Workspace
 from workbench.errors import InputError
 from workbench.model import HookedModel
 from workbench.report.files import write_atomically
@@ -88,6 +89,16 @@ class Asking:
         return found
 
     @property
+    def reads_workspace(self) -> bool:
+        """Whether an autoencoder is one of the workspace, whose folder the study file then has to lie in."""
+        return any(not source.startswith("zoo:") for source in self.features)
+
+    @property
+    def file(self) -> Path:
+        """Where in the workspace the study is saved."""
+        return Path(f"{self.name}.yaml") if self.reads_workspace else Path("studies") / f"{self.name}.yaml"
+
+    @property
     def name(self) -> str:
         """Of the study and its files."""
         asked = json.dumps(asdict(self), sort_keys=True).encode()
@@ -116,18 +127,19 @@ class Measured:
     notes: tuple[str, ...]
 
 
-def run_ablation(model: HookedModel, asking: Asking) -> Measured:
-    """Run the study of an ablation on a model that is loaded.
+def run_ablation(model: HookedModel, asking: Asking, workspace: Workspace) -> Measured:
+    """Run the study of an ablation on a model that is loaded; its results are read and let go.
 
     Raises:
         InputError: no chips, one that the model lacks, or a method that does not suit them; see `Study`, too.
     """
     with tempfile.TemporaryDirectory(prefix="workbench-ablation-") as folder:
-        base = Path(folder)
+        run = Path(folder) / "run"
+        base = workspace.root if asking.reads_workspace else Path(folder)
         write_inputs(asking, base)
         study, notes = settled(model, asking, base)
-        run_with_model(study, model, base / "run", base=base)
-        results = read_results(base / "run")
+        run_with_model(study, model, run, base=base)
+        results = read_results(run)
         failed = "; ".join(results.coverage.reasons)
         if failed:
             raise InputError(failed)
@@ -144,6 +156,7 @@ def write_inputs(asking: Asking, folder: Path) -> None:
 
 def settled(model: HookedModel, asking: Asking, base: Path) -> tuple[Study, tuple[str, ...]]:
     """The study of an ablation, with what depends on the model: windows, metrics, where controls are drawn from."""
+    from workbench.studies.edits.files import located
     from workbench.studies.inputs.reading import read_prompts
 
     study = draft(asking, _window(model, asking.prompt))
@@ -155,8 +168,8 @@ def settled(model: HookedModel, asking: Asking, base: Path) -> tuple[Study, tupl
         )
     metrics = [*MEASURES, *(AGAINST_FOILS if all(any(prompt.foils) for prompt in prompts) else ())]
     entries, notes = [], []
-    for entry in study.edits:
-        targets, pool = entry.sites.targets(model), entry.sites.pool(model)
+    for entry, placed in zip(study.edits, located(study, base).edits, strict=True):
+        targets, pool = placed.sites.targets(model), placed.sites.pool(model)
         controls, note = _controls(asking, targets, pool)
         entries.append({**entry.model_dump(mode="json"), **({} if controls is None else {"controls": controls})})
         notes += [note] if note else []
@@ -235,5 +248,6 @@ def _controls(asking: Asking, targets: Sequence[Any], pool: Sequence[Any]) -> tu
     if count == 0:
         where = f" in the same layers: choose {anywhere}" if there[anywhere] else ""
         return None, f"There are no random controls of {label}{where}."
-    note = f"{label} has {count} different random controls only." if count < ENOUGH else None
+    few = f"Only {count} different random control{'s exist' if count > 1 else ' exists'} for {label}"
+    note = f"{few}, so p cannot be below {1 / (1 + count):.2g}." if count < ENOUGH else None
     return {"draws": DRAWS, "match": alike[chosen_match]}, note

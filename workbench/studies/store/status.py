@@ -34,6 +34,10 @@ class Status:
         rate: units a second of the run that goes on or was the last one, loading included; None before its first unit
             and after it was killed.
         seconds_left: of the units that are planned, at that run's pace; None where there is no pace yet.
+        question: what it is to answer, as its file says.
+        models: their names in it, or their ids.
+        began: when the last run started, ISO 8601 in UTC; None before any.
+        versions: of the packages of that run, as JSON; empty before any.
     """
 
     folder: Path
@@ -47,6 +51,10 @@ class Status:
     finished: bool
     rate: float | None = None
     seconds_left: float | None = None
+    question: str = ""
+    models: tuple[str, ...] = ()
+    began: str | None = None
+    versions: str = ""
 
     def table(self) -> pd.DataFrame:
         """What there is to say, one thing a row."""
@@ -87,7 +95,9 @@ def study_status(folder: Path) -> Status:
             meta = {key: json.loads(value) for key, value in database.execute("select * from meta")}
             found = coverage(database)
             chunks = dict(database.execute("select state, count(*) from chunks group by state").fetchall())
-            last = database.execute("select ended from runs order by run_id desc limit 1").fetchone()
+            last = database.execute(
+                "select ended, started_at, versions from runs order by run_id desc limit 1"
+            ).fetchone()
             running = is_running(folder)
             rate, left = _pace(database, running)
         except sqlite3.Error as error:
@@ -95,9 +105,10 @@ def study_status(folder: Path) -> Status:
     if "study" not in meta:
         raise InputError(f"{folder} holds no study yet: it has not been planned to the end.")
     ended = last[0] if last is not None else None
+    study = json.loads(meta["study"])
     return Status(
         folder=folder,
-        name=json.loads(meta["study"])["name"],
+        name=study["name"],
         running=running,
         holder=holder(folder),
         ended=None if running else (ended or ("killed" if last is not None else None)),
@@ -107,6 +118,10 @@ def study_status(folder: Path) -> Status:
         finished=bool(meta.get("searched")) and found.pending == 0,
         rate=rate,
         seconds_left=left,
+        question=study["question"],
+        models=tuple(entry["name"] or entry["id"] for entry in study["models"]),
+        began=None if last is None else last[1],
+        versions="" if last is None else last[2],
     )
 
 

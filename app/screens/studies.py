@@ -1,0 +1,262 @@
+"""Studies: those of the workspace, how far they are, what they found, two side by side."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+
+import pandas as pd
+import streamlit as st
+
+from workbench.app.serving import the_server
+from workbench.app.serving.study_runs import RUNS, StudyRuns
+from workbench.app.shell import begin, choice, computed, foot
+from workbench.app.views.studies import (
+    EXAMPLE,
+    Listed,
+    compared,
+    compared_code,
+    files_of,
+    found_code,
+    found_in,
+    runs_of,
+    runs_table,
+    stamp,
+)
+from workbench.errors import WorkbenchError
+from workbench.report import Block, Code, Heading, Note, Paragraph, Plot, Table, write_atomically
+from workbench.studies import read_study
+
+POLL = 1.0
+"""Seconds between two looks at runs that go on."""
+
+NONE = "none"
+
+
+@lru_cache(maxsize=1)
+def the_runs() -> StudyRuns:
+    """What starts studies for this server."""
+    return StudyRuns(the_server().workspace)
+
+
+def draw() -> None:
+    """Draw the page."""
+    begin("Studies", "Many edits on many prompts, from one file: planned, run beside the app, kept in the workspace.")
+    runs = runs_of(the_server().workspace)
+    _start(empty=not runs)
+    if not runs:
+        _watch_first()
+        return
+    st.subheader("Runs", anchor=False)
+    st.dataframe(runs_table(runs), hide_index=True, width="stretch")
+    st.caption(f"The folder {RUNS}/ of the workspace, the newest first. A unit is one edit on one prompt.")
+    chosen = choice("Run", [run.name for run in runs], "run")
+    run = next(one for one in runs if one.name == chosen)
+    _state_of(run)
+    if run.status is not None:
+        _results(run)
+        _comparison(run, runs)
+
+
+# ---- starting and following
+
+
+def _start(empty: bool) -> None:
+    workspace = the_server().workspace
+    files = files_of(workspace)
+    if empty:
+        st.info(
+            "There is no run in the workspace yet. Start a study file below, save one on the page Ablate, or run one "
+            "in the workspace with:"
+        )
+        st.code("workbench study run studies/which-heads-copy.yaml", language="shell")
+    with st.expander("Start a study", expanded=empty):
+        if "studies/which-heads-copy.yaml" not in files and st.button(
+            "Put an example into studies/", help="Which heads does copying depend on? Sixteen heads, half a minute."
+        ):
+            folder = workspace.inside("studies")
+            folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(folder / "which-heads-copy.yaml", EXAMPLE)
+            st.rerun()
+        if not files:
+            st.text("Study files (YAML) are looked for in the workspace and in its folder studies/.")
+            return
+        file = choice("Study file", files, "file")
+        path = workspace.inside(file)
+        try:
+            study = read_study(path)
+        except WorkbenchError as error:
+            st.error(str(error).replace(f"{path}", file))
+            return
+        st.text(study.question or study.name)
+        if st.button("Start", type="primary", help=f"Results go into {RUNS}/{study.name}"):
+            _told(lambda: the_runs().start(Path(file), Path(RUNS) / study.name))
+            st.session_state["run"] = study.name
+            st.session_state["studies-started"] = study.name
+            st.rerun()
+        st.code(path.read_text(encoding="utf-8"), language="yaml")
+
+
+def _told(act) -> None:  # type: ignore[no-untyped-def]
+    try:
+        act()
+    except (WorkbenchError, OSError) as error:
+        st.error(str(error))
+
+
+def _watch_first() -> None:
+    """Until the first run has planned itself and is there to be listed."""
+    name = st.session_state.get("studies-started")
+    if name is None:
+        return
+    folder = Path(RUNS) / name
+
+    @st.fragment(run_every=POLL)
+    def watched() -> None:
+        if runs_of(the_server().workspace) or not the_runs().starting(folder):
+            st.rerun()
+        st.progress(0.0, text=f"Starting {name}: loading models to plan")
+        if st.button("Cancel", key="cancel-first"):
+            the_runs().stop(folder)
+
+    if the_runs().starting(folder):
+        watched()
+    else:
+        st.error(f"{name} ended before it was planned. It said: {the_runs().said(folder)}")
+
+
+def _state_of(run: Listed) -> None:
+    folder = Path(RUNS) / run.name
+    going = (run.status is not None and run.status.running) or the_runs().starting(folder)
+
+    def shown() -> None:
+        now = next((one for one in runs_of(the_server().workspace) if one.name == run.name), run)
+        on = (now.status is not None and now.status.running) or the_runs().starting(folder)
+        if going and not on:
+            st.rerun()  # of the whole page: it has ended, and its results are to be drawn
+        st.progress(now.share, text=f"{now.state}: {now.progress}")
+        if on:
+            if st.button("Cancel", key="cancel-run", help="As Ctrl-C: what is measured is kept"):
+                _told(lambda: the_runs().stop(folder))
+                st.text("Asked to end; the batch at hand is finished first.")
+        elif now.status is None or not now.status.finished:
+            if st.button("Resume", key="resume-run", help="Go on with what is missing; what failed is tried again"):
+                _told(lambda: the_runs().resume(folder))
+                st.rerun()
+            said = the_runs().said(folder)
+            if said:
+                st.text("The last process said:")
+                st.code(said, language=None)
+
+    st.fragment(shown, run_every=POLL if going else None)()
+
+
+# ---- what came out
+
+
+def _results(run: Listed) -> None:
+    folder = the_server().workspace.inside(Path(RUNS) / run.name)
+    found = computed("reading the results", ("study", run.name, *stamp(folder)), lambda job: found_in(folder))
+    st.subheader(run.name, anchor=False)
+    st.text(found.page.lead)
+    _blocks(found.page.blocks, f"study-{run.name}")
+    foot(
+        f"study-{run.name}",
+        code=found_code(f"{RUNS}/{run.name}"),
+        data=found.effects,
+        method=_METHOD,
+    )
+    with st.container(horizontal=True):
+        st.download_button(
+            "Effects (Parquet)", lambda: _parquet(found.effects), f"{run.name}.effects.parquet", key="effects-parquet"
+        )
+        st.download_button(
+            "Every number (Parquet)", lambda: _parquet(found.units), f"{run.name}.units.parquet", key="units-parquet"
+        )
+        st.download_button(
+            "Every number (CSV)",
+            lambda: found.units.to_csv(index=False),
+            f"{run.name}.units.csv",
+            "text/csv",
+            key="units-csv",
+        )
+    st.caption(f"As one page that opens anywhere: workbench study report {RUNS}/{run.name}")
+
+
+_METHOD = (
+    "An effect is the metric with the edit less without, prompt by prompt; what is shown is its mean over groups of "
+    "prompts.\nIntervals are a bootstrap over groups, one by one; q is the false discovery rate (Benjamini and Hochberg) "
+    "within a model, entry of edits and metric, from sign-flip tests.\nRandom controls are other components, as many and "
+    "of the same kind; p among controls is (1 + controls that do as much) / (1 + controls).\nThe folder is opened to read "
+    "only, and may be written to meanwhile."
+)
+
+
+def _comparison(run: Listed, runs: list[Listed]) -> None:
+    others = [one.name for one in runs if one.name != run.name and one.status is not None]
+    if not others:
+        return
+    st.subheader("Compare", anchor=False)
+    other = choice("Compare with", [NONE, *others], "against")
+    if other == NONE:
+        st.caption("The same edits in two runs: how much more they do in one than in the other.")
+        return
+    workspace = the_server().workspace
+    first, second = (workspace.inside(Path(RUNS) / name) for name in (run.name, other))
+    found = computed(
+        "comparing",
+        ("compare", run.name, other, *stamp(first), *stamp(second)),
+        lambda job: compared(first, second),
+    )
+    st.text(found.page.lead)
+    _blocks(found.page.blocks, f"compare-{run.name}-{other}")
+    foot(
+        f"compare-{run.name}-{other}",
+        code=compared_code(f"{RUNS}/{run.name}", f"{RUNS}/{other}"),
+        data=found.differences,
+        method="A is the run above, B the one it is compared with; B - A. Where both were measured on the same prompts "
+        "the difference is taken prompt by prompt and tested by flipping signs; else each is resampled on its own.",
+    )
+
+
+def _parquet(table: pd.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, engine="pyarrow", index=False)
+    return buffer.getvalue()
+
+
+def _blocks(blocks: Iterable[Block], key: str) -> None:
+    """The blocks of a report, on the page."""
+    for number, block in enumerate(blocks):
+        if isinstance(block, Heading):
+            st.subheader(_plain(block.text), anchor=False)
+        elif isinstance(block, Paragraph):
+            st.text(block.text)
+        elif isinstance(block, Note):
+            st.text(f"Note: {block.text}")
+        elif isinstance(block, Code):
+            with st.expander("The study file"):
+                st.code(block.text, language="yaml")
+        elif isinstance(block, Plot):
+            st.plotly_chart(block.figure, key=f"{key}-{number}")
+            st.caption(_plain(block.caption))
+        elif isinstance(block, Table):
+            rows = pd.DataFrame([list(row) for row in block.rows], columns=_apart(block.columns))
+            st.dataframe(rows, hide_index=True, width="stretch", key=f"{key}-{number}")
+            if block.caption:
+                st.caption(_plain(block.caption))
+
+
+def _apart(names: Iterable[str]) -> list[str]:
+    """Names of columns, told apart where two are alike."""
+    found: list[str] = []
+    for name in names:
+        found.append(name if name not in found else f"{name} ({found.count(name) + 1})")
+    return found
+
+
+def _plain(text: str) -> str:
+    """Text that Streamlit's Markdown shows as it stands."""
+    return "".join(f"\\{character}" if character in r"\`*_{}[]()#+-.!|<>$~:^" else character for character in text)

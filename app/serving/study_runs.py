@@ -1,0 +1,111 @@
+"""Studies that the app starts: processes of their own, which outlive the page, the session and the server."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from workbench.app.serving.workspace import OWN, Workspace
+from workbench.errors import InputError
+from workbench.studies.store.locking import LOCK, is_running
+
+RUNS = "study-runs"
+"""Folder of the workspace in which runs lie, as the command line has it."""
+
+# A server in the background may ignore Ctrl-C, and its children would with it; that is how a study is stopped.
+_LAUNCH = (
+    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); sys.argv[0] = 'workbench'; "
+    "from workbench.cli import main; main()"
+)
+
+TAIL = 2000
+"""Characters of what a process said that are shown."""
+
+
+class StudyRuns:
+    """Starts, stops and resumes the studies of a workspace."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._lock = threading.Lock()
+        self._started: dict[Path, subprocess.Popen[bytes]] = {}
+
+    def start(self, file: Path, folder: Path) -> None:
+        """Run the study of a file in a folder, in a process of its own; what is measured already is kept.
+
+        Raises:
+            InputError: a path lies outside the workspace, or the study runs already.
+        """
+        self._launch(folder, "run", str(self._workspace.inside(file)), "--out", str(self._workspace.inside(folder)))
+
+    def resume(self, folder: Path) -> None:
+        """Go on with the study of a folder. Raises InputError as `start`."""
+        self._launch(folder, "resume", str(self._workspace.inside(folder)))
+
+    def stop(self, folder: Path) -> bool:
+        """Ask whoever runs the study of a folder on this machine to end, as Ctrl-C does; whether somebody was asked."""
+        folder = self._workspace.inside(folder)
+        process = self._process(folder)
+        if process is not None:
+            process.send_signal(signal.SIGINT)
+            return True
+        number = _holder(folder) if is_running(folder) else None
+        if number is None:
+            return False
+        os.kill(number, signal.SIGINT)
+        return True
+
+    def starting(self, folder: Path) -> bool:
+        """Whether a process that this server started for a folder is there, perhaps before it has planned anything."""
+        return self._process(self._workspace.inside(folder)) is not None
+
+    def said(self, folder: Path) -> str:
+        """The end of what the last process that the app started for a folder has written; empty where there is none."""
+        try:
+            text = self._log(self._workspace.inside(folder)).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return ""
+        return text[-TAIL:].strip()
+
+    def _launch(self, folder: Path, *arguments: str) -> None:
+        folder = self._workspace.inside(folder)
+        with self._lock:
+            if is_running(folder) or self._alive(folder) is not None:
+                raise InputError(f"The study in {folder.name} is running already; cancel it first.")
+            log = self._log(folder)
+            log.parent.mkdir(parents=True, exist_ok=True)
+            with log.open("wb") as output:
+                self._started[folder] = subprocess.Popen(
+                    [sys.executable, "-c", _LAUNCH, "study", *arguments],
+                    cwd=self._workspace.root,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,  # Ctrl-C at the server is not for the study
+                )
+
+    def _process(self, folder: Path) -> subprocess.Popen[bytes] | None:
+        with self._lock:
+            return self._alive(folder)
+
+    def _alive(self, folder: Path) -> subprocess.Popen[bytes] | None:
+        process = self._started.get(folder)
+        return process if process is not None and process.poll() is None else None
+
+    def _log(self, folder: Path) -> Path:
+        return self._workspace.root / OWN / "runs" / f"{folder.name}.log"
+
+
+def _holder(folder: Path) -> int | None:
+    """The process that holds the lock of a folder, if it is one of this machine."""
+    try:
+        noted = json.loads((folder / LOCK).read_text(encoding="utf-8"))
+        return int(noted["pid"]) if noted["host"] == socket.gethostname() else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
