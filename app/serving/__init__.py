@@ -4,6 +4,7 @@ from workbench.app.serving.jobs import Cancelled, Job, Jobs
 from workbench.app.serving.models import Shelf
 from workbench.app.serving.results import Results
 from workbench.app.serving.server import Server, the_server
+from workbench.app.serving.sources import Sources
 from workbench.app.serving.workspace import Workspace
 
-__all__ = ["Cancelled", "Job", "Jobs", "Results", "Server", "Shelf", "Workspace", "the_server"]
+__all__ = ["Cancelled", "Job", "Jobs", "Results", "Server", "Shelf", "Sources", "Workspace", "the_server"]

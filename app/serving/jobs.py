@@ -10,9 +10,16 @@ from collections.abc import Callable, Hashable
 from typing import Any, Literal
 
 from workbench import progress
+from workbench.errors import InputError
 
 KEPT = 64
 """Jobs that are remembered after they ended."""
+
+AT_ONCE = 32
+"""Jobs that may run or wait at the same time."""
+
+FRESH = 3.0
+"""Seconds for which somebody who looked at a job counts as waiting for it."""
 
 
 class Cancelled(BaseException):
@@ -43,6 +50,7 @@ class Job:
         self.began = time.monotonic()
         self.ended: float | None = None
         self._cancel = threading.Event()
+        self._looked: dict[str, float] = {}
         self._work = work
         self._thread = threading.Thread(target=self._run, name=f"job {label}", daemon=True)
 
@@ -56,6 +64,22 @@ class Job:
     def cancel(self) -> None:
         """Ask the work to end at its next step."""
         self._cancel.set()
+
+    def looked_at(self, session: str) -> None:
+        """Note that a session waits for it."""
+        self._looked[session] = time.monotonic()
+
+    def given_up(self, session: str) -> None:
+        """Let a session wait no longer; the work is asked to end unless another session waits for the same."""
+        self._looked.pop(session, None)
+        now = time.monotonic()
+        if all(now - at > FRESH for at in list(self._looked.values())):
+            self.cancel()
+
+    @property
+    def thread(self) -> int | None:
+        """The thread it runs in, by number."""
+        return self._thread.ident
 
     @property
     def cancelling(self) -> bool:
@@ -118,10 +142,16 @@ class Jobs:
         self._jobs: OrderedDict[Hashable, Job] = OrderedDict()
 
     def ask(self, key: Hashable, label: str, work: Callable[[Job], Any]) -> Job:
-        """The job of that key: the one that runs, or a new one."""
+        """The job of that key: the one that runs, or a new one.
+
+        Raises:
+            InputError: as many as may run do.
+        """
         with self._lock:
             found = self._jobs.get(key)
             if found is None or found.state != "running":
+                if sum(job.state == "running" for job in self._jobs.values()) >= AT_ONCE:
+                    raise InputError(f"{AT_ONCE} computations run or wait already; cancel one, or try again later.")
                 found = self._jobs[key] = Job(label, work).start()
             self._jobs.move_to_end(key)
             while len(self._jobs) > KEPT and (old := self._ended()) is not None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import threading
+import gc
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from workbench.app.serving.turns import Turns
+from workbench.progress import tracked
 
 if TYPE_CHECKING:
     from workbench.model import HookedModel
@@ -19,39 +22,27 @@ class Shelf:
     """Loads models when they are first asked for and gives back the one used longest ago when room is needed.
 
     Hooks are state of a model, so whoever runs it has it alone: one session's edit is never in another's pass. There
-    is one lock for all models, since they share the processor.
+    is one line for all models, since they share the processor.
     """
 
     def __init__(self, room: int = ROOM) -> None:
         self._room = room
         self._models: OrderedDict[str, HookedModel] = OrderedDict()
-        self._lock = threading.RLock()
-        self._waiting = 0
-        self._counting = threading.Lock()
+        self._turns = Turns()
 
     @contextmanager
     def lend(self, source: str) -> Iterator[HookedModel]:
-        """A model, for the duration of a ``with`` block, to nobody else.
+        """A model, for the duration of a ``with`` block, to nobody else. Who waits for it can be cancelled.
 
         Raises:
             WorkbenchError: it cannot be loaded.
         """
-        with self._counting:
-            self._waiting += 1
-        try:
-            self._lock.acquire()
-        finally:
-            with self._counting:
-                self._waiting -= 1
-        try:
+        with self._turns.taken():
             yield self._get(source)
-        finally:
-            self._lock.release()
 
-    @property
-    def waiting(self) -> int:
-        """How many computations wait for their turn."""
-        return self._waiting
+    def ahead(self, thread: int | None) -> int:
+        """How many computations come before the one of that thread."""
+        return self._turns.ahead(thread)
 
     def loaded(self) -> list[str]:
         """Sources of the models that are held, the one used last at the end."""
@@ -59,16 +50,19 @@ class Shelf:
 
     def drop(self, source: str) -> None:
         """Give a model back."""
-        with self._lock:
+        with self._turns.taken():
             self._models.pop(source, None)
+            gc.collect()  # a hooked module refers to itself
 
     def _get(self, source: str) -> HookedModel:
-        found = self._models.get(source)
-        if found is None:
+        if source not in self._models:
             import workbench as wb
 
+            # Before it is loaded, so that there are never more than there is room for.
             while len(self._models) >= self._room:
                 self._models.popitem(last=False)
-            found = self._models[source] = wb.load(source)
+                gc.collect()
+            for _ in tracked([source], False, f"loading {source}"):
+                self._models[source] = wb.load(source)
         self._models.move_to_end(source)
-        return found
+        return self._models[source]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+
+from workbench.errors import InputError
 
 ROOM = 256 * 2**20
 """Bytes that results may take together."""
@@ -37,13 +39,20 @@ class Results:
             return True, self._kept[key][0]
 
     def put(self, key: Hashable, value: Any) -> None:
-        """Keep a value; the ones used longest ago go, and one larger than the whole room is not kept."""
+        """Keep a value; the ones used longest ago go.
+
+        Raises:
+            InputError: it alone is larger than all that may be kept.
+        """
         size = size_of(value)
+        if size > self._room:
+            raise InputError(
+                f"The result takes {size / 2**20:.0f} MB; the explorer keeps {self._room / 2**20:.0f} MB at most. "
+                "Ask for less, or take the code of the panel to a notebook."
+            )
         with self._lock:
             if key in self._kept:
                 self._bytes -= self._kept.pop(key)[1]
-            if size > self._room:
-                return
             self._kept[key] = (value, size)
             self._bytes += size
             while self._bytes > self._room:
@@ -57,19 +66,25 @@ class Results:
 
 
 def size_of(value: Any) -> int:
-    """Bytes of a value's arrays, tables and texts, as far as containers and dataclasses show them."""
-    if isinstance(value, torch.Tensor):
-        return value.numel() * value.element_size()
-    if isinstance(value, np.ndarray):
-        return value.nbytes
-    if isinstance(value, pd.DataFrame):
-        return int(value.memory_usage(deep=True).sum())
-    if isinstance(value, str | bytes):
-        return sys.getsizeof(value)
-    if isinstance(value, Mapping):
-        return sum(size_of(part) for part in value.values())
-    if isinstance(value, Sequence):
-        return sum(size_of(part) for part in value)
-    if hasattr(value, "__dict__"):
-        return sum(size_of(part) for part in vars(value).values())
-    return sys.getsizeof(value)
+    """Bytes of a value's arrays, tables and texts, as far as containers and attributes show them; each counted once."""
+    seen: set[int] = set()
+    pending, total = [value], 0
+    while pending:
+        part = pending.pop()
+        if id(part) in seen:  # a figure's parts point back at it
+            continue
+        seen.add(id(part))
+        if isinstance(part, torch.Tensor):
+            total += part.numel() * part.element_size()
+        elif isinstance(part, np.ndarray):
+            total += part.nbytes
+        elif isinstance(part, pd.DataFrame):
+            total += int(part.memory_usage(deep=True).sum())
+        elif isinstance(part, Mapping):
+            pending.extend(part.values())
+        elif isinstance(part, Sequence | Set) and not isinstance(part, str | bytes):
+            pending.extend(part)
+        else:
+            total += sys.getsizeof(part)
+            pending.extend(vars(part).values() if hasattr(part, "__dict__") and not isinstance(part, type) else ())
+    return total

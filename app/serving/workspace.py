@@ -27,7 +27,10 @@ class Workspace:
         Raises:
             InputError: it lies outside, perhaps by way of a link.
         """
-        found = (self.root / path).resolve()
+        try:
+            found = (self.root / path).resolve()
+        except (OSError, ValueError, RuntimeError) as error:  # a name too long, with a null in it, a link to itself
+            raise InputError(f"{str(path)[:80]!r} is no path: {error}.") from error
         if not found.is_relative_to(self.root):
             raise InputError(f"{path} lies outside the workspace {self.root}; start the app with another --workspace.")
         return found
@@ -45,8 +48,14 @@ class Workspace:
         prompt_id = hashlib.sha256(text.encode()).hexdigest()[:12]
         file = self._prompt(prompt_id)
         if not file.exists():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(file, text)
+            try:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(file, text)
+            except OSError as error:
+                raise InputError(
+                    f"The workspace {self.root} cannot be written to ({error.strerror}); "
+                    "start the app with another --workspace."
+                ) from error
         return prompt_id
 
     def prompt(self, prompt_id: str) -> str | None:
@@ -54,7 +63,7 @@ class Workspace:
         if not (len(prompt_id) == 12 and set(prompt_id) <= set("0123456789abcdef")):
             return None
         file = self._prompt(prompt_id)
-        return file.read_text(encoding="utf-8") if file.is_file() else None
+        return file.read_bytes().decode() if file.is_file() else None
 
     def _prompt(self, prompt_id: str) -> Path:
         return self.root / OWN / "prompts" / f"{prompt_id}.txt"

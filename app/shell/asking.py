@@ -6,30 +6,14 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from workbench.app.serving import the_server
-
-MODELS = (
-    "zoo:attention",
-    "zoo:mamba",
-    "zoo:mamba2",
-    "zoo:gated_delta",
-    "zoo:gla",
-    "zoo:mlstm",
-    "zoo:retnet",
-    "zoo:rg_lru",
-    "zoo:rwkv4",
-    "zoo:rwkv7",
-    "zoo:lstm",
-    "zoo:gru",
-)
-"""Offered in the sidebar; any other source can be typed."""
+from workbench.app.serving import Server, the_server
+from workbench.app.shell.prompts import EXAMPLES, PROMPT
+from workbench.app.shell.status import open_status
+from workbench.errors import InputError
 
 OFF = "off"
 
-PROMPT = "The state of the Union is strong because our people are strong. The state of the Union is"
-"""What the pages open on."""
-
-_ASKED = "asked"
+_ASKED, _TEXT, _LINKED, _UNKNOWN = "_asked", "prompt-text", "_linked", "_unknown"
 
 
 @dataclass(frozen=True)
@@ -53,27 +37,70 @@ class Asked:
 
 
 def sidebar() -> Asked:
-    """Draw the sidebar and return what it asks for; nothing is computed while somebody types."""
+    """Draw the sidebar and return what it asks for; nothing is computed while somebody types.
+
+    What cannot be opened is said in a sentence in the place of the page.
+    """
     server = the_server()
-    linked = st.query_params.get("prompt", "")
+    _follow_link(server)
+    offered = server.sources.offered()
     with st.sidebar.form("asked-form", border=False):
-        model = st.selectbox("Model A", MODELS, key="model", bind="query-params", accept_new_options=True)
-        other = st.selectbox("Model B", (OFF, *MODELS), key="other", bind="query-params", accept_new_options=True)
-        prompt = st.text_area(
-            "Prompt", (server.workspace.prompt(linked) if linked else None) or PROMPT, key="prompt-text", height=140
+        model = st.selectbox(
+            "Model A",
+            offered,
+            key="model",
+            bind="query-params",
+            accept_new_options=True,
+            help="A model of the zoo, or type a hub id such as gpt2, or the path of a directory or .gguf file in the "
+            "workspace.",
         )
-        st.form_submit_button("Run", type="primary", use_container_width=True)
-    found = Asked(str(model), None if other == OFF else str(other), prompt, server.workspace.keep_prompt(prompt))
-    if found.prompt != PROMPT or linked:
+        other = st.selectbox(
+            "Model B",
+            (OFF, *offered),
+            key="other",
+            bind="query-params",
+            accept_new_options=True,
+            help="To compare with.",
+        )
+        typed = st.text_area("Prompt", key=_TEXT, height=140)
+        st.form_submit_button("Run", type="primary", width="stretch")
+    with st.sidebar.container(horizontal=True):
+        with st.popover("Examples", help="Prompts to begin with"):
+            for name, text in EXAMPLES.items():
+                st.button(name, key=f"example-{name}", on_click=_take, args=(text,), type="tertiary")
+        link = st.popover("Link", help="A link to this view")
+    open_status()
+    prompt = typed.encode("utf-8", "replace").decode()  # half a surrogate pair is no text
+    try:
+        found = Asked(
+            server.sources.checked(str(model)),
+            None if other == OFF else server.sources.checked(str(other)),
+            prompt,
+            server.workspace.keep_prompt(prompt),
+        )
+    except InputError as error:
+        st.error(str(error))
+        st.stop()
+    if st.query_params.get("prompt") != found.prompt_id and (found.prompt != PROMPT or "prompt" in st.query_params):
         st.query_params["prompt"] = found.prompt_id
+    st.session_state[_LINKED] = found.prompt_id
     st.session_state[_ASKED] = found
+    with link:
+        _offer_link(str(model), str(other), found.prompt_id)
     return found
 
 
 def asked() -> Asked:
     """What the sidebar asks for."""
-    found = st.session_state[_ASKED]
-    assert isinstance(found, Asked)
+    found = asked_or_none()
+    assert found is not None
+    return found
+
+
+def asked_or_none() -> Asked | None:
+    """What the sidebar asks for, or None where a page is drawn without it."""
+    found = st.session_state.get(_ASKED)
+    assert found is None or isinstance(found, Asked)
     return found
 
 
@@ -81,3 +108,30 @@ def model_named(letter: str) -> str:
     """The source of model A or B, for code that needs it by letter."""
     found = asked()
     return found.model if letter == "A" or found.other is None else found.other
+
+
+def _take(text: str) -> None:
+    st.session_state[_TEXT] = text
+
+
+def _follow_link(server: Server) -> None:
+    """Show the prompt that a link names: at the first run, and whenever the link is another than this session made."""
+    linked = st.query_params.get("prompt")
+    if linked is not None and linked != st.session_state.get(_LINKED):
+        text = server.workspace.prompt(linked)
+        st.session_state[_UNKNOWN] = linked if text is None else None
+        if text is not None:
+            st.session_state[_TEXT] = text
+    if _TEXT not in st.session_state:
+        st.session_state[_TEXT] = PROMPT
+    if unknown := st.session_state.get(_UNKNOWN):
+        st.sidebar.warning(f"The link asked for the prompt {unknown[:40]!r}, which is not in this workspace.")
+
+
+def _offer_link(model: str, other: str, prompt_id: str) -> None:
+    """The whole link, what is at its default included: another server may have been started with other models."""
+    from urllib.parse import urlencode
+
+    said = {**st.query_params.to_dict(), "model": model, "other": other, "prompt": prompt_id}
+    st.code(f"{(st.context.url or '').partition('?')[0]}?{urlencode(said)}", language=None, wrap_lines=True)
+    st.caption("It opens this view wherever the same workspace is open.")

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Hashable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import streamlit as st
 
-from workbench.app.serving import Job, the_server
-from workbench.errors import WorkbenchError
+from workbench.app.serving import Job, Server, the_server
+from workbench.app.shell.asking import Asked, asked_or_none
+from workbench.app.shell.session import session_name
+from workbench.app.shell.status import count_tokens, tell_status
+from workbench.errors import InputError, WorkbenchError
 
 T = TypeVar("T")
 
 QUIETLY = 0.8
 """Seconds a page waits before it shows that it waits."""
 
-POLL = 0.3
+POLL = 0.25
 """Seconds between two looks at a job."""
+
+_GIVEN_UP = "_given-up"
+_LAST = "_last-job"
 
 _log = logging.getLogger("workbench.app")
 
@@ -26,7 +32,9 @@ def computed(label: str, key: tuple[Hashable, ...], work: Callable[[Job], T]) ->
     """The value of a key: kept from before, or computed now.
 
     While it is computed the page shows how far it is and a button that cancels it, and ends there (`st.stop`); it is
-    drawn again when the value is there. What fails becomes a sentence on the page.
+    drawn again when the value is there. It goes on when the page is left, and is found when the page is opened again.
+    What fails becomes a sentence on the page. Two sessions that ask for the same share one computation, and it is
+    cancelled when neither wants it any more.
 
     Args:
         label: what is being done, for people: ``"finding induction heads"``.
@@ -35,21 +43,63 @@ def computed(label: str, key: tuple[Hashable, ...], work: Callable[[Job], T]) ->
             ``with the_server().models.lend(source) as model``. Loops of the library that show a bar report and can be
             cancelled by themselves; loops of your own call ``job.check()``.
     """
-    server = the_server()
+    server, session, asked = the_server(), session_name(), asked_or_none()
     there, value = server.results.get(key)
     if there:
+        tell_status(server, asked, 0.0, kept=True)
         return value  # type: ignore[no-any-return]
     job = server.jobs.find(key)
     if job is None:
-        job = server.jobs.ask(key, label, work)
-    if not job.wait(QUIETLY):
-        _watch(key, job)
-        st.stop()
+        _drop_what_waits(server, session, key)
+        try:
+            job = server.jobs.ask(key, label, _keeping(server, key, asked, work))
+        except InputError as refused:
+            st.error(str(refused))
+            st.stop()
+        st.session_state[_LAST] = key
+    given_up = job.job_id == st.session_state.get(_GIVEN_UP)
+    if not given_up:
+        job.looked_at(session)
+        if not job.wait(QUIETLY):
+            _watch(server, job, session)
+            st.stop()
     if job.state == "done":
-        server.results.put(key, job.result)
         server.jobs.forget(key)
-        return job.result  # type: ignore[no-any-return]
-    if job.state == "cancelled":
+        there, value = server.results.get(key)
+        if not there:  # others' results took its room in the meantime
+            st.rerun()
+        tell_status(server, asked, job.seconds, kept=False)
+        return value  # type: ignore[no-any-return]
+    _say_why(job, given_up)
+    if st.button("Try again", key=f"again-{job.job_id}"):
+        st.session_state.pop(_GIVEN_UP, None)
+        server.jobs.forget(key)
+        st.rerun()
+    st.stop()
+
+
+def _keeping(server: Server, key: Hashable, asked: Asked | None, work: Callable[[Job], T]) -> Callable[[Job], None]:
+    """The work, with its value kept in the one place that is bounded."""
+
+    def run(job: Job) -> None:
+        server.results.put(key, work(job))
+        if asked is not None:
+            count_tokens(server, asked)
+
+    return run
+
+
+def _drop_what_waits(server: Server, session: str, key: tuple[Hashable, ...]) -> None:
+    """Give up what this session asked for on the same page before, if it only waits for the model yet."""
+    last: Any = st.session_state.get(_LAST)
+    job = server.jobs.find(last) if last is not None and last[0] == key[0] else None
+    if job is not None and job.state == "running" and server.models.ahead(job.thread):
+        job.given_up(session)
+
+
+def _say_why(job: Job, given_up: bool) -> None:
+    """Say why there is no value."""
+    if given_up or job.state == "cancelled":
         st.info(f"Cancelled: {job.label}.")
     elif isinstance(job.error, WorkbenchError):
         st.error(str(job.error))
@@ -58,25 +108,25 @@ def computed(label: str, key: tuple[Hashable, ...], work: Callable[[Job], T]) ->
         st.error(
             f"{type(job.error).__name__} while {job.label}. This is a fault of the workbench; the server's log has it."
         )
-    if st.button("Try again", key=f"again-{job.job_id}"):
-        server.jobs.forget(key)
-        st.rerun()
-    st.stop()
 
 
-def _watch(key: Hashable, job: Job) -> None:
+def _watch(server: Server, job: Job, session: str) -> None:
     @st.fragment(run_every=POLL)
     def shown() -> None:
         if job.state != "running":
             st.rerun()
-        waiting = the_server().models.waiting
+        job.looked_at(session)
+        ahead = server.models.ahead(job.thread)
         left = job.seconds_left
-        said = job.what or job.label
-        ahead = f" · {waiting} waiting for the model" if waiting else ""
-        time_left = f" · {left:.0f} s left" if left is not None else ""
-        text = f"{said} · {job.seconds:.0f} s{time_left}{ahead}"
+        text = f"{job.what or job.label} · {job.seconds:.0f} s"
+        if ahead:
+            text += f" · {ahead} before it"
+        elif left is not None:
+            text += f" · {left:.0f} s left"
         st.progress(min(1.0, job.done / job.total) if job.total else 0.0, text=text)
         if st.button("Cancel", key=f"cancel-{job.job_id}", disabled=job.cancelling):
-            job.cancel()
+            job.given_up(session)
+            st.session_state[_GIVEN_UP] = job.job_id
+            st.rerun()
 
     shown()
