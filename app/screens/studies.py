@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -34,6 +34,9 @@ POLL = 1.0
 
 NONE = "none"
 
+STARTED = "studies-started"
+"""In the session: the run that was started from here and is not listed yet."""
+
 
 @lru_cache(maxsize=1)
 def the_runs() -> StudyRuns:
@@ -46,11 +49,17 @@ def draw() -> None:
     begin("Studies", "Many edits on many prompts, from one file: planned, run beside the app, kept in the workspace.")
     runs = runs_of(the_server().workspace)
     _start(empty=not runs)
+    _watch_first(runs)
     if not runs:
-        _watch_first()
         return
     st.subheader("Runs", anchor=False)
-    st.dataframe(runs_table(runs), hide_index=True, width="stretch")
+    st.dataframe(
+        runs_table(runs),
+        hide_index=True,
+        width="stretch",
+        column_config={"run": st.column_config.Column(width=170), "question": st.column_config.Column(width=260)}
+        | {name: st.column_config.Column(width="small") for name in ("models", "state")},
+    )
     st.caption(f"The folder {RUNS}/ of the workspace, the newest first. A unit is one edit on one prompt.")
     chosen = choice("Run", [run.name for run in runs], "run")
     run = next(one for one in runs if one.name == chosen)
@@ -93,50 +102,53 @@ def _start(empty: bool) -> None:
         st.text(study.question or study.name)
         if st.button("Start", type="primary", help=f"Results go into {RUNS}/{study.name}"):
             _told(lambda: the_runs().start(Path(file), Path(RUNS) / study.name))
-            st.session_state["run"] = study.name
-            st.session_state["studies-started"] = study.name
+            st.session_state[STARTED] = study.name
             st.rerun()
         st.code(path.read_text(encoding="utf-8"), language="yaml")
 
 
-def _told(act) -> None:  # type: ignore[no-untyped-def]
+def _told(act: Callable[[], object]) -> None:
     try:
         act()
     except (WorkbenchError, OSError) as error:
         st.error(str(error))
 
 
-def _watch_first() -> None:
-    """Until the first run has planned itself and is there to be listed."""
-    name = st.session_state.get("studies-started")
+def _watch_first(runs: list[Listed]) -> None:
+    """Until a run that was started here is there to be listed; then it is the one that is looked at."""
+    name = st.session_state.get(STARTED)
     if name is None:
         return
     folder = Path(RUNS) / name
+    if name in [run.name for run in runs]:
+        st.session_state["run"] = st.session_state.pop(STARTED)
+        return
+    if not the_runs().starting(folder):
+        st.error(f"{name} ended before it was planned.")
+        st.code(the_runs().said(folder), language=None)
+        return
 
     @st.fragment(run_every=POLL)
     def watched() -> None:
-        if runs_of(the_server().workspace) or not the_runs().starting(folder):
+        if name in [run.name for run in runs_of(the_server().workspace)] or not the_runs().starting(folder):
             st.rerun()
-        st.progress(0.0, text=f"Starting {name}: loading models to plan")
+        st.progress(0.0, text=f"Starting {name}")
         if st.button("Cancel", key="cancel-first"):
             the_runs().stop(folder)
 
-    if the_runs().starting(folder):
-        watched()
-    else:
-        st.error(f"{name} ended before it was planned. It said: {the_runs().said(folder)}")
+    watched()
 
 
 def _state_of(run: Listed) -> None:
     folder = Path(RUNS) / run.name
-    going = (run.status is not None and run.status.running) or the_runs().starting(folder)
+    going = run.going or the_runs().starting(folder)
 
     def shown() -> None:
         now = next((one for one in runs_of(the_server().workspace) if one.name == run.name), run)
-        on = (now.status is not None and now.status.running) or the_runs().starting(folder)
+        on = now.going or the_runs().starting(folder)
         if going and not on:
             st.rerun()  # of the whole page: it has ended, and its results are to be drawn
-        st.progress(now.share, text=f"{now.state}: {now.progress}")
+        st.progress(now.share, text=": ".join(part for part in (now.state, now.progress) if part))
         if on:
             if st.button("Cancel", key="cancel-run", help="As Ctrl-C: what is measured is kept"):
                 _told(lambda: the_runs().stop(folder))
@@ -187,10 +199,10 @@ def _results(run: Listed) -> None:
 
 _METHOD = (
     "An effect is the metric with the edit less without, prompt by prompt; what is shown is its mean over groups of "
-    "prompts.\nIntervals are a bootstrap over groups, one by one; q is the false discovery rate (Benjamini and Hochberg) "
-    "within a model, entry of edits and metric, from sign-flip tests.\nRandom controls are other components, as many and "
-    "of the same kind; p among controls is (1 + controls that do as much) / (1 + controls).\nThe folder is opened to read "
-    "only, and may be written to meanwhile."
+    "prompts.\nIntervals are a bootstrap over groups, one by one; q is the false discovery rate (Benjamini and "
+    "Hochberg) within a model, entry of edits and metric, from sign-flip tests.\nRandom controls are other components, "
+    "as many and of the same kind; p among controls is (1 + controls that do as much) / (1 + controls).\nThe folder is "
+    "opened to read only, and may be written to meanwhile."
 )
 
 

@@ -16,6 +16,7 @@ from workbench.report import Page
 from workbench.studies import compare_studies, effects_table, read_results, study_status
 from workbench.studies.report.comparison import comparison_page
 from workbench.studies.report.page import study_page
+from workbench.studies.store.locking import is_running
 from workbench.studies.store.schema import JOURNAL
 from workbench.studies.store.status import Status, duration
 
@@ -46,15 +47,24 @@ class Listed:
     Attributes:
         name: of its folder below `RUNS`.
         status: where it stands; None where its folder cannot be read, and `refused` says why.
+        planning: whether somebody runs it who has not planned it yet.
     """
 
     name: str
     status: Status | None
     refused: str = ""
+    planning: bool = False
+
+    @property
+    def going(self) -> bool:
+        """Whether somebody runs it now."""
+        return self.planning or (self.status is not None and self.status.running)
 
     @property
     def state(self) -> str:
         """In a word or a sentence."""
+        if self.planning:
+            return "planning"
         if self.status is None:
             return self.refused
         if self.status.running:
@@ -95,7 +105,7 @@ def _listed(workspace: Workspace, place: Path) -> Listed:
     try:
         return Listed(place.name, study_status(workspace.inside(place)))
     except InputError as error:
-        return Listed(place.name, None, str(error))
+        return Listed(place.name, None, str(error), planning=is_running(place))
 
 
 def files_of(workspace: Workspace) -> list[str]:
