@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types pytest test-matrix exactness replications notebooks inputs bench bench-gpu format clean
+.PHONY: help demo test lint types docs pytest test-matrix exactness replications notebooks inputs bench bench-gpu format clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -25,7 +25,7 @@ help: ## list these targets
 demo: $(READY) ## a first look: trained models, their heads, one picture each
 	$(BIN)/workbench demo
 
-test: lint types pytest ## everything a change must pass: lint, types and the tests
+test: lint types docs pytest ## everything a change must pass: lint, types and the tests
 
 lint: $(READY) ## ruff: rules and formatting
 	$(BIN)/ruff check .
@@ -37,6 +37,12 @@ types: $(READY) ## mypy, strict, on the package as it installs
 	rm -rf $(INSTALLED)/workbench
 	$(BIN)/python setup.py --quiet build_py --build-lib $(INSTALLED)
 	cd $(INSTALLED) && $(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p workbench
+
+# The API pages are read from the package as it installs, as for types.
+docs: $(READY) ## the site, into build/site: pages under docs/, the API, notebooks; a warning is an error
+	rm -rf $(INSTALLED)/workbench
+	$(BIN)/python setup.py --quiet build_py --build-lib $(INSTALLED)
+	WORKBENCH_BUILT=$(INSTALLED) NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --clean
 
 # pytest itself rather than python -m pytest, which would put the root on the import path: transformers takes a top-level
 # folder called kernels for the package of that name.

@@ -6,11 +6,15 @@ import ast
 import os
 import posixpath
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mkdocs.structure.files import File, Files
+
+sys.path.insert(0, str(Path(__file__).parent))  # mkdocs loads this file by its path
+from notebook_pages import notebook_pages
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = "repository"
@@ -32,7 +36,7 @@ FAMILIES = re.compile(r"<!-- families:begin -->\n(.*?)<!-- families:end -->", re
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add what is made: the API, the pages that stand at the top of the repository, and its files that pages link to."""
+    """Add what is made: the API, pages that stand at the top of the repository, its files that pages link to."""
     readme = (ROOT / "README.md").read_text("utf-8")
     table = FAMILIES.search(readme)
     assert table is not None, "README.md has lost its table of families"
@@ -40,8 +44,8 @@ def on_files(files: Files, config: Any) -> Files:
     made["architecture.md"] = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
     made["changelog.md"] = (ROOT / "CHANGELOG.md").read_text("utf-8")
     made["families.md"] = f"# Families\n\n{FAMILIES_INTRODUCED}\n\n{table[1]}"
-    for path, text in made.items():
-        files.append(File.generated(config, path, content=text))
+    for path, content in [*made.items(), *notebook_pages(ROOT / "notebooks")]:
+        files.append(File.generated(config, path, content=content))
     for page in list(files.documentation_pages()):
         for path in linked(page.content_string, page.src_uri):
             address = f"{SOURCE}/{path}.md"
@@ -66,8 +70,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
 FAMILIES_INTRODUCED = """Every family has the same hooks, generation, finders, ablation, knock-outs, attribution and
 states. The numbers are errors, made by `make exactness`: of the matrix times the values against the layer's own output
 (core), of the whole mixer's map (mixer), and of the hooked model's logits against the stock class (logits);
-[How exact every family is](exactness.md) has every situation. LSTM, GRU and sLSTM cells are exact *given the gates*, which
-their own past has set. A family of your own is [one file](adding-a-family.md)."""
+[How exact every family is](exactness.md) has every situation. LSTM, GRU and sLSTM cells are exact *given the gates*,
+which their own past has set. A family of your own is [one file](adding-a-family.md)."""
 
 
 def linked(text: str, page: str) -> Iterator[str]:
@@ -116,7 +120,7 @@ def api_pages() -> Iterator[tuple[str, str]]:
 def packages(room: str, folder: Path) -> Iterator[tuple[str, str]]:
     """Packages of a room that name what is public, with the first sentence of their docstring."""
     for path, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__", "weights", "templates", "static")))
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
         if "__init__.py" not in names:
             continue
         tree = ast.parse((Path(path) / "__init__.py").read_text("utf-8"))

@@ -10,7 +10,15 @@ import pytest
 
 from .tree import ROOT
 
-PAGES = ("README.md", "docs/questions.md", "docs/autoencoders.md")
+PAGES = (
+    "README.md",
+    "docs/questions.md",
+    "docs/autoencoders.md",
+    "docs/tutorial.md",
+    "docs/guides/models.md",
+    "docs/guides/attention.md",
+    "docs/guides/kernels.md",
+)
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
