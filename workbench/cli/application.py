@@ -30,6 +30,7 @@ from workbench.cli import (
     task,
     weights,
 )
+from workbench.cli import app as explorer
 from workbench.cli.commands import Commands
 from workbench.errors import WorkbenchError
 
@@ -93,6 +94,7 @@ def _root(
 
 
 app.command("demo")(demo.demo)
+app.command("app")(explorer.app)
 app.command("info")(info.info)
 app.command("heads")(heads.heads)
 app.command("ablate")(ablate.ablate)
