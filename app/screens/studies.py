@@ -34,6 +34,9 @@ POLL = 1.0
 
 NONE = "none"
 
+FOLDED = "Coverage"
+"""The heading of a report from which on it is folded away."""
+
 STARTED = "studies-started"
 """In the session: the run that was started from here and is not listed yet."""
 
@@ -148,7 +151,11 @@ def _state_of(run: Listed) -> None:
         on = now.going or the_runs().starting(folder)
         if going and not on:
             st.rerun()  # of the whole page: it has ended, and its results are to be drawn
-        st.progress(now.share, text=": ".join(part for part in (now.state, now.progress) if part))
+        told = ": ".join(part for part in (now.state, now.progress) if part)
+        if on:
+            st.progress(now.share, text=told)
+        else:
+            st.text(f"{told[:1].upper()}{told[1:]}.")
         if on:
             if st.button("Cancel", key="cancel-run", help="As Ctrl-C: what is measured is kept"):
                 _told(lambda: the_runs().stop(folder))
@@ -240,17 +247,25 @@ def _parquet(table: pd.DataFrame) -> bytes:
 
 
 def _blocks(blocks: Iterable[Block], key: str) -> None:
-    """The blocks of a report, on the page."""
+    """The blocks of a report, on the page; from its coverage on, folded away."""
+    listed = list(blocks)
+    end = next((at for at, block in enumerate(listed) if isinstance(block, Heading) and block.text == FOLDED), None)
+    _drawn(listed[:end], key)
+    if end is not None:
+        with st.expander("Coverage, runs, how the numbers were made, the study file"):
+            _drawn(listed[end:], f"{key}-more")
+
+
+def _drawn(blocks: list[Block], key: str) -> None:
     for number, block in enumerate(blocks):
         if isinstance(block, Heading):
-            st.subheader(_plain(block.text), anchor=False)
+            st.markdown(f"{'#' * (block.level + 2)} {_plain(block.text)}")
         elif isinstance(block, Paragraph):
             st.text(block.text)
         elif isinstance(block, Note):
             st.text(f"Note: {block.text}")
         elif isinstance(block, Code):
-            with st.expander("The study file"):
-                st.code(block.text, language="yaml")
+            st.code(block.text, language="yaml")
         elif isinstance(block, Plot):
             st.plotly_chart(block.figure, key=f"{key}-{number}")
             st.caption(_plain(block.caption))
