@@ -22,6 +22,7 @@ class Entry:
 ENTRIES = (
     Entry("Look", "attention", "Attention", ":material/grid_on:"),
     Entry("Look", "heads", "Heads", ":material/view_module:"),
+    Entry("Look", "features", "Features", ":material/category:"),
     Entry("Change", "ablate", "Ablate", ":material/content_cut:"),
     Entry("Keep", "studies", "Studies", ":material/science:"),
 )

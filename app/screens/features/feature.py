@@ -1,0 +1,95 @@
+"""The head of a feature: its number, the one before and after, its label, how often it fires."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from workbench.app.navigation import ENTRIES, page
+from workbench.app.screens.features.listing import FEATURE, Order, go
+from workbench.app.serving import the_server
+from workbench.app.shell import asked
+from workbench.app.views.features.facts import Facts, facts_of
+from workbench.app.views.features.stores import OpenStore
+from workbench.errors import InputError
+
+LONGEST_LABEL = 300
+_SAID = "features-label-said"
+
+
+def heading(opened: OpenStore, order: Order) -> Facts:
+    """Draw it."""
+    feature = int(st.session_state[FEATURE])
+    facts = facts_of(opened, feature)
+    at = order.place(feature)
+    where = f"{at + 1:,} of {len(order.features):,} in the list" if at is not None else "not in the list"
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.subheader(f"Feature {feature}", anchor=False, width="content")
+        for name, key, step in (("Previous", "K", -1), ("Next", "J", 1)):
+            to = order.beside(feature, step)
+            st.button(
+                name, key=f"go-{name}", shortcut=key, disabled=to is None, on_click=go, args=(to,), type="secondary"
+            )
+        with st.popover("Go to"):
+            last, key = opened.info.d_sae - 1, f"jump-{feature}"
+            st.number_input("Feature number", 0, last, feature, key=key, on_change=_jump, args=(key,))
+        _send_to_ablate(opened, feature)
+        st.caption(where)
+    _label(opened, facts)
+    if facts.dead:
+        st.warning(facts.sentence())
+    else:
+        st.caption(facts.sentence())
+    return facts
+
+
+def _jump(key: str) -> None:
+    go(int(st.session_state[key]))
+
+
+def _send_to_ablate(opened: OpenStore, feature: int) -> None:
+    if not any(entry.name == "ablate" for entry in ENTRIES):
+        return
+    source = opened.sae_source or (opened.folder / "sae").relative_to(the_server().workspace.root).as_posix()
+    st.page_link(
+        page("ablate"),
+        label="Ablate it",
+        icon=":material/content_cut:",
+        query_params={"model": asked().model, "prompt": asked().prompt_id, "features": f"{source}#{feature}"},
+    )
+
+
+def _label(opened: OpenStore, facts: Facts) -> None:
+    """The label, which is saved when the field is left or Enter is pressed."""
+    known = facts.label
+    # Another key for another label, so that one that was changed elsewhere is what is shown.
+    key = f"label-{facts.feature}-{'' if known is None else known.changed + known.source}"
+    st.text_input(
+        "Label",
+        "" if known is None else known.label,
+        max_chars=LONGEST_LABEL,
+        key=key,
+        placeholder="What does it stand for? Saved when you press Enter.",
+        on_change=_save,
+        args=(opened, facts.feature, key),
+    )
+    failed = st.session_state.pop(_SAID, None)
+    if failed:
+        st.error(failed)
+    if known is None:
+        st.caption("No label yet.")
+    else:
+        who = "by a person" if known.source == "human" else f"by an explainer ({known.author or 'auto'})"
+        score = "" if known.detection is None else f", detection {known.detection:.2f}"
+        st.caption(f"Labelled {who}{score}, saved {known.changed.replace('T', ' ').removesuffix('+00:00')} UTC.")
+
+
+def _save(opened: OpenStore, feature: int, key: str) -> None:
+    said = str(st.session_state[key] or "").strip()
+    labels = opened.store.labels
+    try:
+        if said:
+            labels.set(feature, said)
+        elif labels.get(feature) is not None:
+            labels.remove(feature)
+    except InputError as error:
+        st.session_state[_SAID] = str(error)

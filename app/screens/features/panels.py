@@ -1,0 +1,183 @@
+"""What a store says of a feature: logits and histogram, examples, neighbours."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from workbench.app.components import rows
+from workbench.app.screens.features.listing import go
+from workbench.app.shell import foot, number, switch
+from workbench.app.views.features import scripts
+from workbench.app.views.features.examples import Band, bands_of, examples_html
+from workbench.app.views.features.facts import (
+    Facts,
+    histogram_caption,
+    histogram_figure,
+    logit_bars,
+    split_logits,
+)
+from workbench.app.views.features.stores import OpenStore
+from workbench.figures.tokens import visible_token
+from workbench.saes.features.batch import FeatureBatch
+
+
+def pictures(opened: OpenStore, facts: Facts, tables: FeatureBatch) -> None:
+    """Logits and histogram, side by side."""
+    logits, histogram = st.columns([1.25, 1], gap="medium")
+    with logits:
+        _logits(opened, facts, tables)
+    with histogram:
+        _histogram(opened, facts, tables)
+
+
+def _logits(opened: OpenStore, facts: Facts, tables: FeatureBatch) -> None:
+    table = tables.logits(facts.feature)
+    if table.empty:
+        st.caption(f"No logits: {opened.info.no_logits or 'none were collected.'}")
+        return
+    down, up = split_logits(table)
+    largest = float(table["effect"].abs().max())
+    halves = st.columns(2, gap="small")
+    sides = (("Negative logits", down, "down"), ("Positive logits", up, "up"))
+    for half, (title, part, kind) in zip(halves, sides, strict=True):
+        with half:
+            st.markdown(f"**{title}**")
+            st.html(logit_bars(part, kind, largest))
+    st.caption("What a unit of the feature adds to each token's logit directly, past the layers after it.")
+    foot(
+        f"logits-{facts.feature}",
+        code=scripts.logits_code(opened.folder, facts.feature),
+        data=table,
+        method=(
+            "The feature's decoder direction times the unembedding, with the final norm's weight and without its "
+            "scale: logits a unit of activation. Only differences between tokens count, since a softmax does not see "
+            "what is added to all alike."
+        ),
+    )
+
+
+def _histogram(opened: OpenStore, facts: Facts, tables: FeatureBatch) -> None:
+    if facts.dead:
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown("**Activations**", width="stretch")
+        log = switch("log", "log", help="Count tokens on a logarithmic axis.")
+    table = tables.histogram(facts.feature)
+    figure = histogram_figure(table, facts, log=log)
+    st.plotly_chart(figure, key="histogram", config={"displayModeBar": False})
+    st.caption(histogram_caption(facts))
+    foot(
+        f"histogram-{facts.feature}",
+        code=scripts.histogram_code(opened.folder, facts.feature),
+        data=table,
+        method="All activations above 0 in the text, in equal parts from 0 to the largest one.",
+        figure=figure,
+    )
+
+
+def examples_panel(opened: OpenStore, facts: Facts, tables: FeatureBatch) -> None:
+    """Examples of all strengths."""
+    if facts.dead:
+        st.info("It fires nowhere in this text, so there is no example of it.")
+        return
+    per_band = number("Examples of each strength", 1, 20, "examples", default=4)
+    st.caption(
+        "Each token is the more vermillion the stronger the feature is there (darkest: its largest activation); the "
+        "peak is underlined, and its activation stands in front. Point at a token to see its value."
+    )
+    for band in bands_of(opened.store.bands()):
+        _band(band, facts, tables, per_band)
+    found = tables.examples(facts.feature)
+    foot(
+        f"examples-{facts.feature}",
+        code=scripts.examples_code(opened.folder, facts.feature, per_band),
+        data=pd.DataFrame(
+            {
+                "band": [one.band for one in found],
+                "row": [one.row for one in found],
+                "position": [one.position for one in found],
+                "value": [one.value for one in found],
+                "text": [one.text for one in found],
+            }
+        ),
+        method=(
+            "Texts are windows of tokens. In each window in which the feature fires its highest token is found; "
+            "windows are ranked by that, and some are drawn from each quarter of the ranks. Not only the strongest are "
+            "shown, since these alone make features look clearer than they are."
+        ),
+    )
+
+
+def _band(band: Band, facts: Facts, tables: FeatureBatch, per_band: int) -> None:
+    some = tables.examples(facts.feature, band.names)[:per_band]
+    if some:
+        st.markdown(f"**{band.title}** :small[{band.sentence}]")
+        st.html(examples_html(some, facts.most))
+
+
+def neighbours_panel(opened: OpenStore, facts: Facts, tables: FeatureBatch) -> None:
+    """Features that write or fire alike, and neurons."""
+    near = opened.relabelled(tables.neighbours(facts.feature))
+    together = opened.relabelled(tables.neighbours(facts.feature, "firing"))
+    neurons = tables.neurons(facts.feature)
+    names = _names(opened, [*near["feature"], *together["feature"]])
+    left, right = st.columns(2, gap="medium")
+    with left:
+        st.markdown("**By direction**")
+        _neighbour_rows(near, names, "cosine", "cosine", facts, "near")
+        st.caption("Cosine between decoder directions. Near 1: the two write nearly the same. Click one to go there.")
+    with right:
+        st.markdown("**By firing together**")
+        if together.empty:
+            st.caption("None fires at the same tokens.")
+        else:
+            _neighbour_rows(together, names, "phi", "phi", facts, "together")
+            st.caption("Phi: the correlation of firing or not, over all tokens. Near 1: both fire at the same tokens.")
+    st.markdown("**Correlated neurons**")
+    if neurons.empty:
+        st.caption(
+            "None were read along with this store. Stores that are built on this page read the MLP of the "
+            "autoencoder's layer; `workbench sae features --neurons HOOK` reads any other."
+        )
+    else:
+        said = ", ".join(f"{int(one.neuron)} ({float(one.correlation):+.2f})" for one in neurons.itertuples())
+        st.caption(f"Of {opened.info.options['neurons']}, with Pearson's correlation over all tokens: {said}.")
+    foot(
+        f"neighbours-{facts.feature}",
+        code=scripts.neighbours_code(opened.folder, facts.feature),
+        data=pd.concat(
+            [near.assign(by="decoder"), together.assign(by="firing")] if len(together) else [near.assign(by="decoder")]
+        ),
+        method=(
+            "By direction: cosine of decoder rows. By firing: phi, Pearson's correlation of two features' being above "
+            "0. Neurons: Pearson's correlation of the neuron's value with the feature's activation."
+        ),
+    )
+
+
+def _neighbour_rows(table: pd.DataFrame, names: dict[int, str], column: str, head: str, facts: Facts, key: str) -> None:
+    lines = [
+        (int(one["feature"]), [str(one["feature"]), one["label"] or names[int(one["feature"])], f"{one[column]:.2f}"])
+        for one in table.to_dict("records")
+    ]
+    rows(
+        lines,
+        ["feature", "label or top tokens", head],
+        key=f"neighbours-{key}",
+        fingerprint=f"{facts.feature} {key}",
+        chose=go,
+        soft=[int(one["feature"]) for one in table.to_dict("records") if not one["label"]],
+        label=f"Features {head}; click one to go there",
+    )
+
+
+def _names(opened: OpenStore, features: list[int]) -> dict[int, str]:
+    """Top tokens of features, for those without a label."""
+    from workbench.saes.features.listing import feature_rows
+
+    table = feature_rows(opened.store, sorted(set(map(int, features))))
+    return {
+        int(one["feature"]): "  ".join(visible_token(token) for token in one["tokens"]) or "dead"
+        for one in table.to_dict("records")
+    }

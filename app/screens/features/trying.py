@@ -1,0 +1,123 @@
+"""Try a text: this feature at each of its tokens, and all that fire at a token that is clicked."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from workbench.app.components import kept, rows, token_strip
+from workbench.app.screens.features.listing import go
+from workbench.app.serving import Job, the_server
+from workbench.app.shell import asked, computed, foot
+from workbench.app.views.features import scripts
+from workbench.app.views.features.facts import Facts, short
+from workbench.app.views.features.stores import OpenStore
+from workbench.app.views.features.trying import LONGEST, TextFeatures, text_features
+from workbench.figures.tokens import visible_token
+from workbench.saes.features.batch import FeatureBatch
+from workbench.saes.features.listing import feature_rows
+
+
+def trying_panel(opened: OpenStore, facts: Facts, tables: FeatureBatch) -> None:
+    """Draw the panel."""
+    model, prompt = asked().model, asked().prompt
+    if not is_its_model(opened, model):
+        return
+    st.caption("This is the sidebar's prompt; type another one there, and press Run.")
+
+    def work(job: Job) -> TextFeatures:
+        with the_server().models.lend(model) as lent:
+            return text_features(lent, opened, prompt)
+
+    found = computed(
+        "reading the features of the prompt", ("features", "text", model, str(opened.folder), asked().prompt_id), work
+    )
+    values = found.of(facts.feature)
+    if found.whole > len(found.tokens):
+        st.caption(f"Truncated to the first {len(found.tokens):,} of {found.whole:,} tokens.")
+    token_strip(
+        found.tokens,
+        values,
+        key="try-strip",
+        fingerprint=f"{opened.folder} {asked().prompt_id} {facts.feature}",
+        signed=False,
+        ids=found.ids,
+        name="activation",
+        limit=facts.most or None,
+        label=f"Feature {facts.feature} at each token of the prompt",
+        resting="Click a token to see all features that fire there.",
+        keep="token",
+    )
+    highest = float(np.nanmax(values)) if np.isfinite(values).any() else 0.0
+    st.caption(_how_strong(facts, highest))
+    at = kept("token", [len(found.tokens)])
+    _fire_there(opened, found, None if at is None else at[0])
+    read = found.read
+    foot(
+        f"text-{facts.feature}",
+        code=scripts.trying_code(model, opened.folder, facts.feature, prompt, LONGEST),
+        data=pd.DataFrame(
+            {"position": read, "token": [found.tokens[place] for place in read], "activation": values[read]}
+        ),
+        method=(
+            "The prompt goes through the model, and what passes at the autoencoder's hook through its encoder. "
+            "Activations are in the autoencoder's units; full colour is the largest activation in the store's text."
+        ),
+    )
+
+
+def is_its_model(opened: OpenStore, model: str) -> bool:
+    """Whether the sidebar's model is the store's; says so where it is not."""
+    name = str(opened.info.model)
+    if name.rsplit("/", 1)[-1] == model.rstrip("/").rsplit("/", 1)[-1]:
+        return True
+    st.info(f"This store is of {name}; choose it as model A in the sidebar to run it.")
+    return False
+
+
+def _how_strong(facts: Facts, highest: float) -> str:
+    if highest <= 0:
+        return f"Feature {facts.feature} does not fire in this text."
+    if facts.most <= 0:
+        return f"It fires here, at most {short(highest)}, though it fires nowhere in the store's text."
+    share = highest / facts.most
+    return f"At most {short(highest)} here, {share:.0%} of the largest in the store's text ({short(facts.most)})."
+
+
+def _fire_there(opened: OpenStore, found: TextFeatures, at: int | None) -> None:
+    """The features of a token, or of the whole text."""
+    if at is None:
+        st.markdown("**Strongest features of the whole text**")
+        listed = [(feature, value, visible_token(found.tokens[place])) for feature, value, place in found.strongest()]
+        heads = ["feature", "label or top tokens", "at token", "activation"]
+    else:
+        st.markdown(f"**Features that fire at token {at}**")
+        listed = [(feature, value, "") for feature, value in found.at(at)]
+        heads = ["feature", "label or top tokens", "activation"]
+        st.button("Whole text", on_click=_forget_token, key="try-whole")
+    if not listed:
+        read = at is None or at in found.read
+        st.caption("No feature fires there." if read else "The autoencoder does not read this token.")
+        return
+    table = feature_rows(opened.store, [feature for feature, _, _ in listed]).to_dict("records")
+    lines = []
+    for (feature, value, token), one in zip(listed, table, strict=True):
+        name = one["label"] or "  ".join(visible_token(token) for token in one["tokens"])
+        cells = [str(feature), name, token, short(value)] if at is None else [str(feature), name, short(value)]
+        lines.append((feature, cells))
+    rows(
+        lines,
+        heads,
+        key="try-rows",
+        fingerprint=f"{opened.folder} {asked().prompt_id} {at}",
+        chose=go,
+        chosen=int(st.session_state["feature"]),
+        soft=[int(one["feature"]) for one in table if not one["label"]],
+        label="Features that fire; click one to go there",
+        height=320,
+    )
+
+
+def _forget_token() -> None:
+    st.query_params.pop("token", None)
