@@ -8,8 +8,13 @@ from workbench.app.navigation import pages
 from workbench.app.shell.asking import sidebar
 
 ICON = Path(__file__).parent / "shell" / "static" / "icon.svg"  # a named icon would be fetched from another site
+STYLE = """<style>
+[data-testid="stMainBlockContainer"] { padding-top: 3rem; }
+@media (max-width: 640px) { [data-testid="stMainBlockContainer"] { padding-left: 1rem; padding-right: 1rem; } }
+</style>"""
 
 st.set_page_config(page_title="workbench", page_icon=str(ICON), layout="wide")
+st.html(STYLE)
 chosen = st.navigation(pages())
 sidebar()
 chosen.run()

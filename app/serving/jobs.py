@@ -69,6 +69,10 @@ class Job:
         """Note that a session waits for it."""
         self._looked[session] = time.monotonic()
 
+    def told(self, session: str) -> bool:
+        """Whether a session waited for it and has not been told of its end yet."""
+        return self._looked.pop(session, None) is not None
+
     def given_up(self, session: str) -> None:
         """Let a session wait no longer; the work is asked to end unless another session waits for the same."""
         self._looked.pop(session, None)

@@ -44,38 +44,53 @@ def computed(label: str, key: tuple[Hashable, ...], work: Callable[[Job], T]) ->
             cancelled by themselves; loops of your own call ``job.check()``.
     """
     server, session, asked = the_server(), session_name(), asked_or_none()
-    there, value = server.results.get(key)
-    if there:
-        tell_status(server, asked, 0.0, kept=True)
-        return value  # type: ignore[no-any-return]
     job = server.jobs.find(key)
-    if job is None:
-        _drop_what_waits(server, session, key)
-        try:
-            job = server.jobs.ask(key, label, _keeping(server, key, asked, work))
-        except InputError as refused:
-            st.error(str(refused))
-            st.stop()
-        st.session_state[_LAST] = key
-    given_up = job.job_id == st.session_state.get(_GIVEN_UP)
-    if not given_up:
-        job.looked_at(session)
-        if not job.wait(QUIETLY):
-            _watch(server, job, session)
-            st.stop()
-    if job.state == "done":
-        server.jobs.forget(key)
-        there, value = server.results.get(key)
-        if not there:  # others' results took its room in the meantime
-            st.rerun()
-        tell_status(server, asked, job.seconds, kept=False)
+    there, value = server.results.get(key)
+    given_up = False
+    if not there:
+        if job is None or job.state == "done":  # its value went when others' results took the room
+            job = _ask(server, session, asked, label, key, work)
+        given_up = job.job_id == st.session_state.get(_GIVEN_UP)
+        if not given_up:
+            job.looked_at(session)
+            if not job.wait(QUIETLY):
+                _watch(server, job, session)
+                st.stop()
+            there, value = server.results.get(key)
+    if there:
+        waited = job is not None and job.told(session)
+        tell_status(server, asked, job.seconds if job is not None and waited else 0.0, kept=not waited)
         return value  # type: ignore[no-any-return]
+    assert job is not None
+    if job.state == "done":
+        st.rerun()
     _say_why(job, given_up)
     if st.button("Try again", key=f"again-{job.job_id}"):
         st.session_state.pop(_GIVEN_UP, None)
         server.jobs.forget(key)
         st.rerun()
     st.stop()
+
+
+def _ask(
+    server: Server,
+    session: str,
+    asked: Asked | None,
+    label: str,
+    key: tuple[Hashable, ...],
+    work: Callable[[Job], Any],
+) -> Job:
+    """Have it computed."""
+    last: Any = st.session_state.get(_LAST)
+    earlier = server.jobs.find(last) if last is not None and last[0] == key[0] else None
+    if earlier is not None and earlier.state == "running" and server.models.ahead(earlier.thread):
+        earlier.given_up(session)  # asked for on the same page before, and it only waits for the model yet
+    st.session_state[_LAST] = key
+    try:
+        return server.jobs.ask(key, label, _keeping(server, key, asked, work))
+    except InputError as refused:
+        st.error(str(refused))
+        st.stop()
 
 
 def _keeping(server: Server, key: Hashable, asked: Asked | None, work: Callable[[Job], T]) -> Callable[[Job], None]:
@@ -87,14 +102,6 @@ def _keeping(server: Server, key: Hashable, asked: Asked | None, work: Callable[
             count_tokens(server, asked)
 
     return run
-
-
-def _drop_what_waits(server: Server, session: str, key: tuple[Hashable, ...]) -> None:
-    """Give up what this session asked for on the same page before, if it only waits for the model yet."""
-    last: Any = st.session_state.get(_LAST)
-    job = server.jobs.find(last) if last is not None and last[0] == key[0] else None
-    if job is not None and job.state == "running" and server.models.ahead(job.thread):
-        job.given_up(session)
 
 
 def _say_why(job: Job, given_up: bool) -> None:

@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage"]
 
-PATIENCE = 60.0
+PATIENCE = 240.0
 """Seconds until a server must answer or a page must be settled; only a broken one takes as long."""
 
 _SETTLED = """(calm) => {
