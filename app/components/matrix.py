@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -42,8 +42,10 @@ def matrix(
     name: str = "value",
     verb: str = "·",
     notes: Sequence[str] = (),
+    masked_note: str = "Hatched: no cell.",
     resting: str = "Click a cell, or go there with the arrow keys and press Enter.",
     keep: str | None = None,
+    on_choose: Callable[[tuple[int, ...]], None] | None = None,
 ) -> tuple[int, int] | None:
     """Draw the matrix; the cell (row, column) clicked in this run, or None.
 
@@ -67,8 +69,10 @@ def matrix(
         name: what a value is, for the colour bar.
         verb: stands between a row's name and a column's in the read-out.
         notes: sentences under the colour bar.
+        masked_note: what hatching means, said there, too.
         resting: what is read out while nothing is selected.
         keep: name of the selected cell in the link (read it with `kept(keep, values.shape)`).
+        on_choose: called with a clicked cell before the page is drawn again; it may set what controls show.
 
     Raises:
         InputError: names, texts or mask do not fit the values, or there are none.
@@ -90,7 +94,7 @@ def matrix(
     if levels.clipped:
         told.append(f"{levels.clipped:.1%} of the values lie beyond the ends of the scale.")
     if masked is not None and masked.any():
-        told.append("Hatched: no cell.")
+        told.append(masked_note)
     if levels.missing:
         told.append(f"Grey: {levels.missing} not a number.")
     exact = values.size <= EXACT
@@ -133,6 +137,7 @@ def matrix(
         fingerprint=fingerprint,
         shape=shape,
         keep=keep,
+        on_choose=on_choose,
     )
     return None if clicked is None else (clicked[0], clicked[1])
 

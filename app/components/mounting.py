@@ -44,6 +44,7 @@ def mount(
     fingerprint: str,
     shape: tuple[int, ...],
     keep: str | None,
+    on_choose: Callable[[tuple[int, ...]], None] | None = None,
 ) -> tuple[int, ...] | None:
     """Draw a component and return what was clicked in this run, or None.
 
@@ -55,6 +56,7 @@ def mount(
         fingerprint: of what is drawn: model, prompt, layer, head.
         shape: how many choices there are along each axis.
         keep: the name under which the choice is kept in the link (`kept`); None keeps nothing.
+        on_choose: called with the choice before the page is drawn again; it may set what controls show.
     """
     drawn = f"drawn-{key}"
 
@@ -63,6 +65,8 @@ def mount(
         at = _valid(st.session_state.get(key), str(st.session_state.get(drawn)), shape)
         if at is not None and keep is not None:
             keep_in_link(keep, at)
+        if at is not None and on_choose is not None:
+            on_choose(at)
 
     result = component(key=key, data=data, on_chosen_change=chose)
     clicked = _valid(result, str(st.session_state.get(drawn, fingerprint)), shape)

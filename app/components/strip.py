@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -33,6 +33,7 @@ def token_strip(
     label: str = "The text, token by token",
     resting: str = "Choose a token: click it, or go there with the arrow keys and press Enter.",
     keep: str | None = None,
+    on_choose: Callable[[int], None] | None = None,
 ) -> int | None:
     """Draw the strip; the token clicked in this run, or None.
 
@@ -52,6 +53,7 @@ def token_strip(
         label: what the strip is, for screen readers.
         resting: what stands below it while nothing is selected.
         keep: name of the selected token in the link (read it with `kept(keep, [len(tokens)])`).
+        on_choose: called with a clicked token before the page is drawn again; it may set what controls show.
 
     Raises:
         InputError: there is not one value, or id, a token.
@@ -70,6 +72,7 @@ def token_strip(
         fingerprint=fingerprint,
         shape=(len(tokens),),
         keep=keep,
+        on_choose=None if on_choose is None else lambda at: on_choose(at[0]),
     )
     return None if clicked is None else clicked[0]
 

@@ -2,31 +2,98 @@
 
 from __future__ import annotations
 
-import plotly.express as px
+from typing import cast
+
 import streamlit as st
 
+from workbench.app.screens.attention_panel import Panel, draw_panel
+from workbench.app.screens.attention_statistics import draw_statistics
 from workbench.app.serving import Job, the_server
-from workbench.app.shell import begin, computed, foot, number
-from workbench.app.views.attention import HeadMatrix, head_matrix, head_matrix_code
+from workbench.app.shell import begin, choice, computed, number
+from workbench.app.shell.prompts import PROMPT
+from workbench.app.views.attention import HeadChoice, Outline, best_head, outline, same_depth
+from workbench.app.views.attention.choosing import Measure, Scope
+
+MEASURES: dict[str, Measure] = {"weights": "weights", "share of row": "share", "value-weighted": "written"}
+
+SCOPES: dict[str, Scope] = {"core": "core", "whole mixer": "mixer"}
+
+SAME_DEPTH = "as A"
+"""What model B's layer is called that lies at the same relative depth as model A's."""
 
 
 def draw() -> None:
     """Draw the page."""
-    asked = begin("Attention", "Each row is a token; its bright columns are the tokens it reads.")
-    layer = number("Layer", 0, 3, "layer")
-    head = number("Head", 0, 3, "head")
-
-    def work(job: Job) -> HeadMatrix:
-        with the_server().models.lend(asked.model) as model:
-            return head_matrix(model, asked.prompt, layer, head)
-
-    found = computed("reading the head", ("attention", asked.model, asked.prompt_id, layer, head), work)
-    figure = px.imshow(found.values)
-    st.plotly_chart(figure)
-    foot(
-        f"attention-L{layer}H{head}",
-        code=head_matrix_code(asked.model, asked.prompt, layer, head),
-        data={"values": found.values},
-        method="A[t, s]: how much of token s's value token t reads.",
-        figure=figure,
+    asked = begin(
+        "Attention",
+        "Who reads whom. Each row of the matrix is a token that reads; its strong columns are what it reads from.",
     )
+    outlines = [_outline(source) for source in asked.models]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        measure = choice(
+            "Entries",
+            tuple(MEASURES),
+            "measure",
+            default="weights" if asked.other is None else "share of row",
+            help="Weights as they are; their sizes as a share of the row, signs removed, which compares models; or the "
+            "norm of what each entry writes into the residual stream: weight times value through the output matrix.",
+        )
+        scope = choice(
+            "Of",
+            tuple(SCOPES),
+            "scope",
+            help="The softmax or recurrence alone, a matrix a head; or the whole mixer with convolution, gate, norm "
+            "and skip, which has a matrix a channel.",
+        )
+    shown: dict[str, HeadChoice] = {}
+    boxes = st.columns(len(outlines), gap="large")
+    at = best_head(outlines[0])[0]
+    for letter, source, found, box in zip("AB", asked.models, outlines, boxes, strict=False):
+        with box:
+            if asked.other is not None:
+                st.subheader(f"{letter} · {source}", anchor=False)
+            suffix = "" if letter == "A" else "-b"
+            with st.container(horizontal=True, vertical_alignment="bottom"):
+                at = _place(outlines[0], at, found, suffix)
+                head = _head(found, at, SCOPES[scope], suffix)
+            place = found.places[at]
+            chosen = HeadChoice(place.layer, place.mixer, head, SCOPES[scope], MEASURES[measure])
+            shown[letter] = chosen
+            draw_panel(Panel(letter, source, place, chosen), asked)
+    for letter, source in zip("AB", asked.models, strict=False):
+        draw_statistics(letter, source, asked, shown[letter])
+
+
+def _outline(source: str) -> Outline:
+    def work(job: Job) -> Outline:
+        with the_server().models.lend(source) as model:
+            return outline(model, PROMPT)
+
+    return computed(f"looking at the heads of {source}", ("attention-outline", source), work)
+
+
+def _place(first: Outline, at: int, found: Outline, suffix: str) -> int:
+    """The mixer that is shown, as an index; `at` is that of model A, or where its page begins."""
+    names = [place.name for place in found.places]
+    if not suffix:
+        return names.index(choice("Layer", names, "layer", default=names[at]))
+    depth = same_depth(first, at, found)
+    said = choice("Layer", (SAME_DEPTH, *names), "layer-b", show=lambda name: cast(str, name))
+    return depth if said == SAME_DEPTH else names.index(said)
+
+
+def _head(found: Outline, at: int, scope: Scope, suffix: str) -> int:
+    place = found.places[at]
+    best = int(place.scores.argmax())
+    if scope == "core" or place.channels == place.heads:
+        unit = "Head" if place.heads <= 64 else "Channel"
+        return number(
+            unit,
+            0,
+            place.heads - 1,
+            f"head{suffix}",
+            default=best,
+            help="Begins with the one that reads the token before most.",
+        )
+    each = place.channels // place.heads
+    return number("Channel", 0, place.channels - 1, f"channel{suffix}", default=best * each, help=f"{each} a head.")

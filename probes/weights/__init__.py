@@ -7,7 +7,7 @@ from workbench.probes.weights.composition import (
     composition_table,
 )
 from workbench.probes.weights.factored import FactoredMatrix
-from workbench.probes.weights.heads import HeadWeights, head_weights
+from workbench.probes.weights.heads import HeadWeights, head_weights, output_weights
 from workbench.probes.weights.keys import trigger_examples, value_agreement
 from workbench.probes.weights.model import ModelWeights
 from workbench.probes.weights.spectra import spectra, spectrum_plot
@@ -23,6 +23,7 @@ __all__ = [
     "composition_table",
     "head_weights",
     "matrix_tokens",
+    "output_weights",
     "project",
     "singular_vectors",
     "spectra",

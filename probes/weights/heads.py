@@ -90,6 +90,20 @@ def head_weights(
     return all_head_weights(model, [adapter], fold_norm=fold_norm, lag=lag)[0]
 
 
+@checked_call
+def output_weights(model: HookedModel, layer: int, mixer: int = 0) -> Float[Tensor, "head d_value d_model"]:
+    """``W_O`` of one mixer's heads alone, without the pass that the other matrices take.
+
+    Raises:
+        InputError: no such layer or mixer, or one that is not added to the residual stream by heads.
+    """
+    adapter = model.mixer(layer, mixer)
+    writer = anatomy(model).heads.get(adapter)
+    if writer is None:
+        raise InputError(f"Mixer {mixer} of layer {adapter.layer} does not write into the residual stream by heads.")
+    return writer.weight().detach().unflatten(0, (adapter.n_heads, -1))
+
+
 def all_head_weights(
     model: HookedModel, mixers: list[MixerAdapter], *, fold_norm: bool = False, lag: int = 0
 ) -> list[HeadWeights]:

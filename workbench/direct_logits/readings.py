@@ -122,6 +122,17 @@ class StreamReadings(ABC):
             direction = direction[:, None]  # a token a sequence, at all of its positions
         return (scaled * direction.to(scaled.device)).sum(-1)
 
+    def vocabulary_attrs(
+        self, residual_stack: Stack, pos_slice: SliceInput = None, batch_slice: SliceInput = None
+    ) -> Float[Tensor, "component *batch_and_pos vocab"]:
+        """What each component puts into every token's logit: `logit_attrs` of the whole vocabulary.
+
+        It holds components x positions x vocabulary numbers: choose positions.
+        """
+        scaled = self.apply_ln_to_stack(residual_stack, -1, False, pos_slice, batch_slice, self.has_batch_dim)
+        everything = torch.arange(self._anatomy().unembed.weight.shape[1])
+        return scaled @ self._anatomy().direction(everything, self._like()).to(scaled).T
+
     def logit_bias(self, tokens: AnyTokens, incorrect_tokens: AnyTokens | None = None) -> Float[Tensor, "*tokens"]:
         """What the biases of the final norm and of the unembedding put into a token's logit, whatever the input.
 

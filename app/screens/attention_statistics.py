@@ -1,0 +1,62 @@
+"""All heads of a model beside each other: how spread, how far, how much they read."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from workbench.app.components import Axis, matrix
+from workbench.app.serving import Job, the_server
+from workbench.app.shell import Asked, choice, computed, foot
+from workbench.app.views.attention import HeadChoice, HeadStatistics, head_statistics, statistics_code
+from workbench.app.views.attention.statistics import MEASURES
+
+SAYS = {
+    "entropy": "Low: the head reads few tokens; high: many alike. In nats, over the shares |A| / mass of a row.",
+    "mean_distance_by_mass": "How many tokens back the head reads on average, each source weighted by |A|.",
+    "mass": "The sum of |A| over a row: 1 for softmax (less where there is a sink), any size for implicit mixing.",
+}
+
+
+def draw_statistics(letter: str, source: str, asked: Asked, shown: HeadChoice) -> None:
+    """Draw the map of layers and heads of one model; a click shows the head above."""
+
+    def work(job: Job) -> HeadStatistics:
+        with the_server().models.lend(source) as model:
+            return head_statistics(model, asked.prompt)
+
+    suffix = "" if letter == "A" else "-b"
+    st.subheader("All heads" if asked.other is None else f"All heads of {letter} · {source}", anchor=False)
+    measure = choice("Statistic", tuple(MEASURES), f"statistic{suffix}", show=lambda name: MEASURES[name])
+    key = ("attention", "statistics", source, asked.prompt_id)
+    found = computed(f"reading all heads of {source}", key, work)
+    values, heads = found.map(measure)
+    ranked = found.ranked
+
+    def chose(at: tuple[int, ...]) -> None:
+        head = int(heads[at[0], at[1]])
+        if head >= 0:
+            st.session_state[f"layer{suffix}"] = found.places[at[0]]
+            st.session_state[f"head{suffix}"] = head
+            st.session_state["scope"] = "core"
+
+    matrix(
+        values,
+        rows=Axis.of("layer", found.places),
+        columns=Axis.of("rank" if ranked else "head", [at + ranked for at in range(values.shape[1])]),
+        key=f"statistics{suffix}",
+        fingerprint=f"{source} {asked.prompt_id} {measure}",
+        upward=True,
+        cell=28,
+        selected=found.cell(measure, shown) if shown.scope == "core" else None,
+        name=MEASURES[measure],
+        notes=["Channels by rank, highest first; at most 512 a layer."] if ranked else [],
+        resting="Click a head to look at it above.",
+        on_choose=chose,
+    )
+    st.caption(SAYS[measure] + " Averages over the tokens of the prompt.")
+    foot(
+        f"attention-statistics-{letter}",
+        code=statistics_code(source, asked.prompt, measure),
+        data=found.table,
+        method=SAYS[measure],
+    )
