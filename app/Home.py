@@ -5,7 +5,7 @@ from pathlib import Path
 import streamlit as st
 
 from workbench.app.navigation import pages
-from workbench.app.shell.asking import sidebar
+from workbench.app.shell.asking import offer_link, sidebar
 
 ICON = Path(__file__).parent / "shell" / "static" / "icon.svg"  # a named icon would be fetched from another site
 STYLE = """<style>
@@ -17,4 +17,7 @@ st.set_page_config(page_title="workbench", page_icon=str(ICON), layout="wide")
 st.html(STYLE)
 chosen = st.navigation(pages())
 sidebar()
-chosen.run()
+try:
+    chosen.run()
+finally:  # also where a page ends early because it waits
+    offer_link()

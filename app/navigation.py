@@ -20,9 +20,12 @@ class Entry:
 
 
 ENTRIES = (
+    Entry("Look", "models", "Models", ":material/deployed_code:"),
     Entry("Look", "attention", "Attention", ":material/grid_on:"),
     Entry("Look", "heads", "Heads", ":material/view_module:"),
+    Entry("Look", "lens", "Lens", ":material/stacked_line_chart:"),
     Entry("Look", "features", "Features", ":material/category:"),
+    Entry("Look", "state", "State", ":material/memory:"),
     Entry("Change", "ablate", "Ablate", ":material/content_cut:"),
     Entry("Keep", "studies", "Studies", ":material/science:"),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
 import streamlit as st
 
@@ -13,7 +14,7 @@ from workbench.errors import InputError
 
 OFF = "off"
 
-_ASKED, _TEXT, _LINKED, _UNKNOWN = "_asked", "prompt-text", "_linked", "_unknown"
+_ASKED, _TEXT, _LINKED, _UNKNOWN, _LINK = "_asked", "prompt-text", "_linked", "_unknown", "_link"
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def sidebar() -> Asked:
         with st.popover("Examples", help="Prompts to begin with"):
             for name, text in EXAMPLES.items():
                 st.button(name, key=f"example-{name}", on_click=_take, args=(text,), type="tertiary")
-        link = st.popover("Link", help="A link to this view")
+        st.session_state[_LINK] = st.popover("Link", help="A link to this view")
     open_status()
     prompt = typed.encode("utf-8", "replace").decode()  # half a surrogate pair is no text
     try:
@@ -85,9 +86,22 @@ def sidebar() -> Asked:
         st.query_params["prompt"] = found.prompt_id
     st.session_state[_LINKED] = found.prompt_id
     st.session_state[_ASKED] = found
-    with link:
-        _offer_link(str(model), str(other), found.prompt_id)
     return found
+
+
+def offer_link() -> None:
+    """Fill the sidebar's link, once the page's controls have put what they show into the address.
+
+    The link is whole, what is at its default included: another server may have been started with other models.
+    """
+    found = asked_or_none()
+    if found is None:
+        return
+    chosen = {name: str(st.session_state.get(name, OFF)) for name in ("model", "other")}
+    said = {**st.query_params.to_dict(), **chosen, "prompt": found.prompt_id}
+    with st.session_state[_LINK]:
+        st.code(f"{(st.context.url or '').partition('?')[0]}?{urlencode(said)}", language=None, wrap_lines=True)
+        st.caption("It opens this view wherever the same workspace is open.")
 
 
 def asked() -> Asked:
@@ -126,12 +140,3 @@ def _follow_link(server: Server) -> None:
         st.session_state[_TEXT] = PROMPT
     if unknown := st.session_state.get(_UNKNOWN):
         st.sidebar.warning(f"The link asked for the prompt {unknown[:40]!r}, which is not in this workspace.")
-
-
-def _offer_link(model: str, other: str, prompt_id: str) -> None:
-    """The whole link, what is at its default included: another server may have been started with other models."""
-    from urllib.parse import urlencode
-
-    said = {**st.query_params.to_dict(), "model": model, "other": other, "prompt": prompt_id}
-    st.code(f"{(st.context.url or '').partition('?')[0]}?{urlencode(said)}", language=None, wrap_lines=True)
-    st.caption("It opens this view wherever the same workspace is open.")

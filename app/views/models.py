@@ -1,0 +1,200 @@
+"""What the models are: sizes, what each carries from token to token, how well it predicts, which pages it has."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import plotly.graph_objects as go
+
+import workbench as wb
+from workbench import zoo
+from workbench.figures import plain_figure
+from workbench.model import HookedModel
+from workbench.progress import tracked
+from workbench.saes.shipped.members import MEMBERS
+
+TEXT = "The state of the Union is strong because our people are strong."
+"""Read to see what a model carries from token to token."""
+
+LICENCE = "Apache-2.0"
+"""Of the zoo, which is part of the package."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A model.
+
+    Attributes:
+        source: as `workbench.load` takes it.
+        mixers: the families of its mixers, as the adapters call them.
+        unit: what a head is called: ``"head"``, or ``"channel"`` where each carries one value.
+        heads: how many a layer has, the smallest and the largest number.
+        state: bytes it carries from token to token whatever the length, and `growth` bytes more for each token.
+        recurrent: layers with a recurrent state.
+        context: tokens it was made for; None where it says none.
+        where: device and type of the weights.
+        licence: of the weights.
+        bits: bits a byte of held-out English; None for models outside the zoo. Lower is better.
+        copying: share of 32 random tokens that it copies correctly; None for models outside the zoo.
+        autoencoders: sources of the autoencoders that come with it.
+    """
+
+    source: str
+    mixers: tuple[str, ...]
+    layers: int
+    width: int
+    unit: str
+    heads: tuple[int, int]
+    parameters: int
+    state: int
+    growth: int
+    recurrent: int
+    vocabulary: int
+    context: int | None
+    tokenizer: bool
+    where: str
+    licence: str
+    bits: float | None
+    copying: float | None
+    autoencoders: tuple[str, ...]
+
+
+def facts(model: HookedModel, source: str) -> Facts:
+    """What there is to say about a model, from its weights and two short readings."""
+    cfg, mixers = model.cfg, model.mixers
+    tokens = model.to_tokens(TEXT) if model.tokenizer is not None else None
+    # A state of constant size is as large after one token as after many; caches grow.
+    short, long = (model.prefill(tokens[:, :length]) for length in (4, 5)) if tokens is not None else (None, None)
+    growth = long.nbytes - short.nbytes if short is not None and long is not None else 0
+    counts = [mixer.n_heads for mixer in mixers]
+    own = zoo.directory(source.removeprefix("zoo:")) if source.startswith("zoo:") else None
+    measured = json.loads((own / "evaluation.json").read_text("utf-8")) if own is not None else {}
+    return Facts(
+        source=source,
+        mixers=tuple(dict.fromkeys(cfg.families)),
+        layers=cfg.n_layers,
+        width=cfg.d_model,
+        unit="channel" if all(mixer.d_value == 1 for mixer in mixers) else "head",
+        heads=(min(counts), max(counts)),
+        parameters=sum({id(p): p.numel() for p in model.wrapped.parameters()}.values()),
+        state=long.nbytes - 5 * growth if long is not None else 0,
+        growth=growth,
+        recurrent=len(long.recurrent) if long is not None else 0,
+        vocabulary=cfg.d_vocab,
+        context=cfg.n_ctx,
+        tokenizer=model.tokenizer is not None,
+        where=f"{cfg.device}, {str(cfg.dtype).removeprefix('torch.')}",
+        licence=LICENCE if own is not None else "as its own card says",
+        bits=measured.get("bits_per_byte"),
+        copying=measured.get("copy", {}).get("32"),
+        autoencoders=tuple(name for name, member in MEMBERS.items() if f"zoo:{member.model}" == source),
+    )
+
+
+def zoo_facts() -> list[Facts]:
+    """The members of the zoo, each loaded for a moment."""
+    names = sorted(zoo.available(), key=lambda name: (name != "attention", name))
+    return [
+        facts(wb.load(f"zoo:{name}", check=False), f"zoo:{name}") for name in tracked(names, False, "reading the zoo")
+    ]
+
+
+def carried(found: Facts) -> str:
+    """What it carries from token to token, in words."""
+    parts = []
+    if found.state:
+        parts.append(f"{size(found.state)} at any length")
+    if found.growth:
+        parts.append(f"{size(found.growth)} more for each token")
+    return " and ".join(parts) or "nothing"
+
+
+def heads(found: Facts) -> str:
+    """How many heads or channels a layer has, in words."""
+    low, high = found.heads
+    many = f"{low} {found.unit}{'s' if low > 1 else ''}" if low == high else f"{low} to {high} {found.unit}s"
+    return f"{many} a layer"
+
+
+def size(count: float) -> str:
+    """Bytes in words: ``"274 kB"``."""
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if count >= 100 or unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def gap(found: Facts, page: str) -> str | None:
+    """Why a model has no such page, or None where it has."""
+    if not found.tokenizer:
+        return "It has no tokenizer, so there is no text to read."
+    if page == "state" and not found.recurrent:
+        return f"It has no recurrent state: it keeps keys and values, {size(found.growth)} for each token."
+    if page == "features" and not found.autoencoders:
+        return f"No autoencoder comes with it; train one: workbench sae train {found.source} --hook resid_post"
+    return None
+
+
+def support(found: Sequence[Facts], pages: Sequence[tuple[str, str]]) -> pd.DataFrame:
+    """A row a model, a column a page (given by name and title): ``"yes"``, or why not."""
+    return pd.DataFrame(
+        [{"model": one.source} | {title: gap(one, name) or "yes" for name, title in pages} for one in found]
+    )
+
+
+def table(found: Sequence[Facts]) -> pd.DataFrame:
+    """A row a model: sizes, bytes and what was measured."""
+    return pd.DataFrame(
+        [
+            {
+                "model": one.source,
+                "mixers": ", ".join(one.mixers),
+                "layers": one.layers,
+                "heads": heads(one),
+                "parameters": one.parameters,
+                "state_bytes": one.state,
+                "bytes_per_token": one.growth,
+                "bits_per_byte": one.bits,
+                "copying": one.copying,
+            }
+            for one in found
+        ]
+    )
+
+
+def memory_figure(found: Sequence[Facts], tokens: int = 256) -> go.Figure:
+    """What each member of the zoo carries after so many tokens, against the bits it needs for a byte of text."""
+    shown = [one for one in found if one.bits is not None]
+    figure = plain_figure(f"kB carried after {tokens} tokens", "bits a byte of held-out English")
+    figure.add_scatter(
+        x=[(one.state + tokens * one.growth) / 1000 for one in shown],
+        y=[one.bits for one in shown],
+        text=[one.source.removeprefix("zoo:") for one in shown],
+        mode="markers+text",
+        textposition="top center",
+        marker={"size": 9, "color": [one.copying for one in shown], "colorscale": "Viridis", "cmin": 0, "cmax": 1}
+        | {"colorbar": {"title": "copying", "tickformat": ".0%"}, "line": {"width": 1, "color": "#7f7f7f"}},
+        hovertemplate="%{text}<br>%{x:.0f} kB<br>%{y:.3f} bits a byte<br>copies %{marker.color:.0%}<extra></extra>",
+    )
+    figure.update_xaxes(type="log")
+    figure.update_layout(height=420)
+    return figure
+
+
+def table_code() -> str:
+    """Python for the bytes of `table`."""
+    return (
+        "import workbench as wb\n"
+        "from workbench import zoo\n\n"
+        "for name in zoo.available():\n"
+        '    model = wb.load(f"zoo:{name}")\n'
+        f"    tokens = model.to_tokens({TEXT!r})\n"
+        "    short, long = model.prefill(tokens[:, :4]), model.prefill(tokens[:, :5])\n"
+        "    growth = long.nbytes - short.nbytes  # bytes for each token\n"
+        "    state = long.nbytes - 5 * growth  # bytes at any length\n"
+        "    print(name, state, growth)\n"
+    )
