@@ -1,0 +1,196 @@
+"""State: what a recurrent model keeps of the text, and what happens when that is changed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from workbench.app.components import Axis, kept, matrix, token_strip
+from workbench.app.screens.state_editing import edit_panel
+from workbench.app.serving import Job, the_server
+from workbench.app.shell import Asked, begin, choice, computed, foot
+from workbench.app.views.state import (
+    MOST_STEPS,
+    Norms,
+    Slice,
+    half_lives,
+    half_lives_code,
+    half_lives_figure,
+    half_lives_in_words,
+    keeps_code,
+    keeps_in_words,
+    norms_figure,
+    state_norms,
+    state_norms_code,
+    state_slice,
+    state_slice_code,
+)
+
+
+def draw() -> None:
+    """Draw the page."""
+    asked = begin(
+        "State",
+        "What a recurrent model carries from token to token: how much, for how long, and what it does to what follows.",
+    )
+
+    def work(job: Job) -> Norms:
+        with the_server().models.lend(asked.model) as model:
+            return state_norms(model, asked.prompt)
+
+    norms = computed("reading the states", ("state-norms", asked.model, asked.prompt_id), work)
+    if not norms.heads:
+        _without(asked, norms)
+        return
+    _norms(asked, norms)
+    _half_lives(asked, norms)
+    layer = choice("Layer", list(norms.heads), "layer")
+    head, position = _map(asked, norms, layer)
+    _slice(asked, norms, layer, head, position)
+    edit_panel(asked, norms, layer, head, position)
+
+
+def _without(asked: Asked, norms: Norms) -> None:
+    """Of a Transformer: what it keeps instead."""
+    st.info(keeps_in_words(norms))
+    st.dataframe(norms.keeps, hide_index=True, width="stretch")
+    st.caption("What each mixer remembers of a text, in bytes: so much a token, up to the window of its attention.")
+    foot(
+        "state-keeps",
+        code=keeps_code(asked.model, asked.prompt),
+        data=norms.keeps,
+        method="A softmax keeps a key and a value a token and group of heads, in the dtype of the model. The bytes "
+        "held in fact are those of the model's own cache after the prompt.",
+    )
+    st.text("Choose a recurrent model in the sidebar to see a state:")
+    with st.container(horizontal=True):
+        for source in ("zoo:mamba", "zoo:mamba2", "zoo:gated_delta", "zoo:rwkv7", "zoo:lstm"):
+            st.link_button(source, f"?model={source}&prompt={asked.prompt_id}")
+
+
+def _norms(asked: Asked, norms: Norms) -> None:
+    st.subheader("How large it is", anchor=False)
+    figure = norms_figure(norms)
+    st.plotly_chart(figure, key="state-norms")
+    of = f" Read after {len(norms.steps)} of {len(norms.tokens)} tokens." if len(norms.tokens) > MOST_STEPS else ""
+    st.caption(
+        "Norm of each layer's state after each token. Layers have scales of their own: look at how a line moves, not "
+        f"at which is higher. A level line forgets as much as it writes.{of}"
+    )
+    foot(
+        "state-norms",
+        code=state_norms_code(asked.model, asked.prompt, *next(iter(norms.mixers.items()))),
+        data={"steps": np.array(norms.steps), **{f"layer_{layer}": values for layer, values in norms.layers.items()}},
+        method="Frobenius norm of the state [heads, key, value] of a layer after each token, over all its heads. Where "
+        "gates are exponential (RWKV-4, mLSTM) the state is kept divided by exp(m), and so is the norm.",
+        figure=figure,
+    )
+
+
+def _half_lives(asked: Asked, norms: Norms) -> None:
+    st.subheader("How long it is kept", anchor=False)
+
+    def work(job: Job) -> pd.DataFrame:
+        with the_server().models.lend(asked.model) as model:
+            return half_lives(model, asked.prompt)
+
+    table = computed("reading the gates", ("half-lives", asked.model, asked.prompt_id), work)
+    st.text(half_lives_in_words(table))
+    figure = half_lives_figure(table)
+    if figure.data[0].y is not None and len(figure.data[0].y):
+        st.plotly_chart(figure, key="state-half-lives")
+        st.caption(
+            "A dot is a head (in Mamba, LSTM and GRU a channel): after how many tokens half of what it wrote is left, "
+            "by its gates alone. The scale is logarithmic."
+        )
+    foot(
+        "state-half-lives",
+        code=half_lives_code(asked.model, asked.prompt, list(norms.heads)),
+        data=table,
+        method="ln 2 / mean(-log decay) over the tokens of the prompt, the median over a head's key dimensions; in "
+        "tokens. What a delta rule erases or overwrites fades sooner.",
+        figure=figure,
+    )
+
+
+def _map(asked: Asked, norms: Norms, layer: int) -> tuple[int, int]:
+    """The picture of a layer's heads over the text; the head and token that are looked at."""
+    st.subheader(f"Layer {layer}, head by head", anchor=False)
+    values = norms.heads[layer]
+    tokens = [norms.tokens[step] for step in norms.steps]
+    fingerprint = f"{asked.model}-{asked.prompt_id}-{layer}"
+    matrix(
+        values,
+        rows=Axis.of("head", range(len(values))),
+        columns=Axis.of_tokens("after token", tokens),
+        key="state-map",
+        fingerprint=fingerprint,
+        signed=False,
+        upward=True,
+        cell=max(2, min(24, 480 // len(values))),
+        name="norm of the head's state",
+        keep="cell",
+    )
+    st.caption("Norm of each head's state after each token. Click a cell to see that state, and to edit it below.")
+    foot(
+        f"state-L{layer}-heads",
+        code=state_norms_code(asked.model, asked.prompt, layer, norms.mixers[layer]),
+        data={"norms": values, "steps": np.array(norms.steps)},
+        method="Frobenius norm of a head's state [key, value] after each token.",
+    )
+    chosen = kept("cell", values.shape) or (int(values[:, -1].argmax()), len(norms.steps) - 1)
+    return chosen[0], norms.steps[chosen[1]]
+
+
+def _slice(asked: Asked, norms: Norms, layer: int, head: int, position: int) -> None:
+    st.subheader(f"The state after token {position}", anchor=False)
+
+    def work(job: Job) -> Slice:
+        with the_server().models.lend(asked.model) as model:
+            return state_slice(model, asked.prompt, layer, head, position)
+
+    key = ("state-slice", asked.model, asked.prompt_id, layer, head, position)
+    found = computed("reading a state", key, work)
+    whole = found.rows == "channel"
+    rows = range(len(found.values))
+    marks = np.full(len(norms.tokens), np.nan)
+    marks[position] = 1.0
+    token_strip(
+        norms.tokens,
+        marks,
+        key="state-where",
+        fingerprint=f"{key}",
+        signed=False,
+        selected=position,
+        name="chosen",
+        label="Where in the text",
+        resting="",
+    )
+    matrix(
+        found.values,
+        rows=Axis.of(found.rows, rows),
+        columns=Axis.of(found.columns, range(found.values.shape[1])),
+        key="state-slice",
+        fingerprint=f"{key}",
+        signed=True,
+        upward=True,
+        cell=max(2, min(12, 480 // len(found.values))),
+        selected=(head, None) if whole else None,
+        name="state",
+    )
+    st.caption(
+        (
+            f"All channels of layer {layer}; the marked row is channel {head}."
+            if whole
+            else f"Head {head}, layer {layer}."
+        )
+        + " Vermillion is positive, blue negative."
+    )
+    foot(
+        f"state-L{layer}H{head}-{position}",
+        code=state_slice_code(asked.model, asked.prompt, layer, head, position, norms.mixers[layer]),
+        data={"values": found.values},
+        method="The recurrent state right after the token, in the canonical layout [heads, key, value]; channels whose "
+        "state is a vector are shown side by side.",
+    )
