@@ -20,6 +20,7 @@ TITLES = {
     "probability": "probability of the likeliest token",
     "entropy": "entropy (nats)",
     "kl": "KL to the model (nats)",
+    "loss": "loss of the next token (nats)",
     "surprisal": "surprisal of the model's answer (nats)",
     "bits_per_token": "bits a token",
     "bits_per_byte": "bits a byte",
@@ -34,15 +35,16 @@ def trajectory_map(shown: Trajectory, colour: str) -> go.Figure:
     Words are left out of the cells where there are more tokens than fit, and stand in the hover text in any case. All
     text is escaped.
     """
-    values = {"probability": shown.probability, "entropy": shown.entropy, "kl": shown.kl}[colour].float().numpy()
+    measures = {"probability": shown.probability, "entropy": shown.entropy, "kl": shown.kl, "loss": shown.loss}
+    values = measures[colour].float().numpy()
     depths, time = values.shape
     labels = [[token_label(word, 9) for word in row] for row in shown.words]
     hover = [
         [
-            f"{token_label(shown.tokens[position], 40)} (token {position}), depth {depth}<br>"
+            f"{token_label(shown.tokens[position], 40)} (token {shown.first + position}), depth {depth}<br>"
             f"{escape_label(visible_token(shown.words[depth][position]))}<br>"
             f"probability {shown.probability[depth, position]:.3f}, entropy {shown.entropy[depth, position]:.2f}, "
-            f"KL {shown.kl[depth, position]:.2f}"
+            f"KL {shown.kl[depth, position]:.2f}, loss {shown.loss[depth, position]:.2f}"
             for position in range(time)
         ]
         for depth in range(depths)

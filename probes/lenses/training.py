@@ -22,7 +22,7 @@ from workbench.probes.lenses.objective import accumulate_gradients
 from workbench.probes.lenses.published import load_tensors, save_tensors
 from workbench.probes.lenses.residuals import residual_streams, sequences_at_once
 from workbench.probes.lenses.tuned import TunedLens
-from workbench.progress import PATIENCE
+from workbench.progress import PATIENCE, tell
 from workbench.tokens import check_choice
 
 FORMAT = "workbench tuned lens training 1"
@@ -166,6 +166,7 @@ def train_tuned_lens(
     done = 0
     if file is not None and resume and file.exists():
         done = _restore(file, identity, lens, optimiser, losses)
+    tell("tuning the lens", 0, options.steps)
     with _steps(done, options.steps, progress) as advance:
         for step in range(done, options.steps):
             for group, rate in zip(optimiser.param_groups, rates, strict=True):
@@ -179,6 +180,7 @@ def train_tuned_lens(
             if file is not None and ((step + 1) % every == 0 or step + 1 == options.steps):
                 _store(file, identity, lens, optimiser, losses, step + 1)
             advance(float(losses[step].mean()))
+            tell("tuning the lens", step + 1, options.steps)
     lens.zero_grad(set_to_none=True)
     return TunedLensTraining(lens.requires_grad_(False), losses, options)
 

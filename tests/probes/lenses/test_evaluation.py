@@ -122,12 +122,31 @@ def test_a_trajectory_holds_what_the_lens_reads_and_its_figure_is_inert() -> Non
     assert float(shown.kl[-1].abs().max()) < 1e-5 < float(shown.kl[0].min())
     table = shown.table()
     assert len(table) == 5 * tokens.shape[1] and "".join(table["token"][: tokens.shape[1]]) == text
+    following = tokens[0, 1:]
+    loss = torch.nn.functional.cross_entropy(log_q[:-1], following, reduction="none")
+    torch.testing.assert_close(shown.loss[2, :-1], loss)
+    order = log_q[:-1].argsort(-1, descending=True)
+    places = [row.tolist().index(int(token)) for row, token in zip(order, following, strict=True)]
+    assert shown.rank[2].tolist() == [*(1 + place for place in places), 0]
+    assert shown.loss[:, -1].isnan().all()
     for colour in ("probability", "entropy", "kl"):
         spelled = json.dumps(shown.figure(colour).to_dict(), default=lambda array: array.tolist())
         assert "<b>" not in spelled and "&lt;" in spelled
         assert np.allclose(shown.figure(colour).data[0].z, getattr(shown, colour).numpy())
     with pytest.raises(InputError, match="of one text"):
         trajectory(lens, ["a", "b"])
+
+
+def test_a_window_of_a_trajectory_is_that_part_of_the_whole() -> None:
+    lens = LogitLens(random_model("mamba", dtype=torch.float64))
+    tokens = rows(lens.model, 1)
+    whole, part = trajectory(lens, tokens), trajectory(lens, tokens, first=2, count=3)
+    assert part.tokens == whole.tokens[2:5] and part.first == 2
+    for name in ("top", "probability", "entropy", "kl", "loss", "rank"):
+        torch.testing.assert_close(getattr(part, name), getattr(whole, name)[:, 2:5], equal_nan=True)
+    assert list(part.table()["position"].unique()) == [2, 3, 4]
+    with pytest.raises(InputError, match="no 9 from position 2"):
+        trajectory(lens, tokens, first=2, count=9)
 
 
 def test_curves_show_each_lens_with_its_interval() -> None:

@@ -1,0 +1,48 @@
+"""Training a tuned lens from the Lens page, where a model has none."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from workbench.app.serving import Job, the_server
+from workbench.app.shell import choice, computed, number
+from workbench.app.views.tuned import ROWS, Tuned, lens_folder, step_seconds, texts_of, train_lens, training_code
+
+
+def draw_training(model: str, letter: str) -> None:
+    """Say that there is no tuned lens, and offer to train one or say why that cannot be done."""
+    server = the_server()
+    st.subheader("Tuned lens", anchor=False)
+    texts = texts_of(server.workspace)
+    if not texts:
+        st.info(
+            f"There is no tuned lens for {model}, and no text to train one on: put a *.txt file into the workspace "
+            f"{server.workspace.root} (some 20 kB at least), then reload this page."
+        )
+        return
+    st.info(f"There is no tuned lens for {model} yet. It can be trained here and is kept in the workspace.")
+    suffix = "" if letter == "A" else "-b"
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        name = choice("Train on", tuple(texts), f"text{suffix}", help="Text files of the workspace; more is better.")
+        steps = number("Steps", 10, 2000, f"steps{suffix}", default=100, help=f"{ROWS} windows of 128 tokens each.")
+    text, folder = texts[name], lens_folder(server.workspace, model)
+
+    def pace(job: Job) -> float:
+        with server.models.lend(model) as lent:
+            return step_seconds(lent, text)
+
+    def work(job: Job) -> Tuned:
+        with server.models.lend(model) as lent:
+            return train_lens(lent, model, text, name, steps, folder)
+
+    key = ("lens-train", model, name, steps)
+    if server.jobs.find(key) is None:
+        seconds = steps * computed("timing a step of training", ("lens-step", model, name), pace)
+        about = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+        with st.popover("Code", help="Python that trains the same lens"):
+            st.code(training_code(model, text, steps, folder), language="python")
+        if not st.button(f"Train a tuned lens, about {about}", type="primary", key=f"train-{letter}"):
+            return
+    computed(f"training a tuned lens for {model}", key, work)
+    server.jobs.forget(key)
+    st.rerun()
