@@ -19,6 +19,8 @@ from benchmarks.races import (
     state_edits,
     streamed,
     studies,
+    study_engines,
+    study_listing,
 )
 
 
@@ -39,6 +41,8 @@ def all_races() -> tuple[Race, ...]:
         *saes.races(),
         *features.races(),
         *studies.races(),
+        *study_engines.races(),
+        *study_listing.races(),
         *gpu.races(),
     )
 

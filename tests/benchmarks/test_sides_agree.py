@@ -18,6 +18,8 @@ from benchmarks.races import (
     state_edits,
     streamed,
     studies,
+    study_engines,
+    study_listing,
 )
 
 # Each at shapes that its blocks do not divide.
@@ -38,6 +40,8 @@ SMALL = (
         "a small GPT-2", activations.Subject(models.gpt2, layers=2, length=13, windows=3, passes=2, text=False)
     ),
     studies.race("a small GPT-2", models.gpt2, prompts=2, length=23),
+    study_engines.race("a GRU", lambda: "zoo:gru", (2, 3), 6, (study_engines.TWO_LOCAL,)),
+    study_listing.race(layers=3, heads=2, prompts=4),
     lengths.mamba(41, channels=3, state=4),
     lengths.gated_delta(41, heads=2, width=8),
     streamed.against_dense(41, heads=2, width=8),
