@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +37,8 @@ def browser() -> Iterator[None]:
         )
     import kaleido
 
+    # What the pipe to a browser that is being closed says last is no message, and would be reported as an error.
+    logging.getLogger("choreographer").setLevel(logging.CRITICAL)
     kaleido.start_sync_server(silence_warnings=True)
     try:
         yield

@@ -74,4 +74,9 @@ def _answer(claim: Claim) -> str:
 
 
 def _numbers(claim: Claim) -> str:
-    return ", ".join(f"{name} {number:.3g}" for name, number in claim.numbers.items())
+    return ", ".join(f"{name} {_number(number)}" for name, number in claim.numbers.items())
+
+
+def _number(number: float) -> str:
+    """A count in full, anything else with three digits."""
+    return f"{number:,.0f}" if number.is_integer() else f"{number:.3g}"
