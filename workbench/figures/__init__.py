@@ -10,7 +10,7 @@ from workbench.figures.maps import attention_map, plain_layout
 from workbench.figures.pooling import pool_causal
 from workbench.figures.scores import score_map
 from workbench.figures.thumbnail import thumbnail_png
-from workbench.figures.titles import titled
+from workbench.figures.titles import plain_figure, titled
 from workbench.figures.tokens import token_label, visible_token
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "ablation_bars",
     "attention_map",
     "error_bars",
+    "plain_figure",
     "plain_layout",
     "pool_causal",
     "score_map",
