@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from workbench.app.components import Axis, kept, matrix, token_strip
+from workbench.app.components import Axis, keep, kept, matrix, token_strip
 from workbench.app.screens.state_editing import edit_panel
 from workbench.app.serving import Job, the_server
 from workbench.app.shell import Asked, begin, choice, computed, foot
@@ -45,7 +45,8 @@ def draw() -> None:
         return
     _norms(asked, norms)
     _half_lives(asked, norms)
-    layer = choice("Layer", list(norms.heads), "layer")
+    with st.columns([1, 2])[0]:
+        layer = choice("Layer", list(norms.heads), "layer")
     head, position = _map(asked, norms, layer)
     _slice(asked, norms, layer, head, position)
     edit_panel(asked, norms, layer, head, position)
@@ -154,19 +155,13 @@ def _slice(asked: Asked, norms: Norms, layer: int, head: int, position: int) -> 
     found = computed("reading a state", key, work)
     whole = found.rows == "channel"
     rows = range(len(found.values))
-    marks = np.full(len(norms.tokens), np.nan)
-    marks[position] = 1.0
-    token_strip(
-        norms.tokens,
-        marks,
-        key="state-where",
-        fingerprint=f"{key}",
-        signed=False,
-        selected=position,
-        name="chosen",
-        label="Where in the text",
-        resting="",
+    clicked = token_strip(
+        norms.tokens, key="state-where", fingerprint=f"{key}", selected=position, label="Where in the text"
     )
+    if clicked is not None and clicked != position:
+        nearest = min(range(len(norms.steps)), key=lambda step: abs(norms.steps[step] - clicked))
+        keep("cell", (head, nearest))
+        st.rerun()
     matrix(
         found.values,
         rows=Axis.of(found.rows, rows),

@@ -30,9 +30,9 @@ def edit_panel(asked: Asked, norms: Norms, layer: int, head: int, position: int)
         edits = ()
     _form(edits, layer, head, position)
     _queue(edits)
-    length = number("Tokens to go on for", 1, 100, "tokens", default=20)
-    worked = not edits
-    if worked:
+    with st.columns([1, 2])[0]:
+        length = number("Tokens to go on for", 1, 100, "tokens", default=20)
+    if not edits:
         edits = (StateEdit("zero", layer, None, len(norms.tokens) - 1),)
         st.caption(f"No edit is queued yet; this is what the first of them would do: {edits[0].words.lower()}.")
     _outcome(asked, edits, length)

@@ -114,11 +114,17 @@ def norms_figure(norms: Norms) -> go.Figure:
             line={"color": LINES[place % len(LINES)], "dash": dash, "width": 1.8},
             hovertemplate=f"layer {layer}, token %{{x}}: %{{y:.4g}}<extra></extra>",
         )
+    largest = [float(values.max()) for values in norms.layers.values() if values.max() > 0]
+    apart = bool(largest) and max(largest) > 30 * min(largest)  # on one linear scale the small ones would be flat
     figure.update_layout(
         **plain_layout(),
         height=340,
         xaxis={"title": "position in the text (tokens)", "gridcolor": "rgba(128,128,128,0.25)", "automargin": True},
-        yaxis={"title": "norm of the state", "gridcolor": "rgba(128,128,128,0.25)", "rangemode": "tozero"},
+        yaxis={
+            "title": "norm of the state",
+            "gridcolor": "rgba(128,128,128,0.25)",
+            **({"type": "log", "dtick": 1} if apart else {"rangemode": "tozero"}),
+        },
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
     )
     return figure
