@@ -48,27 +48,26 @@ class Sources:
             return text
         if not text or len(text) > _LONGEST:
             raise InputError("Name a model: zoo:NAME, a hub id such as gpt2, or a path in the workspace.")
-        if (inside := self._inside(text)) is not None:
-            return inside
+        try:
+            inside = self._workspace.inside(text)
+        except InputError as error:
+            raise self._refusal(text) from error
+        if inside.exists():
+            return str(self._whole(inside, text))
         # What lies in the current folder is a file to `workbench.load`, whatever it is here.
         if _HUB_ID.fullmatch(text) and not text.endswith(".gguf") and not Path(text).exists():
             return text
-        raise InputError(
+        raise self._refusal(text)
+
+    def _whole(self, found: Path, text: str) -> Path:
+        """A file or directory, none of whose files is a link out of the workspace."""
+        for part in found.rglob("*") if found.is_dir() else ():
+            if not part.resolve().is_relative_to(self._workspace.root):
+                raise InputError(f"{text!r} holds a link out of the workspace, {part.name}; copy the file there.")
+        return found
+
+    def _refusal(self, text: str) -> InputError:
+        return InputError(
             f"{text!r} is no model in the workspace {self._workspace.root}. Files elsewhere are opened only if the app "
             "is started with them: workbench app --model PATH."
         )
-
-    def _inside(self, text: str) -> str | None:
-        """The whole path of a file or directory of the workspace, or None where there is none."""
-        try:
-            found = self._workspace.inside(text)
-        except InputError:
-            return None
-        if not found.exists():
-            return None
-        for part in found.rglob("*") if found.is_dir() else ():
-            if not part.resolve().is_relative_to(self._workspace.root):
-                raise InputError(
-                    f"{text!r} holds a link out of the workspace, {part.name}; copy the file there instead."
-                )
-        return str(found)

@@ -29,6 +29,7 @@ class Workspace:
         """
         try:
             found = (self.root / path).resolve()
+            found.exists()  # a name may be too long to be looked for
         except (OSError, ValueError, RuntimeError) as error:  # a name too long, with a null in it, a link to itself
             raise InputError(f"{str(path)[:80]!r} is no path: {error}.") from error
         if not found.is_relative_to(self.root):

@@ -1,7 +1,7 @@
 """The explorer in a real browser: one server and one headless Chromium for the tests of this folder, a page for each.
 
 A test that takes ``page`` fails on any error that the browser logs. Where there is no Chromium or no playwright these
-tests are skipped with a sentence; ``make chromium`` installs both where it may.
+tests are skipped with a sentence; ``make chromium`` installs Chromium where it may.
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-dev-shm-usage"]
@@ -79,10 +77,11 @@ class Explorer:
         """Start it and wait until it answers."""
         with (self.workspace / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "streamlit", "run", str(ROOT / "app" / "Home.py")]
-                + ["--server.headless", "true", "--server.address", "127.0.0.1", "--server.port", str(self.port)],
-                cwd=self.workspace,
-                env={**os.environ, "WORKBENCH_WORKSPACE": str(self.workspace), "OMP_NUM_THREADS": "1"},
+                [
+                    *(sys.executable, "-P", "-m", "workbench.cli", "app", "--no-open"),
+                    *("--workspace", str(self.workspace), "--port", str(self.port), *self.arguments),
+                ],
+                env={**os.environ, "OMP_NUM_THREADS": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -170,7 +169,9 @@ def chromium() -> Iterator[Any]:
     executable = chromium_path()
     if executable is None:
         pytest.skip("There is no Chromium here; make chromium installs it where it may.")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright.")
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed: pip install playwright."
+    )
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=executable, args=ARGUMENTS)
         yield browser

@@ -16,6 +16,7 @@ from workbench.cli import (
     compiling,
     demo,
     dynamics,
+    explorer,
     heads,
     info,
     lens,
@@ -30,7 +31,6 @@ from workbench.cli import (
     task,
     weights,
 )
-from workbench.cli import app as explorer
 from workbench.cli.commands import Commands
 from workbench.errors import WorkbenchError
 

@@ -1,0 +1,122 @@
+"""Jobs say how far they are, stop where the library's loops tick, and are shared by those who ask the same."""
+
+import threading
+import time
+
+import pytest
+
+from workbench.app.serving import jobs as jobs_module
+from workbench.app.serving.jobs import Job, Jobs
+from workbench.errors import InputError
+from workbench.progress import tracked
+
+LONG = 30.0
+
+
+def endless(job: Job) -> None:
+    for _ in tracked(iter(int, 1), False, "counting"):
+        time.sleep(0.001)
+
+
+def test_a_job_tells_what_it_is_at_and_what_came_out() -> None:
+    reached, go_on = threading.Event(), threading.Event()
+
+    def work(job: Job) -> str:
+        for item in tracked(range(4), False, "reading"):
+            if item == 2:
+                reached.set()
+                assert go_on.wait(LONG)
+        return "read"
+
+    job = Jobs().ask("key", "reading heads", work)
+    assert reached.wait(LONG)
+    assert (job.state, job.what, job.done, job.total) == ("running", "reading", 2, 4)
+    assert job.seconds_left is not None
+    go_on.set()
+    assert job.wait(LONG)
+    assert (job.state, job.result, job.done) == ("done", "read", 4)
+
+
+def test_a_loop_of_the_library_stops_when_its_job_is_cancelled() -> None:
+    job = Jobs().ask("key", "counting", endless)
+    job.cancel()
+    assert job.wait(LONG)
+    assert job.state == "cancelled" and job.error is None
+
+
+def test_what_swallows_exceptions_does_not_swallow_a_cancel() -> None:
+    def stubborn(job: Job) -> None:
+        while True:
+            try:
+                job.check()
+            except Exception:
+                continue
+
+    job = Jobs().ask("key", "going on", stubborn)
+    job.cancel()
+    assert job.wait(LONG)
+    assert job.state == "cancelled"
+
+
+def test_an_error_is_kept_for_the_page() -> None:
+    def fails(job: Job) -> None:
+        raise InputError("There is no layer 9.")
+
+    job = Jobs().ask("key", "failing", fails)
+    assert job.wait(LONG)
+    assert job.state == "failed" and str(job.error) == "There is no layer 9."
+
+
+def test_two_who_ask_the_same_share_one_job() -> None:
+    jobs = Jobs()
+    first, second = jobs.ask("key", "counting", endless), jobs.ask("key", "counting", endless)
+    other = jobs.ask("another", "counting", endless)
+    assert first is second and other is not first
+    for job in (first, other):
+        job.cancel()
+        assert job.wait(LONG)
+    assert jobs.ask("key", "again", lambda job: 1) is not first
+
+
+def test_one_who_gives_up_leaves_the_job_to_those_who_wait() -> None:
+    job = Jobs().ask("key", "counting", endless)
+    job.looked_at("a")
+    job.looked_at("b")
+    job.given_up("a")
+    assert job.state == "running" and not job.cancelling
+    job.given_up("b")
+    assert job.wait(LONG)
+    assert job.state == "cancelled"
+
+
+def test_one_whose_page_is_gone_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = Jobs().ask("key", "counting", endless)
+    job.looked_at("closed")
+    monkeypatch.setattr(jobs_module, "FRESH", -1.0)
+    job.given_up("a")
+    assert job.wait(LONG)
+    assert job.state == "cancelled"
+
+
+def test_as_many_run_as_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs_module, "AT_ONCE", 2)
+    jobs = Jobs()
+    running = [jobs.ask(number, "counting", endless) for number in range(2)]
+    with pytest.raises(InputError, match="2 computations run or wait already; cancel one"):
+        jobs.ask("more", "counting", endless)
+    assert jobs.ask(1, "counting", endless) is running[1]
+    for job in running:
+        job.cancel()
+        assert job.wait(LONG)
+    last = jobs.ask("more", "counting", lambda job: None)
+    assert last.wait(LONG)
+
+
+def test_ended_jobs_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs_module, "KEPT", 3)
+    jobs = Jobs()
+    for number in range(6):
+        assert jobs.ask(number, "a", lambda job: 1).wait(LONG)
+    assert [number for number in range(6) if jobs.find(number)] == [3, 4, 5]
+    jobs.forget(5)
+    assert jobs.find(5) is None
