@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types docs pytest test-matrix exactness replications notebooks inputs bench bench-gpu format clean
+.PHONY: help demo test lint types docs pytest test-matrix exactness replications notebooks screenshots inputs chromium bench bench-gpu format clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -47,8 +47,8 @@ docs: $(READY) ## the site, into build/site: pages under docs/, the API, noteboo
 # pytest itself rather than python -m pytest, which would put the root on the import path: transformers takes a top-level
 # folder called kernels for the package of that name.
 # One thread a worker: the models are small, and threads beyond the cores make them slower.
-pytest: $(READY) inputs ## the tests alone; ARGS="-k induction -x" narrows them
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 $(ARGS)
+pytest: $(READY) inputs chromium ## the tests alone; ARGS="-k induction -x" narrows them
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadgroup $(ARGS)
 
 # Outside `make test`: it makes an environment for each older version, which takes minutes, and so do the tests.
 test-matrix: $(READY) ## the adapters' tests against transformers 5.9, 5.15 and the pinned one; ARGS="-k mamba" narrows
@@ -65,6 +65,16 @@ notebooks: $(READY) ## run the notebooks and write them with outputs and picture
 
 inputs: $(READY) ## fetch the real model that some tests use, where it can be had
 	$(BIN)/python -m tests.real_inputs
+
+screenshots: $(READY) chromium ## picture every page of the explorer: docs/explorer/*.png; ARGS=heads makes one
+	$(BIN)/python -m tests.app.screenshots $(ARGS)
+
+# Where it cannot be had, the tests in a browser are skipped with a sentence.
+chromium: ## install the browser that the explorer's tests use, where apt and rights allow
+	@command -v chromium chromium-browser google-chrome >/dev/null || test -n "$$WORKBENCH_CHROMIUM" || \
+		{ test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
+		echo "There is no Chromium and none can be installed; the tests in a browser will be skipped."
 
 bench: $(READY) ## race the kernels against what one would use instead: docs/what-it-costs.md
 	$(BIN)/python -m benchmarks $(ARGS)
