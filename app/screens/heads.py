@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import streamlit as st
+from jaxtyping import Float
 
 from workbench.app.components import Axis, matrix
 from workbench.app.navigation import page
@@ -130,6 +132,7 @@ def _map(letter: str, scores: Scores, by: str, haystack: str) -> None:
         texts=None if grid.by_rank else _numbers(grid.values, grid.above),
         upward=True,
         cell=34,
+        limit=None if grid.by_rank else float(np.nanmax(np.abs(grid.values))) or 1.0,
         selected=chosen,
         name=f"{_called(scores.kind)} {RANKED[by]}",
         resting="Click a cell to look at that head, or go there with the arrow keys and press Enter.",
@@ -152,9 +155,13 @@ def _map(letter: str, scores: Scores, by: str, haystack: str) -> None:
     )
 
 
-def _numbers(values: Sequence[Sequence[float]], above: list[list[bool]]) -> list[list[str]]:
+def _numbers(values: Float[np.ndarray, "rows columns"], above: list[list[bool]]) -> list[list[str]]:
+    """What stands in the cells; -0.00 would look like a measured sign."""
     return [
-        [f"{value:.2f}{' ●' if mark else ''}" if value == value else "" for value, mark in zip(row, marks, strict=True)]
+        [
+            "" if np.isnan(value) else f"{value:z.2f}{'●' if mark else ''}"
+            for value, mark in zip(row, marks, strict=True)
+        ]
         for row, marks in zip(values, above, strict=True)
     ]
 

@@ -233,6 +233,6 @@ def _curves(asked: Asked, wanted: list[Source], letter: str, at: tuple[int, int]
         ),
         data=pd.concat([grid.shown.table().assign(lens=grid.shown.lens) for grid in listed]),
         method="Entropy of the lens' distribution, KL(model || lens) and the negative log-probability of the text's "
-        "next token, each averaged over the positions shown. One text is a small sample: evaluate_lenses gives intervals.",
+        "next token, each averaged over the positions shown. For intervals, see evaluate_lenses.",
         figure=figure,
     )

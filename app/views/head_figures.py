@@ -89,7 +89,7 @@ def against_null(several: Sequence[Scores]) -> go.Figure:
             )
     figure.update_layout(
         xaxis={"title": "score", **_GRID},
-        yaxis={"title": "heads with at least that, %", "type": "log", **_GRID},
+        yaxis={"title": "heads with at least that, %", "type": "log", "dtick": 1, **_GRID},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         height=320,
         **plain_layout(),

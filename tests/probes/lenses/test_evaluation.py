@@ -145,8 +145,8 @@ def test_a_window_of_a_trajectory_is_that_part_of_the_whole() -> None:
     for name in ("top", "probability", "entropy", "kl", "loss", "rank"):
         torch.testing.assert_close(getattr(part, name), getattr(whole, name)[:, 2:5], equal_nan=True)
     assert list(part.table()["position"].unique()) == [2, 3, 4]
-    with pytest.raises(InputError, match="no 9 from position 2"):
-        trajectory(lens, tokens, first=2, count=9)
+    with pytest.raises(InputError, match="no 11 from position 2"):
+        trajectory(lens, tokens, first=2, count=11)
 
 
 def test_curves_show_each_lens_with_its_interval() -> None:
