@@ -71,7 +71,8 @@ screenshots: $(READY) chromium ## picture every page of the explorer: docs/explo
 
 # Where it cannot be had, the tests in a browser are skipped with a sentence.
 chromium: ## install the browser that the explorer's tests use, where apt and rights allow
-	@command -v chromium chromium-browser google-chrome >/dev/null || test -n "$$WORKBENCH_CHROMIUM" || \
+	@test -n "$$WORKBENCH_CHROMIUM" || command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
+		command -v google-chrome >/dev/null || \
 		{ test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
 		echo "There is no Chromium and none can be installed; the tests in a browser will be skipped."
