@@ -104,7 +104,7 @@ class Dispatcher:
             self.tally.chunks += 1
             self.tally.units += chunk.size if outcome.error is None else 0
             self.tally.macs += chunk.macs
-            self.tally.not_reused.update(dict.fromkeys(outcome.worker.get("not_reused", ())))
+            self.tally.not_reused.update(dict.fromkeys(outcome.not_reused))
         self._report(sum(chunk.macs for chunk, _, _ in ended))
         return lost
 

@@ -71,6 +71,8 @@ class Outcome:
         lost: whether the worker died, so that it is worth another try elsewhere.
         seconds: wall time.
         worker: host, process, device and threads, for the record of attempts.
+        not_reused: why the worker computes some edits plainly, as far as it has found out.
+        not_finite: a sentence for every number that is NaN or infinite.
     """
 
     chunk_id: str
@@ -79,9 +81,10 @@ class Outcome:
     lost: bool = False
     seconds: float = 0.0
     worker: dict[str, Any] = field(default_factory=dict, hash=False)
+    not_reused: tuple[str, ...] = ()
+    not_finite: tuple[str, ...] = ()
 
 
-@runtime_checkable
 @runtime_checkable
 class Engine(Protocol):
     """Runs chunks. `start` before, `close` after; `close` also ends what still runs."""

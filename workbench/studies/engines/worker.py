@@ -68,7 +68,9 @@ class Worker:
             measurements,
             error,
             seconds=time.perf_counter() - start,
-            worker=self._record(strange),
+            worker=self._record(),
+            not_reused=tuple(self._passes.trust.reasons) if self._label is not None else (),
+            not_finite=tuple(strange),
         )
 
     def _measured(self, assignment: Assignment) -> tuple[tuple[Measurement, ...], list[str]]:
@@ -136,14 +138,12 @@ class Worker:
             )
         return model
 
-    def _record(self, strange: list[str]) -> dict[str, Any]:
-        """Where it ran, and what a reader of the results should know."""
+    def _record(self) -> dict[str, Any]:
+        """Where it ran."""
         record: dict[str, Any] = {"host": socket.gethostname(), "pid": os.getpid(), "threads": torch.get_num_threads()}
         if self._label is not None:
             record["device"] = str(self._model.cfg.device)
-            if self._passes.trust.reasons:
-                record["not_reused"] = self._passes.trust.reasons
-        return record | ({"not_finite": strange} if strange else {})
+        return record
 
 
 def _value(metric: MetricKind, logits: Tensor, baseline: Tensor, prompt: Prompt) -> float:

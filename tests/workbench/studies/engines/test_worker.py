@@ -63,7 +63,7 @@ def test_measurements_are_of_each_edit_prompt_and_metric_in_that_order(worker: W
     model = worker._model
     edits = edits_of(model, [2])[:2]
     outcome = run(worker, edits)
-    assert outcome.error is None and "not_reused" not in outcome.worker
+    assert outcome.error is None and not outcome.not_reused
     assert [(one.prompt_id, one.metric) for one in outcome.measurements] == [
         (prompt.prompt_id, metric) for _ in edits for prompt in prompts for metric in ("loss", "kl")
     ]
@@ -87,7 +87,7 @@ def test_what_is_not_a_number_is_recorded_and_told(worker: Worker) -> None:
     outcome = run(worker, [edit], ("test_broken",))
     assert outcome.error is None
     assert outcome.measurements[0].value == 1.0 and math.isnan(outcome.measurements[1].value)
-    (told,) = outcome.worker["not_finite"]
+    (told,) = outcome.not_finite
     prompt = worker.work.prompts["retnet"][1]
     assert told == f"test_broken of {edit.label} (heads) on prompt {prompt.prompt_id} is nan."
 
