@@ -11,6 +11,7 @@ from workbench.app.serving import Job, the_server
 from workbench.app.shell import choice, computed
 from workbench.app.views.features import building
 from workbench.app.views.features.building import Builds, Plan
+from workbench.app.views.features.scripts import building_code
 from workbench.app.views.features.stores import find_stores
 from workbench.saes.shipped import MEMBERS
 
@@ -20,18 +21,17 @@ TEXTS = {
 }
 
 
+OPEN_NEXT = "features-open-next"
+"""In the session: the store to be opened when the page is drawn again."""
+
+
 @lru_cache(maxsize=1)
 def _builds() -> Builds:
     return Builds()
 
 
-def build_panel(model: str, then: str) -> None:
-    """Offer to make a store.
-
-    Args:
-        model: its source.
-        then: the key of the session under which the new store's name is left.
-    """
+def build_panel(model: str) -> None:
+    """Offer to make a store of a model's features; the page shows it once it is made."""
     workspace = the_server().workspace
     offered = [*building.bundled(model), *building.trained_in(workspace)]
     if not offered:
@@ -52,13 +52,20 @@ def build_panel(model: str, then: str) -> None:
     there = next((one for one in find_stores(workspace) if one.name == plan.name), None)
     if there is not None and there.finished:
         st.write(f"These features are in {plan.name} already.")
-        st.button("Open them", type="primary", on_click=st.session_state.update, args=({then: plan.name},))
+        st.button("Open them", type="primary", on_click=st.session_state.update, args=({OPEN_NEXT: plan.name},))
         return
     if the_server().jobs.find(builds.key(plan)) is None:
-        seconds = _seconds(plan)
+        seconds, options = _foreseen(plan)
         verb = f"Go on building its features ({there.tokens:,} of" if there and there.tokens else "Build its features ("
-        if not st.button(f"{verb} {plan.tokens:,} tokens, about {seconds:.0f} s)".replace("( ", "("), type="primary"):
+        said = f"{verb} {plan.tokens:,} tokens, about {seconds:.0f} s)".replace("( ", "(")
+        offer = st.empty()
+        with offer.container(horizontal=True):
+            begun = st.button(said, type="primary")
+            with st.popover("Code", help="Python that builds it"):
+                st.code(building_code(plan, options, workspace.root), language="python")
+        if not begun:
             return
+        offer.empty()
 
     def work(job: Job) -> str:
         texts = building.texts_of(plan, workspace)
@@ -66,16 +73,16 @@ def build_panel(model: str, then: str) -> None:
             building.build(plan, lent, texts, workspace)
         return plan.name
 
-    st.session_state[then] = computed(f"building {plan.name}", builds.key(plan), work)
+    st.session_state[OPEN_NEXT] = computed(f"building {plan.name}", builds.key(plan), work)
     builds.done(plan)
     st.rerun()
 
 
-def _seconds(plan: Plan) -> float:
-    def work(job: Job) -> float:
+def _foreseen(plan: Plan) -> tuple[float, building.PassOptions]:
+    def work(job: Job) -> tuple[float, building.PassOptions]:
         with the_server().models.lend(plan.model) as model:
             sae = building.fitted_sae(plan, model, the_server().workspace)
-            return building.seconds_for(model, sae, plan.tokens)
+            return building.seconds_for(model, sae, plan.tokens), building.options_for(plan, model, sae)
 
     return computed("timing a pass", ("features", "seconds", plan.model, plan.sae, plan.tokens), work)
 

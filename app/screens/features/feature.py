@@ -20,9 +20,7 @@ def heading(opened: OpenStore, order: Order) -> Facts:
     """Draw it."""
     feature = int(st.session_state[FEATURE])
     facts = facts_of(opened, feature)
-    at = order.place(feature)
-    where = f"{at + 1:,} of {len(order.features):,} in the list" if at is not None else "not in the list"
-    with st.container(horizontal=True, vertical_alignment="center"):
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.subheader(f"Feature {feature}", anchor=False, width="content")
         for name, key, step in (("Previous", "K", -1), ("Next", "J", 1)):
             to = order.beside(feature, step)
@@ -33,7 +31,8 @@ def heading(opened: OpenStore, order: Order) -> Facts:
             last, key = opened.info.d_sae - 1, f"jump-{feature}"
             st.number_input("Feature number", 0, last, feature, key=key, on_change=_jump, args=(key,))
         _send_to_ablate(opened, feature)
-        st.caption(where)
+        if order.place(feature) is None:
+            st.caption("not in the list")
     _label(opened, facts)
     if facts.dead:
         st.warning(facts.sentence())
@@ -68,16 +67,15 @@ def _label(opened: OpenStore, facts: Facts) -> None:
         "" if known is None else known.label,
         max_chars=LONGEST_LABEL,
         key=key,
-        placeholder="What does it stand for? Saved when you press Enter.",
+        placeholder="What does it stand for? Write a label; Enter saves it.",
+        label_visibility="collapsed",
         on_change=_save,
         args=(opened, facts.feature, key),
     )
     failed = st.session_state.pop(_SAID, None)
     if failed:
         st.error(failed)
-    if known is None:
-        st.caption("No label yet.")
-    else:
+    if known is not None:
         who = "by a person" if known.source == "human" else f"by an explainer ({known.author or 'auto'})"
         score = "" if known.detection is None else f", detection {known.detection:.2f}"
         st.caption(f"Labelled {who}{score}, saved {known.changed.replace('T', ' ').removesuffix('+00:00')} UTC.")

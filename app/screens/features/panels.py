@@ -24,56 +24,47 @@ from workbench.saes.features.batch import FeatureBatch
 
 def pictures(opened: OpenStore, facts: Facts, tables: FeatureBatch) -> None:
     """Logits and histogram, side by side."""
-    logits, histogram = st.columns([1.25, 1], gap="medium")
-    with logits:
-        _logits(opened, facts, tables)
-    with histogram:
-        _histogram(opened, facts, tables)
+    logits, counts = tables.logits(facts.feature), tables.histogram(facts.feature)
+    left, right = st.columns([1.3, 1], gap="medium")
+    with left:
+        _logits(opened, logits)
+    figure = None
+    if not facts.dead:
+        with right, st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown("**Activations**", width="content")
+            log = switch("log axis", "log", help="Count tokens on a logarithmic axis.")
+        figure = histogram_figure(counts, facts, log=log)
+        right.plotly_chart(figure, key="histogram", config={"displayModeBar": False})
+        right.caption(histogram_caption(facts))
+    foot(
+        f"feature-{facts.feature}",
+        code=scripts.pictures_code(opened.folder, facts.feature),
+        data={
+            **{f"logits_{name}": logits[name].to_numpy() for name in ("token_id", "effect")},
+            **{f"histogram_{name}": counts[name].to_numpy() for name in counts},
+        },
+        method=(
+            "Logits: the feature's decoder direction times the unembedding, with the final norm's weight and without "
+            "its scale, in logits a unit of activation. It is the direct effect, past the layers after it; only "
+            "differences between tokens count, since a softmax does not see what is added to all alike. Activations: "
+            "all that are above 0 in the text, in equal parts from 0 to the largest."
+        ),
+        figure=figure,
+    )
 
 
-def _logits(opened: OpenStore, facts: Facts, tables: FeatureBatch) -> None:
-    table = tables.logits(facts.feature)
+def _logits(opened: OpenStore, table: pd.DataFrame) -> None:
     if table.empty:
         st.caption(f"No logits: {opened.info.no_logits or 'none were collected.'}")
         return
     down, up = split_logits(table)
     largest = float(table["effect"].abs().max())
-    halves = st.columns(2, gap="small")
     sides = (("Negative logits", down, "down"), ("Positive logits", up, "up"))
-    for half, (title, part, kind) in zip(halves, sides, strict=True):
+    for half, (title, part, kind) in zip(st.columns(2, gap="small"), sides, strict=True):
         with half:
             st.markdown(f"**{title}**")
             st.html(logit_bars(part, kind, largest))
-    st.caption("What a unit of the feature adds to each token's logit directly, past the layers after it.")
-    foot(
-        f"logits-{facts.feature}",
-        code=scripts.logits_code(opened.folder, facts.feature),
-        data=table,
-        method=(
-            "The feature's decoder direction times the unembedding, with the final norm's weight and without its "
-            "scale: logits a unit of activation. Only differences between tokens count, since a softmax does not see "
-            "what is added to all alike."
-        ),
-    )
-
-
-def _histogram(opened: OpenStore, facts: Facts, tables: FeatureBatch) -> None:
-    if facts.dead:
-        return
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown("**Activations**", width="stretch")
-        log = switch("log", "log", help="Count tokens on a logarithmic axis.")
-    table = tables.histogram(facts.feature)
-    figure = histogram_figure(table, facts, log=log)
-    st.plotly_chart(figure, key="histogram", config={"displayModeBar": False})
-    st.caption(histogram_caption(facts))
-    foot(
-        f"histogram-{facts.feature}",
-        code=scripts.histogram_code(opened.folder, facts.feature),
-        data=table,
-        method="All activations above 0 in the text, in equal parts from 0 to the largest one.",
-        figure=figure,
-    )
+    st.caption("The tokens that the feature makes less and more likely, by what a unit of it adds to their logits.")
 
 
 def examples_panel(opened: OpenStore, facts: Facts, tables: FeatureBatch) -> None:
@@ -81,11 +72,13 @@ def examples_panel(opened: OpenStore, facts: Facts, tables: FeatureBatch) -> Non
     if facts.dead:
         st.info("It fires nowhere in this text, so there is no example of it.")
         return
-    per_band = number("Examples of each strength", 1, 20, "examples", default=4)
-    st.caption(
-        "Each token is the more vermillion the stronger the feature is there (darkest: its largest activation); the "
-        "peak is underlined, and its activation stands in front. Point at a token to see its value."
+    said, count = st.columns([3, 1], vertical_alignment="bottom")
+    said.caption(
+        "The more vermillion a token, the stronger the feature is there (fully: its largest activation). The peak is "
+        "underlined; its activation stands in front. Point at a token for its value."
     )
+    with count:
+        per_band = number("Examples each", 1, 20, "examples", default=4)
     for band in bands_of(opened.store.bands()):
         _band(band, facts, tables, per_band)
     found = tables.examples(facts.feature)

@@ -19,6 +19,10 @@ from workbench.saes.features.batch import FeatureBatch
 from workbench.saes.using import Steering
 
 _ASKED = "features-steer"
+_BARE = "features-steer-bare"
+
+BESIDE = 2
+"""Texts beside each other, the unsteered one first."""
 
 
 def steering_panel(opened: OpenStore, facts: Facts, tables: FeatureBatch) -> None:
@@ -46,11 +50,12 @@ def steering_panel(opened: OpenStore, facts: Facts, tables: FeatureBatch) -> Non
             return steered(lent, opened, facts.feature, facts.most, prompt, spec)
 
     key = ("features", "steer", model, str(opened.folder), facts.feature, asked().prompt_id, *astuple(spec))
-    _texts(computed("writing, steered and not", key, work), facts, spec)
+    found = computed("writing, steered and not", key, work)
+    _texts(found, facts, spec)
     foot(
         f"steer-{facts.feature}",
         code=scripts.steering_code(model, opened.folder, facts.feature, facts.most, prompt, spec),
-        data=computed("writing, steered and not", key, work).table(),
+        data=found.table(),
         method=(
             "At every token, the prompt's included, the autoencoder reads the vector, the feature is changed, and what "
             "the autoencoder does not explain stays. KL: mean divergence in nats a token of the steered from the "
@@ -88,12 +93,20 @@ def _ask() -> None:
 
 
 def _texts(found: Steering, facts: Facts, spec: Steer) -> None:
-    shown = [number for number, strength in enumerate(found.strengths) if strength or not st.session_state.get("bare")]
-    columns = st.columns(len(shown), gap="small")
-    for column, number in zip(columns, shown, strict=True):
-        with column, st.container(border=True):
-            strength = found.strengths[number]
-            st.markdown(f"**{called(strength, facts.most, spec.how)}**")
-            st.text(found.texts[number])
-            cost = "" if strength == 0 else f"KL {found.kl[number]:.2f}, "
-            st.caption(f"{cost}repetition {found.repetition[number]:.0%}")
+    bare = bool(st.session_state.get(_BARE))
+    st.button(
+        "Show the unsteered text" if bare else "Hide the unsteered text",
+        shortcut="B",
+        key="steer-baseline",
+        on_click=st.session_state.update,
+        args=({_BARE: not bare},),
+    )
+    shown = [number for number, strength in enumerate(found.strengths) if strength or not bare]
+    for first in range(0, len(shown), BESIDE):
+        for column, number in zip(st.columns(BESIDE, gap="small"), shown[first : first + BESIDE], strict=False):
+            with column, st.container(border=True):
+                strength = found.strengths[number]
+                st.markdown(f"**{called(strength, facts.most, spec.how)}**")
+                st.text(found.texts[number])
+                cost = "" if strength == 0 else f"KL {found.kl[number]:.2f} nats a token · "
+                st.caption(f"{cost}repetition {found.repetition[number]:.0%}")

