@@ -55,8 +55,9 @@ class Summary:
     def text(self) -> str:
         """Everything, for people."""
         of = self.coverage
+        ended = "Done" if self.complete else "Stopped" if self.ended == "stopped" else "Ended"
         lines = [
-            f"{'Done' if self.ended == 'done' else 'Stopped'}: {of.done:,} of {of.planned:,} units are measured; "
+            f"{ended}: {of.done:,} of {of.planned:,} units are measured; "
             f"this run did {self.units:,} in {self.seconds:.1f} s. Results are in {self.folder}."
         ]
         if of.pending:

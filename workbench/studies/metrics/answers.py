@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar, Literal
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -24,6 +26,9 @@ def answers_of(prompt: Prompt, like: Tensor) -> Int[Tensor, "scored 1"]:
 class Loss(MetricKind):
     """Negative log-probability of the answers, in nats."""
 
+    unit: ClassVar[str] = "nats"
+    better: ClassVar[Literal["higher", "lower"] | None] = "lower"
+
     def measure(
         self,
         logits: Float[Tensor, "scored vocabulary"],
@@ -36,6 +41,9 @@ class Loss(MetricKind):
 @METRICS.register("accuracy")
 class Accuracy(MetricKind):
     """Share of scored positions at which the answer is the likeliest token."""
+
+    unit: ClassVar[str] = "share of positions"
+    better: ClassVar[Literal["higher", "lower"] | None] = "higher"
 
     def measure(
         self,
@@ -50,6 +58,8 @@ class Accuracy(MetricKind):
 class Probability(MetricKind):
     """Probability of the answers."""
 
+    better: ClassVar[Literal["higher", "lower"] | None] = "higher"
+
     def measure(
         self,
         logits: Float[Tensor, "scored vocabulary"],
@@ -62,6 +72,8 @@ class Probability(MetricKind):
 @METRICS.register("entropy")
 class Entropy(MetricKind):
     """Entropy of the predicted distribution, in nats."""
+
+    unit: ClassVar[str] = "nats"
 
     def measure(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -31,6 +31,9 @@ def _tempted(
 class LogitDifference(MetricKind):
     """Logit of the answer less the mean logit of the foils, over scored positions that have foils."""
 
+    unit: ClassVar[str] = "logits"
+    better: ClassVar[Literal["higher", "lower"] | None] = "higher"
+
     def measure(
         self,
         logits: Float[Tensor, "scored vocabulary"],
@@ -44,6 +47,9 @@ class LogitDifference(MetricKind):
 @METRICS.register("preference")
 class Preference(MetricKind):
     """Share of scored positions with foils at which the answer's logit is above every foil's."""
+
+    unit: ClassVar[str] = "share of positions"
+    better: ClassVar[Literal["higher", "lower"] | None] = "higher"
 
     def measure(
         self,
@@ -60,6 +66,7 @@ class Divergence(MetricKind):
     """Kullback-Leibler divergence of the edited prediction from the unedited one, KL(unedited || edited), in nats."""
 
     reads_baseline: ClassVar[bool] = True
+    unit: ClassVar[str] = "nats"
 
     def measure(
         self,
@@ -76,6 +83,7 @@ class TopChange(MetricKind):
     """Share of scored positions at which the likeliest token is another one than in the unedited model."""
 
     reads_baseline: ClassVar[bool] = True
+    unit: ClassVar[str] = "share of positions"
 
     def measure(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from jaxtyping import Float
 from torch import Tensor
@@ -20,6 +20,12 @@ class MetricKind(Kind):
 
     reads_baseline: ClassVar[bool] = False
     """Whether it compares with the logits of the unedited run."""
+
+    unit: ClassVar[str] = ""
+    """What its numbers are counted in, as axes say it: ``nats``."""
+
+    better: ClassVar[Literal["higher", "lower"] | None] = None
+    """Which numbers a model is better with; None where neither is."""
 
     @property
     def name(self) -> str:

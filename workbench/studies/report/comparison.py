@@ -17,6 +17,7 @@ from workbench.report import Block, Heading, Note, Page, Paragraph, Plot, Table,
 from workbench.studies.report.numbers import listed, percent, plural, probability, signed, span
 from workbench.studies.report.ranked import largest_first, records
 from workbench.studies.report.running import environment_facts
+from workbench.studies.report.units import with_unit
 from workbench.studies.statistics.comparing import compare_studies
 from workbench.studies.statistics.results import Results
 from workbench.studies.statistics.settings import differing_settings
@@ -123,7 +124,11 @@ def _blocks(a: Results, b: Results, table: pd.DataFrame) -> Iterator[Block]:
     for key, rows in table.groupby(_TOGETHER, sort=False, observed=True):
         yield Heading(_title(key))
         metric = str(key[-1]) if isinstance(key, tuple) else ""
-        yield Plot(_scatter(rows, metric), "Effect in B over effect in A; on the dashed line they agree.", "wide")
+        yield Plot(
+            _scatter(rows, with_unit(a.study, metric)),
+            "Effect in B over effect in A; on the dashed line they agree.",
+            "wide",
+        )
         paired = bool(rows["paired"].all())
         how = "on the same prompts, paired" if paired else "on different prompts, each resampled on its own"
         caption = f"{_counted(rows, MOST_ROWS)}, {how}; intervals cover {level} each"
@@ -158,7 +163,7 @@ def _cells(rows: pd.DataFrame, top: int) -> list[list[str]]:
     return shown
 
 
-def _scatter(rows: pd.DataFrame, metric: str) -> go.Figure:
+def _scatter(rows: pd.DataFrame, name: str) -> go.Figure:
     x, y = (rows[column].to_numpy(dtype=np.float64) for column in ("effect_a", "effect_b"))
     finite = np.concatenate([x, y])[np.isfinite(np.concatenate([x, y]))]
     ends = [float(finite.min()), float(finite.max())] if finite.size else [0.0, 0.0]
@@ -178,7 +183,7 @@ def _scatter(rows: pd.DataFrame, metric: str) -> go.Figure:
             ),
         ]
     )
-    name = escape_label(f"effect on {metric}")
+    name = escape_label(name)
     figure.update_layout(
         xaxis={**line, "title": f"{name}, A"}, yaxis={**line, "title": f"{name}, B"}, showlegend=False, **plain_layout()
     )

@@ -14,6 +14,7 @@ from workbench.studies.report.grids import describe, grid_of
 from workbench.studies.report.heat_maps import effect_map, pair_map
 from workbench.studies.report.numbers import NONE, number, percent, probability, signed, span, with_span
 from workbench.studies.report.ranked import largest_first, ranked, records
+from workbench.studies.report.units import direction, with_unit
 from workbench.studies.report.wording import answer, called, pairs_answer
 from workbench.studies.schema.study import EditsEntry, Study
 from workbench.studies.statistics.doses import dose_curves
@@ -41,14 +42,14 @@ def family_blocks(
             blocks.append(Heading(str(model), 3))
         blocks.append(Paragraph(answer(study, str(model), entry.name, ranked(mine, metric))))
         blocks += _maps(study, mine, metric)
-        blocks += _by_layer(mine, layers[layers["model"] == model], metric)
+        blocks += _by_layer(study, mine, layers[layers["model"] == model], metric)
         blocks += _ranking(study, mine, metric)
-        blocks += _controls(mine, metric)
-        blocks += _doses(mine, metric)
+        blocks += _controls(study, mine, metric)
+        blocks += _doses(study, mine, metric)
         own = pairs[(pairs["model"] == model) & (pairs["metric"] == metric)]
         blocks += _pairs(own, str(model), metric, study)
     if several:
-        blocks += _side_by_side(layers, metric)
+        blocks += _side_by_side(study, layers, metric)
     return blocks
 
 
@@ -65,22 +66,23 @@ def _maps(study: Study, rows: pd.DataFrame, metric: str) -> Iterator[Block]:
         if not grid.marked.any():
             dots = "; not tested" if name in distances(study) else f"; no cell has q ≤ {study.statistics.q:g}"
         meaning = (
-            f"Effect on {name}, the first layer at the bottom"
+            f"Effect on {name}, the first layer at the bottom{direction(study, name)}"
             + (f", at dose {grid.dose:g}" if grid.dose is not None else "")
             + dots
             + ("; crosses: no value." if np.isnan(grid.values).any() else ".")
         )
-        yield Plot(effect_map(grid, f"effect on {name}"), meaning, "low" if len(grid.layers) <= 6 else "wide")
+        yield Plot(effect_map(grid, with_unit(study, name)), meaning, "low" if len(grid.layers) <= 6 else "wide")
 
 
-def _by_layer(rows: pd.DataFrame, layers: pd.DataFrame, metric: str) -> Iterator[Block]:
+def _by_layer(study: Study, rows: pd.DataFrame, layers: pd.DataFrame, metric: str) -> Iterator[Block]:
     """Where a layer has one target only, a curve says more than a map of one column."""
     grid = grid_of(rows[rows["metric"] == metric])
     mine = layers[layers["metric"] == metric]
     if grid is None or len(grid.columns) > 1 or len(mine) < 2 or rows["dose"].nunique() > 1:
         return
-    figure = curves(mine, "family", "layer", f"effect on {metric}", "layer")
-    yield Plot(figure, f"Effect on {metric} by layer; whiskers are intervals.", "wide")
+    figure = curves(mine, "family", "layer", with_unit(study, metric), "layer")
+    caption = f"Effect on {metric} by layer; whiskers are intervals{direction(study, metric)}."
+    yield Plot(figure, caption, "wide")
 
 
 def _ranking(study: Study, rows: pd.DataFrame, metric: str) -> Iterator[Block]:
@@ -130,7 +132,7 @@ def _ratio(row: dict[str, Any]) -> str:
     return f"{number(row['restored'])} ({span(row['restored_low'], row['restored_high'])})"
 
 
-def _controls(rows: pd.DataFrame, metric: str) -> Iterator[Block]:
+def _controls(study: Study, rows: pd.DataFrame, metric: str) -> Iterator[Block]:
     best = ranked(rows, metric)
     best = best[best["controls"] > 0]
     best = best[~best.duplicated("label")].head(MOST_CONTROLLED)
@@ -143,13 +145,14 @@ def _controls(rows: pd.DataFrame, metric: str) -> Iterator[Block]:
         mine = drawn[(drawn["control_of"] == label) & same_dose & drawn["effect"].notna()]
         effects[str(label)] = [float(effect) for effect in mine["effect"]]
     yield Plot(
-        controls_plot(best, effects, f"effect on {metric}"),
-        f"Edits beside their random controls: other targets, as many, drawn blindly. Effect on {metric}.",
+        controls_plot(best, effects, with_unit(study, metric)),
+        f"Edits beside their random controls: other targets, as many, drawn blindly. Effect on {metric}"
+        f"{direction(study, metric)}.",
         "wide",
     )
 
 
-def _doses(rows: pd.DataFrame, metric: str) -> Iterator[Block]:
+def _doses(study: Study, rows: pd.DataFrame, metric: str) -> Iterator[Block]:
     table = dose_curves(rows[rows["metric"] == metric])
     if table.empty:
         return
@@ -157,8 +160,12 @@ def _doses(rows: pd.DataFrame, metric: str) -> Iterator[Block]:
     first = list(sizes.sort_values(ascending=False, kind="stable").index[:MOST_LINES])
     shown = table[table["label"].isin(first)]
     more = f"; the {MOST_LINES} of {len(sizes)} edits with the largest effects" if len(sizes) > MOST_LINES else ""
-    figure = curves(shown, "label", "dose", f"effect on {metric}", "dose")
-    yield Plot(figure, f"Effect on {metric} by dose{more}. Whiskers are intervals, one by one.", "wide")
+    figure = curves(shown, "label", "dose", with_unit(study, metric), "dose")
+    yield Plot(
+        figure,
+        f"Effect on {metric} by dose{more}{direction(study, metric)}. Whiskers are intervals, one by one.",
+        "wide",
+    )
 
 
 def _pairs(pairs: pd.DataFrame, model: str, metric: str, study: Study) -> Iterator[Block]:
@@ -167,14 +174,14 @@ def _pairs(pairs: pd.DataFrame, model: str, metric: str, study: Study) -> Iterat
         return
     yield Paragraph(pairs_answer(measured, model, metric, study.statistics.q))
     yield Plot(
-        interaction_plot(measured, f"effect on {metric}"),
+        interaction_plot(measured, with_unit(study, metric)),
         "Pairs: what both do at once over the sum of what each does alone. On the dashed line they do not interact; "
         f"filled: q ≤ {study.statistics.q:g}.",
         "wide",
     )
     names = list(dict.fromkeys([*measured["first"], *measured["second"]]))
     if 3 <= len(names) <= MOST_NODES:
-        yield _pair_map(measured, names, metric)
+        yield _pair_map(study, measured, names, metric)
     best = largest_first(measured, "interaction")
     rows = [
         [
@@ -192,7 +199,7 @@ def _pairs(pairs: pd.DataFrame, model: str, metric: str, study: Study) -> Iterat
     yield Table(columns, rows, f"The largest interactions on {metric}: both - first - second", frozenset(range(1, 7)))
 
 
-def _pair_map(pairs: pd.DataFrame, names: Sequence[str], metric: str) -> Plot:
+def _pair_map(study: Study, pairs: pd.DataFrame, names: Sequence[str], metric: str) -> Plot:
     place = {name: number for number, name in enumerate(names)}
     values = np.full((len(names), len(names)), np.nan)
     marked = np.zeros(values.shape, dtype=bool)
@@ -201,18 +208,18 @@ def _pair_map(pairs: pd.DataFrame, names: Sequence[str], metric: str) -> Plot:
         low, high = sorted((place[row["first"]], place[row["second"]]))
         values[low, high], marked[low, high] = row["interaction"], row["significant"]
         texts[low][high] = describe({**row, "effect": row["interaction"]})
-    figure = pair_map(names, values, marked, texts, f"interaction on {metric}")
+    figure = pair_map(names, values, marked, texts, with_unit(study, metric, "interaction on"))
     crosses = "; crosses: no value" if np.isnan(values[np.triu_indices(len(names), 1)]).any() else ""
     caption = f"Interactions, pair by pair; dots: significant{crosses}."
     return Plot(figure, caption, "wide" if len(names) <= 8 else "square")
 
 
-def _side_by_side(layers: pd.DataFrame, metric: str) -> Iterator[Block]:
+def _side_by_side(study: Study, layers: pd.DataFrame, metric: str) -> Iterator[Block]:
     mine = layers[layers["metric"] == metric]
     if mine["model"].nunique() < 2:
         return
     yield Heading("Models side by side", 3)
-    figure = curves(mine, "model", "share", f"mean effect on {metric}", "depth (0 first layer, 1 last)")
+    figure = curves(mine, "model", "share", with_unit(study, metric, "mean effect on"), "depth (0 first layer, 1 last)")
     caption = (
         f"Mean effect on {metric} of the edits of each layer, over how deep it lies; whiskers are intervals. Where "
         "models read different prompts or are edited in places of different size, heights are not comparable as they "

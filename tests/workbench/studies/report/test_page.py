@@ -47,6 +47,13 @@ def test_the_page_begins_with_the_question_and_what_was_found(written):
     assert "Exploratory: 16 prompt groups." in lead
 
 
+def test_axes_and_captions_say_units_and_which_way_is_worse(written):
+    *_, dom = written
+    drawn = json.dumps(figures(dom))
+    assert "effect on loss (nats)" in drawn and '"effect on loss"' not in drawn
+    assert "above 0 is worse" in words(dom)
+
+
 def test_numbers_on_the_page_are_those_of_the_table(written):
     _, effects, _, dom = written
     row = effects[
