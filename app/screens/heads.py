@@ -21,7 +21,7 @@ from workbench.probes import kinds
 from workbench.probes.heads.figures import heads_map
 from workbench.probes.heads.table import meaning
 
-AT_ONCE = 5.0
+AT_ONCE = 20.0
 """Seconds that a search may take to be run without being asked for."""
 
 LISTED = 50
@@ -200,9 +200,8 @@ def _one_head(asked: Asked, several: Sequence[Scores], by: str) -> None:
             f"{one.model} {row['site']}: score {row['score']:.3f} ({row['low']:.3f} to {row['high']:.3f}), "
             f"null {row['null']:.3f}, excess {row['excess']:.3f}, rank {row['rank']} of {len(one.table)}."
         )
-        place = {"model": one.model, "prompt": asked.prompt_id, "layer": str(row["layer"]), "head": str(row["head"])}
-        if row["mixer"]:
-            place["mixer"] = str(row["mixer"])
+        layer = f"{row['layer']}.mixer{row['mixer']}" if row["mixer"] else str(row["layer"])
+        place = {"model": one.model, "prompt": asked.prompt_id, "layer": layer, "head": str(row["head"])}
         st.page_link(
             page("attention"), label=f"Open {row['site']} in Attention", icon=":material/grid_on:", query_params=place
         )
