@@ -113,10 +113,10 @@ def settled(page: Any, calm: float = 0.25) -> None:
     page.wait_for_function(_SETTLED, arg=1000 * calm, timeout=1000 * PATIENCE)
 
 
-def visit(page: Any, address: str) -> None:
+def visit(page: Any, address: str, calm: float = 0.25) -> None:
     """Open a link and wait until its page is settled."""
-    page.goto(address)
-    settled(page)
+    page.goto(address, timeout=1000 * PATIENCE)
+    settled(page, calm)
 
 
 def watched(page: Any) -> list[str]:

@@ -1,0 +1,82 @@
+"""Pictures of the explorer's pages at worked examples, for the README and the docs: ``make screenshots``.
+
+``python -m tests.app.screenshots heads features`` makes some of them. Light theme, 1300 pixels wide, at most 256
+colours, each below `LARGEST`. Look at them before they are committed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.app.browser import ARGUMENTS, Explorer, chromium_path, visit
+
+FOLDER = Path(__file__).resolve().parents[2] / "docs" / "explorer"
+WIDTH, HEIGHT = 1300, 1000
+LARGEST = 250_000
+"""Bytes of a picture."""
+
+EXAMPLES: dict[str, dict[str, str | int]] = {
+    "attention": {"model": "zoo:attention", "other": "zoo:mamba"},
+    "state": {"model": "zoo:gated_delta"},
+    "features": {"model": "zoo:mamba"},
+}
+"""What the controls of a page are set to; a page that is not named shows what it opens on."""
+
+
+def compressed(png: bytes) -> bytes:
+    """The picture in the colours it has, or in 256 where it has more; of two ways to write it the smaller one."""
+    from PIL import Image
+
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    written = []
+    for form in (picture, picture.quantize(256, dither=Image.Dither.NONE)):
+        buffer = io.BytesIO()
+        form.save(buffer, "PNG", optimize=True)
+        written.append(buffer.getvalue())
+    return min(written, key=len)
+
+
+def main() -> int:
+    """Make the pictures that are asked for; 1 where one of them is too large."""
+    from playwright.sync_api import sync_playwright
+
+    from workbench.app.navigation import ENTRIES
+
+    names = [entry.name for entry in ENTRIES]
+    parser = argparse.ArgumentParser(description="Pictures of the explorer's pages.")
+    parser.add_argument("pages", nargs="*", help=f"which; all of them by default: {', '.join(names)}")
+    parser.add_argument("--out", type=Path, default=FOLDER)
+    asked = parser.parse_args()
+    if unknown := set(asked.pages) - set(names):
+        parser.error(f"there is no page {', '.join(sorted(unknown))}; there is: {', '.join(names)}")
+    if (executable := chromium_path()) is None:
+        parser.error("there is no Chromium here; make chromium installs it where it may")
+    asked.out.mkdir(parents=True, exist_ok=True)
+    too_large = []
+    with tempfile.TemporaryDirectory() as scratch, sync_playwright() as playwright:
+        explorer = Explorer(Path(scratch)).start()
+        try:
+            browser = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
+            for name in asked.pages or names:
+                page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
+                visit(page, explorer.address(name, **EXAMPLES.get(name, {})), calm=1.0)
+                picture = compressed(page.screenshot())
+                (asked.out / f"{name}.png").write_bytes(picture)
+                print(f"{asked.out / name}.png: {len(picture):,} bytes", flush=True)
+                if len(picture) > LARGEST:
+                    too_large.append(name)
+                page.close()
+            browser.close()
+        finally:
+            explorer.stop()
+    if too_large:
+        print(f"More than {LARGEST:,} bytes: {', '.join(too_large)}.", file=sys.stderr)
+    return 1 if too_large else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

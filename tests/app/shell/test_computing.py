@@ -1,0 +1,122 @@
+"""What a page shows while its value is computed, once it is there, and where it fails."""
+
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from workbench.app.serving import Job, Server, the_server
+from workbench.app.serving import results as results_module
+from workbench.errors import InputError
+from workbench.progress import tracked
+
+# What the page below computes; each test sets it.
+WORK: dict[str, object] = {}
+COUNT: list[int] = []
+
+
+def page() -> None:
+    import streamlit as st
+
+    from tests.app.shell.test_computing import WORK
+    from workbench.app.shell.computing import computed
+
+    st.text(computed("reading the head", ("page", 1), WORK["work"]))
+
+
+@pytest.fixture
+def opened(server: Server) -> Iterator[AppTest]:
+    COUNT.clear()
+    yield AppTest.from_function(page, default_timeout=60)
+    for job in server.jobs.running():
+        job.cancel()
+
+
+def test_a_value_is_computed_once_for_all_sessions(opened: AppTest) -> None:
+    def work(job: Job) -> str:
+        COUNT.append(1)
+        return "a value"
+
+    WORK["work"] = work
+    assert opened.run().text[0].value == "a value"
+    assert opened.run().text[0].value == "a value"
+    assert AppTest.from_function(page, default_timeout=60).run().text[0].value == "a value"
+    assert len(COUNT) == 1
+
+
+def test_what_a_user_got_wrong_is_a_sentence_and_can_be_tried_again(opened: AppTest) -> None:
+    def work(job: Job) -> str:
+        COUNT.append(1)
+        if len(COUNT) == 1:
+            raise InputError("Layer 9 is not there; this model has layers 0 to 3.")
+        return "a value"
+
+    WORK["work"] = work
+    assert opened.run().error[0].value == "Layer 9 is not there; this model has layers 0 to 3."
+    assert opened.run().error[0].value and len(COUNT) == 1
+    assert opened.button[0].click().run().text[0].value == "a value"
+
+
+def test_a_fault_is_named_without_its_details(opened: AppTest, caplog: pytest.LogCaptureFixture) -> None:
+    def work(job: Job) -> str:
+        raise RuntimeError("/home/someone/secret")
+
+    WORK["work"] = work
+    (said,) = opened.run().error
+    assert said.value.startswith("RuntimeError while reading the head.") and "secret" not in said.value
+    assert "secret" in caplog.text
+
+
+def endless(job: Job) -> str:
+    for _ in tracked(iter(int, 1), False, "counting"):
+        time.sleep(0.001)
+    return "never"
+
+
+def test_long_work_shows_a_bar_and_is_cancelled(opened: AppTest, server: Server) -> None:
+    WORK["work"] = endless
+    opened.run()
+    assert opened.button[0].label == "Cancel" and not opened.text
+    (job,) = server.jobs.running()
+    opened.button[0].click().run()
+    assert opened.info[0].value == "Cancelled: reading the head."
+    assert job.wait(60)
+    assert job.state == "cancelled"
+    WORK["work"] = lambda job: "a value"
+    assert opened.button[0].click().run().text[0].value == "a value"
+
+
+def test_one_session_cancels_and_the_other_still_waits(opened: AppTest, server: Server) -> None:
+    WORK["work"] = endless
+    other = AppTest.from_function(page, default_timeout=60)
+    opened.run()
+    other.run()
+    (job,) = server.jobs.running()
+    opened.button[0].click().run()
+    assert opened.info[0].value == "Cancelled: reading the head."
+    assert job.state == "running" and not job.cancelling
+
+
+def test_work_goes_on_while_its_page_is_left_and_is_found_again(opened: AppTest) -> None:
+    reached: list[int] = []
+
+    def work(job: Job) -> str:
+        while not reached:
+            job.check()
+            time.sleep(0.001)
+        return "a value"
+
+    WORK["work"] = work
+    opened.run()
+    (job,) = the_server().jobs.running()
+    reached.append(1)
+    assert job.wait(60)
+    assert opened.run().text[0].value == "a value"
+
+
+def test_a_value_too_large_to_keep_is_said(opened: AppTest, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.results = results_module.Results(room=2**20)
+    WORK["work"] = lambda job: np.zeros(2**21, np.uint8)
+    assert "takes 2 MB; the explorer keeps 1 MB at most" in opened.run().error[0].value

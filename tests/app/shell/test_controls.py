@@ -1,0 +1,71 @@
+"""Controls live in the link, say where it asked for something else, and are stepped through by keys."""
+
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+
+def page() -> None:
+    import streamlit as st
+
+    from workbench.app.shell.controls import choice, number, switch, text
+
+    layer = number("Layer", 0, 3, "layer", default=1, steps=True)
+    kind = choice("Kind", ["induction", "copying"], "kind", default="copying")
+    shown = switch("Baseline", "baseline", shortcut="B")
+    st.code(f"{layer} {kind} {shown} {text('Search', 'search')}")
+
+
+def opened(**asked: Any) -> AppTest:
+    found = AppTest.from_function(page, default_timeout=60)
+    for name, value in asked.items():
+        found.query_params[name] = value
+    return found.run()
+
+
+def test_a_link_sets_the_controls() -> None:
+    found = opened(layer="2", kind="induction", baseline="true", search="the union")
+    assert found.code[0].value == "2 induction True the union"
+    assert not found.text
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "sentence"),
+    [
+        ("layer", "77", "The link asked for Layer = '77'; there is 0 to 3. Showing 1."),
+        ("layer", "x**y**", "The link asked for Layer = 'x**y**'; there is 0 to 3. Showing 1."),
+        ("kind", "unheard", "The link asked for Kind = 'unheard'. Showing copying."),
+    ],
+)
+def test_what_the_link_asked_for_is_said_until_another_is_chosen(name: str, asked: str, sentence: str) -> None:
+    found = opened(**{name: asked})
+    assert found.code[0].value == "1 copying False "
+    assert [text.value for text in found.text] == [sentence]
+    assert [text.value for text in found.run().text] == [sentence]
+    if name == "layer":
+        found.number_input[0].set_value(3).run()
+    else:
+        found.selectbox[0].set_value("induction").run()
+    assert not found.text
+
+
+def test_steps_go_to_the_one_before_and_after_and_stop_at_the_ends() -> None:
+    found = opened()
+    before, after = (button for button in found.button if button.key.endswith("-layer"))
+    after.click().run()
+    assert found.code[0].value.startswith("2 ")
+    before, after = (button for button in found.button if button.key.endswith("-layer"))
+    after.click().run()
+    before, after = (button for button in found.button if button.key.endswith("-layer"))
+    assert after.disabled and not before.disabled
+    before.click().run()
+    assert found.code[0].value.startswith("2 ")
+
+
+def test_a_switch_with_a_key_has_a_button() -> None:
+    found = opened()
+    found.button(key="turn-baseline").click().run()
+    assert found.code[0].value == "1 copying True "
+    found.button(key="turn-baseline").click().run()
+    assert found.code[0].value == "1 copying False "
