@@ -21,9 +21,6 @@ from workbench.probes import kinds
 from workbench.probes.heads.figures import heads_map
 from workbench.probes.heads.table import meaning
 
-AT_ONCE = 20.0
-"""Seconds that a search may take to be run without being asked for."""
-
 LISTED = 50
 """Rows of the table where a model has more than `ALL` heads or channels."""
 
@@ -91,14 +88,14 @@ def _scores(asked: Asked, source: str, kind: str, haystack: str) -> Scores:
         with server.models.lend(source) as model:
             return score_heads(model, source, kind, haystack)
 
-    def pace(job: Job) -> float:
+    def pace(job: Job) -> float | None:
         with server.models.lend(source) as model:
             return seconds_for(model, kind)
 
     known = server.results.get(key)[0] or server.jobs.find(key) is not None
     if not known:
         seconds = computed(f"timing {source}", ("heads-seconds", source, kind), pace)
-        if seconds > AT_ONCE:
+        if seconds is not None:
             st.info(f"{_called(kind).capitalize()} heads of {source} have not been looked for yet.")
             if not st.button(f"Run finder, about {_rounded(seconds)}", type="primary", key=f"run-{source}-{kind}"):
                 st.stop()

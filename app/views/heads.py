@@ -50,6 +50,10 @@ SLOWER_BY_CHANNEL = 40.0
 """How much longer the searches that read rows take where every channel has a matrix, measured on ``zoo:mamba``."""
 
 
+FEW_PASSES, SMALL = 60.0, 20_000_000
+"""A search of so many passes of a model of so many parameters takes a moment."""
+
+
 @dataclass(frozen=True)
 class Scores:
     """What a finder found in one model.
@@ -123,16 +127,21 @@ def score_heads(model: HookedModel, source: str, kind: str, haystack: str = "seg
     """
     with _heard() as notes:
         table = find_heads(model, kind, **options_of(kind, haystack))
-    by_channel = all(mixer.d_value == 1 for mixer in model.mixers)
-    unit = "channel" if by_channel else "head"
+    unit = "channel" if _by_channel(model) else "head"
     return Scores(source, kind, table, unit, model.cfg.n_layers, tuple(notes))
 
 
-def seconds_for(model: HookedModel, kind: str) -> float:
-    """About how long `score_heads` takes, in seconds, from a forward pass timed now and `PASSES`."""
+def seconds_for(model: HookedModel, kind: str) -> float | None:
+    """About how long `score_heads` takes, in seconds, from a forward pass timed now; None where it takes a moment.
+
+    What takes a moment is told by size and kind and not by a clock, so that a busy machine shows the same page.
+    """
     passes = PASSES.get(kind, PASSES["3-gram"])
-    if kind not in ("successor", "copying_circuit") and all(mixer.d_value == 1 for mixer in model.mixers):
+    if kind not in ("successor", "copying_circuit") and _by_channel(model):
         passes *= SLOWER_BY_CHANNEL
+    parameters = sum(parameter.numel() for parameter in model.wrapped.parameters())
+    if passes <= FEW_PASSES and parameters <= SMALL:
+        return None
     return passes * _pass_seconds(model)
 
 
@@ -209,6 +218,10 @@ def comparison(several: list[Scores]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def _by_channel(model: HookedModel) -> bool:
+    return all(mixer.d_value == 1 for mixer in model.mixers)
 
 
 def _pass_seconds(model: HookedModel) -> float:

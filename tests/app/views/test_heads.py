@@ -145,4 +145,6 @@ def test_a_head_that_is_not_there_is_refused_with_the_nearest_ones() -> None:
 
 def test_what_a_kind_is_comes_from_the_registry_and_its_cost_from_a_pass() -> None:
     assert about("induction").startswith("Such heads read the token after the previous occurrence")
-    assert 0 < seconds_for(model(), "successor") < seconds_for(model(), "3-gram")
+    assert seconds_for(model(), "induction") is None  # a moment, for a small model
+    long = seconds_for(model(), "3-gram")
+    assert long is not None and long > 0
