@@ -50,6 +50,7 @@ class Race:
         shared: a side that is a part of all others' work: what they take beyond it is reported too.
         oracle: computes what every answer should be; `error_against` says how.
         computed: what is calculated and not measured.
+        beside: what is measured once and is no time of a side, such as the memory of a server.
         warm_up: untimed runs before the timed ones, and before the one whose memory is measured.
         memory: whether peak memory is measured as well, each side in a process of its own (a few seconds a side).
         threads: of every side, where the command does not say.
@@ -73,6 +74,7 @@ class Race:
     oracle: Callable[[], Any] | None = None
     error_against: str = "nothing"
     computed: Callable[[], dict[str, str]] = field(default=lambda: {})
+    beside: Callable[[], dict[str, str]] = field(default=lambda: {})
     notes: str = ""
     memory: bool = False
     threads: int = 1

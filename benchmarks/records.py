@@ -126,6 +126,8 @@ class Row(Record):
     """A side that is a part of all others' work."""
     computed: dict[str, str]
     """What is calculated and not measured, by what it says."""
+    beside: dict[str, str] = {}
+    """What was measured once, by what it says."""
     error_against: str
     notes: str
     setting: Setting

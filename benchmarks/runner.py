@@ -57,6 +57,7 @@ def measure(race: Race, setting: Setting, command: str, on_progress: Progress) -
         shared=race.shared,
         left_out=measured["left_out"],
         computed=race.computed(),
+        beside=race.beside(),
         error_against=race.error_against,
         notes=race.notes,
         setting=setting,

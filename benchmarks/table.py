@@ -64,6 +64,9 @@ def _section(row: Row) -> Iterable[str]:
     if row.computed:
         yield ""
         yield from (f"* Computed, not measured: {what}: {number}." for what, number in row.computed.items())
+    if row.beside:
+        yield ""
+        yield from (f"* Measured once: {what}: {number}." for what, number in row.beside.items())
     yield from beyond(row)
     yield from extrapolations(row)
     if row.left_out:

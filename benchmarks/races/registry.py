@@ -6,6 +6,7 @@ from benchmarks.race import Race
 from benchmarks.races import (
     activations,
     cores,
+    explorer,
     features,
     finders,
     gpu,
@@ -43,6 +44,7 @@ def all_races() -> tuple[Race, ...]:
         *studies.races(),
         *study_engines.races(),
         *study_listing.races(),
+        *explorer.races(),
         *gpu.races(),
     )
 
