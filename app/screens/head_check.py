@@ -56,11 +56,15 @@ def _checked(letter: str, scores: Scores, k: int, by: str, method: str, haystack
     figure = check_figure(check)
     st.plotly_chart(figure, key=f"check-{letter}")
     top = check.table.set_index("condition").loc["top"]
+    measure, _, label = check.decisive.partition("_")
+    where = {"second": " on the second copy of the repeated tokens", "": ""}.get(
+        label, f" at positions labelled {label}"
+    )
     st.caption(
         f"{scores.model} without {_listed(str(top['heads']).split())}: bars are means over {SEQUENCES} sequences with "
         f"95 % intervals; for random sets the interval is over the sets. p = {top[f'p_{check.decisive}']:.3f} "
-        f"(at least {top['p_least']:.3f}): the share of random sets that do as much harm to "
-        f"{check.decisive.replace('_', ' of the ', 1)}."
+        f"(it could be {top['p_least']:.3f} at least): the share of sets, this one counted, that do as much harm to "
+        f"the {measure}{where}."
     )
     for note in check.notes:
         st.warning(note)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import streamlit as st
 from jaxtyping import Float
 
@@ -67,8 +69,9 @@ def draw() -> None:
     for scores in several:
         for note in scores.notes:
             st.warning(note)
-    for letter, scores in zip("AB", several, strict=False):
-        _map(letter if len(several) > 1 else "", scores, by, haystack)
+    for letter, scores, column in zip("AB", several, st.columns(len(several)), strict=False):
+        with column:
+            _map(letter if len(several) > 1 else "", scores, by, haystack)
     _one_head(asked, several, by)
     _table(several, by, haystack)
     _distribution(several, haystack)
@@ -220,6 +223,11 @@ def _table(several: Sequence[Scores], by: str, haystack: str) -> None:
         st.caption(cut + "Click a column's name to sort by it.")
 
 
+def _rounded_columns(compared: pd.DataFrame) -> dict[str, Any]:
+    numbers = [column for column in compared.columns if compared[column].dtype == float]
+    return {column: st.column_config.NumberColumn(column, format="%.3f") for column in numbers}
+
+
 def _distribution(several: Sequence[Scores], haystack: str) -> None:
     st.subheader("Scores beside what chance gives", anchor=False)
     figure = against_null(several)
@@ -230,7 +238,7 @@ def _distribution(several: Sequence[Scores], haystack: str) -> None:
     )
     if len(several) > 1:
         compared = comparison(list(several))
-        st.dataframe(compared, hide_index=True, key="compared")
+        st.dataframe(compared, hide_index=True, column_config=_rounded_columns(compared), key="compared")
         st.caption(
             "The best of many is higher than the best of few by chance, so compare the shares above null, or the last "
             "column: the best excess of as many heads as the smaller model has, on average over all draws of so many."
