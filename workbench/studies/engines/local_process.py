@@ -41,7 +41,11 @@ def serve(connection: Connection, work: Work, make: RunnerMaker) -> None:
     # Ctrl-C reaches every process of a terminal; only the coordinator decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     import torch
+    from tqdm import tqdm
 
+    # Bars of libraries (of a .gguf file that is unpacked) share a semaphore between processes unless they are given a
+    # lock; a worker that is ended leaves it behind, and Python warns about that when the study has ended.
+    tqdm.set_lock(threading.RLock())
     torch.set_num_threads(work.threads)
     chunks: queue.SimpleQueue[Assignment] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(connection, chunks), daemon=True).start()

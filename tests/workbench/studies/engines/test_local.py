@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from tqdm.std import TqdmDefaultWriteLock, tqdm
 
 from tests.workbench.studies.arithmetic import Inline, SumWorker, study, surveyor
 from workbench.errors import InputError, LoadError
@@ -34,6 +35,7 @@ class Signed(SumWorker):
 
     def run(self, assignment: Assignment) -> Outcome:
         time.sleep(0.02)
+        assert not isinstance(tqdm.get_lock(), TqdmDefaultWriteLock), "a semaphore would be left behind"
         whole = super().run(assignment)
         whole.worker.update(pid=os.getpid(), threads=int(os.environ["OMP_NUM_THREADS"]))
         return whole
