@@ -154,20 +154,18 @@ def _state_of(run: Listed) -> None:
         told = ": ".join(part for part in (now.state, now.progress) if part)
         if on:
             st.progress(now.share, text=told)
-        else:
-            st.text(f"{told[:1].upper()}{told[1:]}.")
-        if on:
             if st.button("Cancel", key="cancel-run", help="As Ctrl-C: what is measured is kept"):
                 _told(lambda: the_runs().stop(folder))
                 st.text("Asked to end; the batch at hand is finished first.")
-        elif now.status is None or not now.status.finished:
-            if st.button("Resume", key="resume-run", help="Go on with what is missing; what failed is tried again"):
-                _told(lambda: the_runs().resume(folder))
-                st.rerun()
-            said = the_runs().said(folder)
-            if said:
-                st.text("The last process said:")
-                st.code(said, language=None)
+            return
+        st.text(f"{told[:1].upper()}{told[1:]}.")
+        unfinished = now.status is None or not now.status.finished
+        if unfinished and st.button("Resume", key="resume-run", help="Go on with what is missing or failed"):
+            _told(lambda: the_runs().resume(folder))
+            st.rerun()
+        if the_runs().refused(folder):
+            st.error("The last process that was started for this run ended with an error. It said:")
+            st.code(the_runs().said(folder), language=None)
 
     st.fragment(shown, run_every=POLL if going else None)()
 

@@ -24,6 +24,9 @@ _LAUNCH = (
     "from workbench.cli import main; main()"
 )
 
+STOPPED = 130
+"""Exit status of a study that was stopped."""
+
 TAIL = 2000
 """Characters of what a process said that are shown."""
 
@@ -64,6 +67,12 @@ class StudyRuns:
     def starting(self, folder: Path) -> bool:
         """Whether a process that this server started for a folder is there, perhaps before it has planned anything."""
         return self._process(self._workspace.inside(folder)) is not None
+
+    def refused(self, folder: Path) -> bool:
+        """Whether the last process that this server started for a folder ended with an error; not by Ctrl-C."""
+        with self._lock:
+            process = self._started.get(self._workspace.inside(folder))
+        return process is not None and process.poll() not in (None, 0, STOPPED)
 
     def said(self, folder: Path) -> str:
         """The end of what the last process that the app started for a folder has written; empty where there is none."""

@@ -26,6 +26,9 @@ MOST_STEPS = 512
 ENDLESS = 1e6
 """Tokens of a half-life beyond which a head is said never to forget."""
 
+MOST_DOTS = 3000
+"""Dots drawn as shapes; more are drawn as pixels, which stay quick."""
+
 LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#AA4499", "#7F7F7F")
 """Of layers; with more layers they come again, dashed."""
 
@@ -153,7 +156,8 @@ def half_lives_figure(table: pd.DataFrame) -> go.Figure:
     finite = table[(table["half_life"] <= ENDLESS) & (table["half_life"] > 0)]
     figure = go.Figure()
     spread = np.random.default_rng(0).uniform(-0.3, 0.3, len(finite))
-    figure.add_scatter(
+    add = figure.add_scattergl if len(finite) > MOST_DOTS else figure.add_scatter
+    add(
         x=finite["layer"].to_numpy() + spread,
         y=finite["half_life"].to_numpy(),
         mode="markers",

@@ -1,0 +1,85 @@
+"""The pages Ablate, State and Studies in a browser: used, compared with the Python API, restored by their links."""
+
+import re
+import shutil
+from typing import Any
+
+import pytest
+
+import workbench as wb
+from tests.app.browser import Explorer, settled, visit, width_needed
+from workbench.app.serving import Workspace
+from workbench.app.serving.study_runs import RUNS
+from workbench.app.shell.prompts import PROMPT
+from workbench.app.views.ablate import in_words, shown_of
+from workbench.app.views.ablation_study import OWN_TEXT, Asking, run_ablation
+from workbench.app.views.state_edits import StateEdit, outcome
+from workbench.app.views.studies import EXAMPLE
+from workbench.studies import read_study, run_with_model
+
+
+def test_ablate_shows_the_numbers_of_the_api_and_saves_a_study(explorer: Explorer, page: Any) -> None:
+    visit(page, explorer.address("ablate", sites="L1H2,L0.mlp", method="zero", inputs=OWN_TEXT))
+    asking = Asking("zoo:attention", ("L1H2", "L0.mlp"), "zero", OWN_TEXT, PROMPT)
+    workspace = Workspace(explorer.workspace)
+    (beside,) = shown_of(run_ablation(wb.load("zoo:attention"), asking, workspace), "loss")
+    assert in_words(beside, "loss", "zero") in page.locator('[data-testid="stMain"]').inner_text()
+    page.get_by_role("button", name="Save as a study file").click()
+    page.get_by_text("workbench study run").wait_for()
+    settled(page)
+    file = workspace.inside(asking.file)
+    assert read_study(file).metrics[0].name == "loss"
+    shutil.rmtree(file.parent)
+
+
+def test_ablate_says_what_cannot_be_ablated(explorer: Explorer, page: Any) -> None:
+    visit(page, explorer.address("ablate", sites="L1H9"))
+    assert "L1H9 names head 9, and layer 1 has heads 0..3." in page.locator('[data-testid="stMain"]').inner_text()
+
+
+def test_state_edits_are_queued_undone_and_restored_by_the_link(explorer: Explorer, page: Any) -> None:
+    visit(page, explorer.address("state", model="zoo:gated_delta", layer=3, edits="zero:L3@9", tokens=5))
+    main = page.locator('[data-testid="stMain"]')
+    model = wb.load("zoo:gated_delta")
+    found = outcome(model, PROMPT, [StateEdit("zero", 3, None, 9)], {}, 5)
+    assert f"moves by {found.divergence[-1]:.3g} nats" in main.inner_text()
+    page.get_by_role("button", name="Add to the edits").click()
+    page.get_by_text(re.compile("2. Zero the state of head")).wait_for()
+    settled(page)
+    assert page.url.count("zero%3AL3") + page.url.count("zero:L3") == 2
+    page.get_by_role("button", name="Undo the last").click()
+    page.get_by_text(re.compile("2. Zero the state of head")).wait_for(state="detached")
+    settled(page)
+    assert "1. Zero the state of layer 3 after token 9" in main.inner_text()
+    assert f"moves by {found.divergence[-1]:.3g} nats" in main.inner_text()
+
+
+def test_state_of_a_transformer_says_what_it_keeps(explorer: Explorer, page: Any) -> None:
+    visit(page, explorer.address("state", model="zoo:attention"))
+    assert "No recurrent state" in page.locator('[data-testid="stMain"]').inner_text()
+
+
+def test_studies_begin_with_an_example_and_show_a_run(explorer: Explorer, page: Any) -> None:
+    main = page.locator('[data-testid="stMain"]')
+    visit(page, explorer.address("studies"))
+    assert "There is no run in the workspace yet" in main.inner_text()
+    page.get_by_role("button", name="Put an example into studies/").click()
+    page.get_by_role("button", name="Start", exact=True).wait_for()
+    file = explorer.workspace / "studies" / "which-heads-copy.yaml"
+    assert file.read_text(encoding="utf-8") == EXAMPLE
+    study = read_study(file, ["inputs.count=4", "edits.0.sites=[L1H0, L1H2]"])
+    run_with_model(study, wb.load("zoo:attention"), explorer.workspace / RUNS / "copying")
+    try:
+        visit(page, explorer.address("studies", run="copying"))
+        text = main.inner_text()
+        assert "Done: 12 of 12 units." in text and "Edits: heads" in text
+    finally:
+        shutil.rmtree(explorer.workspace / RUNS)
+        shutil.rmtree(file.parent)
+
+
+@pytest.mark.parametrize("name", ["ablate", "state", "studies"])
+def test_on_a_phone_nothing_lies_beside_the_screen(explorer: Explorer, page: Any, name: str) -> None:
+    page.set_viewport_size({"width": 400, "height": 800})
+    visit(page, explorer.address(name, model="zoo:gated_delta"))
+    assert width_needed(page) == 400
