@@ -12,13 +12,11 @@ from workbench.app.views.ablate import (
     TokenLosses,
     ablation_code,
     components_of,
-    effect_figure,
-    in_words,
-    shown_of,
     token_losses,
     token_losses_code,
     worked_example,
 )
+from workbench.app.views.ablation_effects import effect_figure, in_words, shown_of
 from workbench.app.views.ablation_study import (
     FEATURE,
     MATCHES,

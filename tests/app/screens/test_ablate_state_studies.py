@@ -11,7 +11,7 @@ from tests.app.browser import Explorer, settled, visit, width_needed
 from workbench.app.serving import Workspace
 from workbench.app.serving.study_runs import RUNS
 from workbench.app.shell.prompts import PROMPT
-from workbench.app.views.ablate import in_words, shown_of
+from workbench.app.views.ablation_effects import in_words, shown_of
 from workbench.app.views.ablation_study import OWN_TEXT, Asking, run_ablation
 from workbench.app.views.state_edits import StateEdit, outcome
 from workbench.app.views.studies import EXAMPLE

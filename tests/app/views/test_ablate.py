@@ -13,13 +13,11 @@ from workbench.app.serving import Workspace
 from workbench.app.views.ablate import (
     ablation_code,
     components_of,
-    effect_figure,
-    in_words,
-    shown_of,
     token_losses,
     token_losses_code,
     worked_example,
 )
+from workbench.app.views.ablation_effects import effect_figure, in_words, shown_of
 from workbench.app.views.ablation_study import OWN_TEXT, Asking, Measured, run_ablation, study_file
 from workbench.errors import InputError
 from workbench.saes import FeatureEdit, load_sae, read_features, save_sae
