@@ -1,14 +1,66 @@
-"""A link restores the view it was copied from."""
+"""In a browser: a link restores the view it was copied from, and pages keep what the sidebar says."""
 
 from typing import Any
 
 from tests.app.browser import Explorer, settled, visit
+from workbench.app.serving import Workspace
+
+MAIN = '[data-testid="stMain"]'
+TEXT = "A house divided against itself cannot stand"
 
 
-def test_a_page_opens(explorer: Explorer, page: Any) -> None:
-    visit(page, explorer.address("attention", layer=2))
-    assert page.get_by_label("Layer").input_value() == "2"
-    page.get_by_label("Layer").fill("3")
-    page.keyboard.press("Enter")
+def prompt_in(page: Any) -> str:
+    return str(page.get_by_label("Prompt", exact=True).input_value())
+
+
+def model_in(page: Any, name: str = "Model A") -> str:
+    return str(page.get_by_label(name, exact=False).first.input_value())
+
+
+def link_in(page: Any) -> str:
+    """What the sidebar offers to copy."""
+    page.get_by_role("button", name="Link").click()
+    offered = page.locator('[data-testid="stPopoverBody"] code').inner_text()
+    page.keyboard.press("Escape")
+    return str(offered)
+
+
+def test_the_address_alone_opens_a_page(explorer: Explorer, page: Any) -> None:
+    page.goto(explorer.address())
+    page.wait_for_url("**/attention*")
     settled(page)
-    assert "layer=3" in page.url
+    assert page.get_by_role("heading", name="Attention").is_visible()
+
+
+def test_a_link_that_is_copied_restores_the_view_elsewhere(explorer: Explorer, page: Any, chromium: Any) -> None:
+    visit(page, explorer.address("attention", model="zoo:mamba2", layer=2, head=1))
+    page.get_by_label("Prompt", exact=True).fill(TEXT)
+    page.get_by_role("button", name="Run").click()
+    settled(page)
+    linked = link_in(page)
+    assert "divided" not in page.url and "divided" not in linked
+    context = chromium.new_context()
+    try:
+        other = context.new_page()
+        visit(other, linked)
+        assert prompt_in(other) == TEXT
+        assert model_in(other) == "zoo:mamba2"
+        assert other.get_by_label("Head", exact=True).input_value() == "1"
+        assert (
+            other.locator('[data-testid="stMain"]').inner_text() == page.locator('[data-testid="stMain"]').inner_text()
+        )
+    finally:
+        context.close()
+
+
+def test_another_page_keeps_model_and_prompt_and_names_them_in_its_link(explorer: Explorer, page: Any) -> None:
+    prompt = Workspace(explorer.workspace).keep_prompt(TEXT)
+    visit(page, explorer.address("models", model="zoo:gla", prompt=prompt))
+    page.get_by_role("link", name="Studies").first.click()
+    page.wait_for_url("**/studies*")
+    settled(page)
+    assert prompt_in(page) == TEXT and model_in(page) == "zoo:gla"
+    assert f"prompt={prompt}" in page.url and "model=zoo%3Agla" in page.url
+    page.reload()
+    settled(page)
+    assert prompt_in(page) == TEXT and model_in(page) == "zoo:gla"
