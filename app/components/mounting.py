@@ -81,6 +81,6 @@ def _valid(state: Mapping[str, Any] | None, fingerprint: str, shape: tuple[int, 
     at = sent.get("at")
     if not isinstance(at, list) or len(at) != len(shape):
         return None
-    if not all(isinstance(n, int) and 0 <= n < count for n, count in zip(at, shape, strict=True)):
+    if not all(type(n) is int and 0 <= n < count for n, count in zip(at, shape, strict=True)):
         return None
     return tuple(at)

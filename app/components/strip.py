@@ -96,7 +96,8 @@ def _data(
         "breaks": ["\n" in token for token in tokens],
         # What Python calls it, where that says more than the picture does.
         "reprs": [
-            repr(token) if repr(token)[1:-1] != text else None for token, text in zip(tokens, shown, strict=True)
+            None if repr(raw)[1:-1].replace(" ", "·") == text else repr(raw)
+            for raw, text in zip(tokens, shown, strict=True)
         ],
         "ids": None if ids is None else [int(token) for token in ids],
         "values": None if numbers is None else [float(n) if np.isfinite(n) else None for n in numbers],

@@ -14,7 +14,7 @@ def head_code(source: str, prompt: str, choice: HeadChoice) -> str:
     if choice.measure == "written":
         lines += [_output(choice), f"values = attention.written_norms({choice.head}, output=W_O)[0]  # [time, time]"]
     else:
-        lines.append(f"values = attention.dense(heads={choice.head})[0, 0]  # [time, time]: rows read from columns")
+        lines.append(f"values = attention.dense(heads={choice.head})[0, 0].detach()  # rows read from columns")
         if choice.measure == "share":
             lines.append("values = values.abs() / values.abs().sum(-1, keepdim=True)")
     lines.append("error = attention.check()  # relative error against the layer's own output")
@@ -26,11 +26,11 @@ def path_code(source: str, prompt: str, choice: HeadChoice, row: int, column: in
     body = "\n".join(
         [
             _attention(choice),
-            f"weight = attention.pairs({row}, {column}, heads={choice.head})[0, 0, 0]",
+            f"weight = attention.pairs({row}, {column}, heads={choice.head})[0, 0, 0].detach()",
             _output(choice),
-            f"vector = attention.written([{row}], [{column}], {choice.head})[0, 0] @ W_O  # what it adds to the stream",
+            f"vector = attention.written([{row}], [{column}], {choice.head})[0, 0].detach() @ W_O  # added to the stream",
             "logits, cache = model.run_with_cache(tokens)",
-            f"effect = cache.vocabulary_attrs(vector[None, None, None], pos_slice=slice({row}, {row + 1}))[0, 0, 0]",
+            f"effect = cache.vocabulary_attrs(vector[None, None, None], pos_slice=slice({row}, {row + 1})).detach()[0, 0, 0]",
             "effect = effect - effect.mean()  # what raises all logits alike changes no probability",
             "best = effect.topk(8).indices",
             "print([(model.to_string([int(token)]), float(effect[token])) for token in best])",
