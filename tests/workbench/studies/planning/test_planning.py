@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -248,14 +247,12 @@ def test_paths_that_lead_outside_are_refused_before_anything_is_read(tmp_path: P
         inputs_digest(study(inputs=inputs), tmp_path)
 
 
-@pytest.mark.slow
-def test_a_hundred_thousand_units_are_planned_run_and_resumed(tmp_path: Path) -> None:
-    options = study(inputs={"task": "repetition", "count": 100}, run={"batch_tokens": 2048})
+def test_ten_thousand_units_are_planned_run_and_resumed(tmp_path: Path) -> None:
+    """The race ``study-listing`` times ten times as many."""
+    options = study(inputs={"task": "repetition", "count": 10}, run={"batch_tokens": 2048})
     large = surveyor(layers=50, heads=20)
-    times = [time.perf_counter()]
     plan = plan_study(options, tmp_path, calibrate=False, surveyor=large)
-    times.append(time.perf_counter())
-    assert plan.units == 100_100
+    assert plan.units == 10_010
 
     class Stopped(Inline):
         def outcomes(self, timeout_s: float):  # type: ignore[no-untyped-def]
@@ -265,7 +262,5 @@ def test_a_hundred_thousand_units_are_planned_run_and_resumed(tmp_path: Path) ->
 
     for _ in range(2):
         summary = run_study(options, tmp_path, progress=False, surveyor=large, engine=Stopped())
-        times.append(time.perf_counter())
-        assert summary.chunks == 3 and summary.coverage.planned == 100_100
-    assert summary.coverage.pending == 100_100 - summary.coverage.done > 99_000
-    print("plan, list and start, resume:", [round(after - before, 2) for before, after in zip(times, times[1:])])  # noqa: B905, RUF007
+        assert summary.chunks == 3 and summary.coverage.planned == 10_010
+    assert summary.coverage.pending == 10_010 - summary.coverage.done > 9_000

@@ -190,7 +190,7 @@ KINDS = [
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 @given(st.randoms(use_true_random=False), st.integers(2, 9))
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=15)
 def test_no_search_asks_for_more_than_its_bound_whatever_comes_back(kind, random, count):
     search = SEARCHES.parse(kind)
     scores = {name: random.random() for name in NAMES}
