@@ -44,5 +44,7 @@ def draw_training(model: str, letter: str) -> None:
         if not st.button(f"Train a tuned lens, about {about}", type="primary", key=f"train-{letter}"):
             return
     computed(f"training a tuned lens for {model}", key, work)
+    # What counts from here on is the lens in the workspace, which somebody may delete and train again.
     server.jobs.forget(key)
+    server.results.forget(key)
     st.rerun()

@@ -59,6 +59,12 @@ class Results:
                 _, (_, freed) = self._kept.popitem(last=False)
                 self._bytes -= freed
 
+    def forget(self, key: Hashable) -> None:
+        """Keep a value no longer: what it was made from has changed."""
+        with self._lock:
+            if key in self._kept:
+                self._bytes -= self._kept.pop(key)[1]
+
     @property
     def bytes(self) -> int:
         """Bytes that are kept."""

@@ -40,6 +40,14 @@ def test_what_is_larger_than_the_room_is_refused_and_the_rest_stays() -> None:
     assert results.get("large") == (False, None)
 
 
+def test_what_is_forgotten_is_gone_and_its_room_free() -> None:
+    results = Results(room=2 * 2**20)
+    results.put("one", np.zeros(2**20, np.uint8))
+    results.forget("one")
+    results.forget("never there")
+    assert results.get("one") == (False, None) and results.bytes == 0
+
+
 @dataclass
 class Held:
     values: np.ndarray
