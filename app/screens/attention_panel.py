@@ -113,7 +113,7 @@ def _tokens_of(source: str, asked: Asked) -> tuple[str, ...]:
         with the_server().models.lend(source) as model:
             return tuple(model.to_str_tokens(model.to_tokens(asked.prompt)[0]))
 
-    return computed("reading the text", ("tokens", source, asked.prompt_id), work)
+    return computed("reading the text", ("attention", "tokens", source, asked.prompt_id), work)
 
 
 def _strips(panel: Panel, asked: Asked, found: HeadView, fingerprint: str, token: int) -> int:

@@ -27,6 +27,7 @@ const Matrix = (() => {
     const probe = make("span", "matrix-probe", box);
     let spec = null;
     let at = null;
+    let shown = null;
 
     const place = (row) => (spec.upward ? spec.rows - 1 - row : row);
     const level = (row, column) => spec.levels[row * spec.columns + column];
@@ -242,7 +243,8 @@ const Matrix = (() => {
 
     function layout() {
       if (!spec) return;
-      plot.style.minWidth = spec.least ? `${spec.least * spec.columns}px` : "";
+      // The labels below share the column of the grid, so that they scroll with the picture.
+      frame.style.gridTemplateColumns = `max-content minmax(${spec.least * spec.columns}px, 1fr)`;
       plot.style.aspectRatio = spec.square ? `${spec.columns} / ${spec.rows}` : "";
       plot.style.height = spec.square ? "" : `${spec.cell * spec.rows}px`;
       box.classList.toggle("matrix-square", spec.square);
@@ -268,10 +270,14 @@ const Matrix = (() => {
     return {
       update(next) {
         spec = next;
+        const fresh = shown !== spec.fingerprint;
+        shown = spec.fingerprint;
         titles.textContent = `${spec.rowTitle} ↓   ${spec.columnTitle} →`;
         canvas.setAttribute("aria-label", spec.alternative);
         layout();
         resting();
+        const column = spec.selected?.[1];
+        if (fresh && column != null) scroller.scrollLeft = ((column + 0.5) / spec.columns) * plot.clientWidth - scroller.clientWidth / 2;
       },
       destroy() {
         observer.disconnect();
