@@ -3,8 +3,9 @@ from collections.abc import Iterable
 import pytest
 
 from tests.app.browser import chromium, explorer, page
+from tests.app.hostile import hostile_store
 
-__all__ = ["chromium", "explorer", "page"]
+__all__ = ["chromium", "explorer", "hostile_store", "page"]
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups

@@ -1,0 +1,123 @@
+"""The page Features in a browser: found, read, named, tried, steered; built; what looks like markup stays text."""
+
+import shutil
+
+import pytest
+
+import workbench as wb
+from tests.app.browser import PATIENCE, settled, visit, width_needed
+from workbench.app.views.features.facts import facts_of
+from workbench.app.views.features.steering import Steer, steered
+from workbench.app.views.features.stores import open_store
+
+NAME = "features-tests/hostile"
+HOSTILE_LABEL = '<img src=x onerror="window.hacked=1"> **bold** :red[x] $x^2$ <script>window.hacked=1</script>'
+
+
+@pytest.fixture
+def store(explorer, hostile_store):
+    """A copy of the store in the explorer's workspace, which is taken away again."""
+    plan, workspace = hostile_store
+    folder = explorer.workspace / NAME
+    shutil.copytree(workspace.root / plan.name, folder)
+    yield open_store(folder)
+    shutil.rmtree(folder.parent)
+
+
+@pytest.fixture
+def script_feature(store):
+    found = store.store.search("script", "examples")
+    return int(found.sort_values("value")["feature"].iloc[-1])
+
+
+def await_feature(page, number):
+    """Wait until a feature is shown, however late the server is."""
+    page.get_by_role("heading", name=f"Feature {number}", exact=True).wait_for(timeout=1000 * PATIENCE)
+    settled(page)
+
+
+def options(page, name="Features; click one"):
+    """The rows of a list, once they are drawn."""
+    found = page.get_by_role("listbox", name=name).get_by_role("option")
+    found.first.wait_for(timeout=1000 * PATIENCE)
+    return found
+
+
+def test_what_looks_like_markup_is_text(explorer, page, store, script_feature):
+    store.store.labels.set(script_feature, HOSTILE_LABEL)
+    visit(page, explorer.address("features", store=NAME, feature=script_feature, q="onerror"))
+    await_feature(page, script_feature)
+    assert options(page).all_inner_texts()[0].splitlines()[1] == HOSTILE_LABEL
+    assert page.get_by_label("Label", exact=True).input_value() == HOSTILE_LABEL
+    examples = "".join(page.locator(".wb-example").all_inner_texts())
+    assert all(piece in examples for piece in ('alert("x")</script>', "**bold", "$x^2$", "'quoted'"))
+    assert page.locator(".wb-example").locator("script, b, strong, .katex").count() == 0
+    assert page.evaluate("window.hacked") is None
+
+
+def test_features_are_found_turned_over_and_named_and_the_link_restores_them(explorer, page, store):
+    visit(page, explorer.address("features", store=NAME, q="the", sort="density, most often first"))
+    numbers = [int(one.split()[0]) for one in options(page).all_inner_texts()]
+    table = store.store.features().set_index("feature")["density"]
+    assert len(numbers) > 5 and table[numbers].is_monotonic_decreasing
+    options(page).nth(1).click()
+    await_feature(page, numbers[1])
+    page.keyboard.press("j")
+    await_feature(page, numbers[2])
+    label = page.get_by_label("Label", exact=True)
+    label.fill("jk typed here turn no page")
+    label.press("Enter")
+    page.get_by_text("Labelled by a person").wait_for(timeout=1000 * PATIENCE)
+    found = store.store.labels.get(numbers[2])
+    assert found.label == "jk typed here turn no page" and found.source == "human"
+    address = page.url
+    page.goto("about:blank")
+    visit(page, address)
+    await_feature(page, numbers[2])
+    assert page.get_by_label("Search").input_value() == "the"
+    assert page.get_by_label("Label", exact=True).input_value() == found.label
+
+
+def test_a_text_is_tried_and_a_click_goes_to_its_features(explorer, page, store):
+    visit(page, explorer.address("features", store=NAME, panel="Try a text"))
+    first = options(page, "Features that fire").first
+    number = first.inner_text().split()[0]
+    first.click()
+    await_feature(page, number)
+
+
+def test_steered_texts_are_those_of_the_library(explorer, page, store):
+    facts = facts_of(store, store.telling)
+    visit(page, explorer.address("features", store=NAME, panel="Steer", **{"steer-tokens": 8}))
+    page.get_by_role("button", name="Steer", exact=True).click()
+    page.get_by_text("Unsteered", exact=True).wait_for(timeout=1000 * PATIENCE)
+    settled(page)
+    prompt = page.get_by_label("Prompt").input_value()
+    expected = steered(wb.load("zoo:attention"), store, facts.feature, facts.most, prompt, Steer(tokens=8))
+    texts = [one.strip() for one in page.get_by_test_id("stMain").get_by_test_id("stText").all_inner_texts()]
+    assert texts[-4:] == [one.strip() for one in expected.texts]
+
+
+def test_a_phone_shows_it_without_scrolling_sideways(explorer, page, store):
+    page.set_viewport_size({"width": 400, "height": 800})
+    visit(page, explorer.address("features", store=NAME))
+    assert width_needed(page) == 400
+
+
+def test_a_store_is_built_from_the_page_and_a_model_without_autoencoder_is_told_so(explorer, page):
+    texts = explorer.workspace / "built-texts"
+    texts.mkdir()
+    (texts / "small.txt").write_text("The Congress of the United States met at noon. " * 30, encoding="utf-8")
+    try:
+        visit(page, explorer.address("features", model="zoo:gla"))
+        assert "No autoencoder comes with zoo:gla" in page.get_by_test_id("stMain").inner_text()
+        asked = {"model": "zoo:gated_delta", "text": "a text file or folder of the workspace", "place": "built-texts"}
+        visit(page, explorer.address("features", **asked))
+        page.get_by_role("button", name="Build its features (100,000 tokens, about").click()
+        options(page)
+        built = open_store(explorer.workspace / "features" / "gated_delta-resid_post-built-texts")
+        assert built.info.finished
+        await_feature(page, built.telling)
+    finally:
+        shutil.rmtree(texts)
+        shutil.rmtree(explorer.workspace / "features", ignore_errors=True)

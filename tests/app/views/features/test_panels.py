@@ -1,0 +1,178 @@
+"""One feature: numbers, pictures, examples that are inert, a text that is tried, steering; and the code of each."""
+
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import torch
+
+import workbench as wb
+from tests.app.hostile import MARKUP
+from workbench.app.views.features import scripts
+from workbench.app.views.features.examples import STEPS, bands_of, examples_html
+from workbench.app.views.features.facts import facts_of, histogram_caption, histogram_figure, logit_bars, split_logits
+from workbench.app.views.features.steering import Steer, parse_strengths, steered
+from workbench.app.views.features.stores import open_store
+from workbench.app.views.features.trying import text_features
+from workbench.errors import InputError
+from workbench.figures.tokens import visible_text
+from workbench.saes import FeatureEdit, FeatureQuery, read_features
+
+PROMPT = "The state of the Union is strong. " + MARKUP
+
+
+@pytest.fixture(scope="module")
+def model():
+    return wb.load("zoo:attention")
+
+
+@pytest.fixture
+def opened(hostile_store):
+    plan, workspace = hostile_store
+    return open_store(workspace.root / plan.name)
+
+
+@pytest.fixture
+def script_feature(opened):
+    """The feature that fires most strongly on the piece of text that looks like a tag."""
+    found = opened.store.search("script", "examples")
+    return int(found.sort_values("value")["feature"].iloc[-1])
+
+
+class _Page(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.tags, self.text = [], ""
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def _parsed(source):
+    page = _Page()
+    page.feed(source)
+    return page
+
+
+def test_facts_are_those_of_the_store(opened, script_feature):
+    row = opened.store.features().loc[script_feature]
+    facts = facts_of(opened, script_feature)
+    assert (facts.count, facts.most, facts.dead) == (row["count"], row["max"], False)
+    assert facts.quartiles == (row["q25"], row["q50"], row["q75"]) and facts.tokens == opened.store.info.tokens
+    assert f"{facts.count:,} of {facts.tokens:,} tokens" in facts.sentence()
+    dead = int(opened.store.features().query("dead")["feature"].iloc[0])
+    assert "Dead" in facts_of(opened, dead).sentence()
+
+
+def test_the_histogram_counts_every_token_that_is_not_at_zero(opened, script_feature):
+    facts = facts_of(opened, script_feature)
+    figure = histogram_figure(opened.store.histogram(script_feature), facts, log=True)
+    assert sum(figure.data[0].y) == facts.count and figure.layout.yaxis.type == "log"
+    assert figure.layout.xaxis.title.text == "activation" and "tokens" in figure.layout.yaxis.title.text
+    assert f"{facts.tokens - facts.count:,} tokens" in histogram_caption(facts)
+
+
+def test_examples_are_inert_and_say_what_the_text_says(opened, script_feature):
+    examples = opened.store.examples(script_feature, ["top", "random"])
+    facts = facts_of(opened, script_feature)
+    text = "".join(one.text for one in examples)
+    assert "script>" in text and '"' in text
+    for one in examples:
+        page = _parsed(examples_html([one], facts.most))
+        assert {tag for tag, _ in page.tags} <= {"div", "span"}
+        assert all(set(known) <= {"class", "title"} for _, known in page.tags)
+        assert "".join(visible_text(token) for token in one.tokens) in page.text
+        (peak,) = [known for _, known in page.tags if "wb-peak" in known["class"].split()]
+        step = max(1, min(STEPS, round(STEPS * one.value / facts.most)))
+        assert f"wb-q{step}" in peak["class"].split()
+        coloured = [known for _, known in page.tags if "wb-q" in known["class"]]
+        assert len(coloured) == sum(value > 0 for value in one.activations)
+
+
+def test_logits_are_split_by_rank_and_their_bars_are_inert(opened, script_feature):
+    table = opened.store.logits(script_feature)
+    down, up = split_logits(table)
+    assert up["effect"].is_monotonic_decreasing and down["effect"].is_monotonic_increasing
+    assert up["effect"].iloc[0] == table["effect"].max() and down["effect"].iloc[0] == table["effect"].min()
+    table.loc[0, "token"] = "<script>'\""
+    page = _parsed(logit_bars(table, "up", 1.0))
+    assert "script" not in {tag for tag, _ in page.tags} and "<script>'\"" in page.text
+
+
+def test_bands_go_from_the_strongest_to_random_ones(opened):
+    found = bands_of(opened.store.bands())
+    assert [band.title for band in found] == [
+        "Strongest", "High", "Above the median", "Below the median", "Low", "Random",
+    ]  # fmt: skip
+    assert [name for band in found for name in band.names] == opened.store.bands()[:-1]
+
+
+def test_a_tried_text_has_the_features_that_the_library_reads(opened, model, script_feature):
+    found = text_features(model, opened, PROMPT)
+    dense = read_features(model, opened.store.sae, PROMPT)[0].numpy()
+    for feature in (script_feature, 0, 1023):
+        assert np.allclose(found.of(feature), dense[:, feature])
+    place = int(dense.sum(1).argmax())
+    best = np.argsort(-dense[place], kind="stable")[:5]
+    assert [feature for feature, _ in found.at(place, 5)] == best.tolist()
+    strongest = found.strongest(4)
+    assert [feature for feature, _, _ in strongest] == np.argsort(-dense.max(0), kind="stable")[:4].tolist()
+    assert all(dense[at, feature] == np.float32(value) for feature, value, at in strongest)
+    with pytest.raises(InputError, match="empty"):
+        text_features(model, opened, "")
+
+
+def test_a_model_with_other_weights_is_refused(opened):
+    with pytest.raises(InputError, match="other weights of zoo:attention"):
+        text_features(wb.load("zoo:gla"), opened, "The state")
+
+
+def test_ablating_is_what_the_edit_of_the_library_does(opened, model):
+    best = text_features(model, opened, "The people of this country").strongest(1)[0][0]
+    found = steered(model, opened, best, 1.0, "The people of this country", Steer("ablate", (), tokens=6))
+    with FeatureEdit.ablate(opened.store.sae, [best]).applied(model):
+        expected = model.generate("The people of this country", 6, return_type="tokens")
+    prompt = model.to_tokens("The people of this country").shape[1]
+    assert found.texts[1] == model.to_string(expected[0, prompt:]) and found.kl[1] > 0
+
+
+def test_strengths_are_numbers_and_a_dead_feature_has_none(opened, model):
+    assert parse_strengths(" 0.5, -1;2 2 0") == (0.5, -1.0, 2.0)
+    for said, message in [
+        ("", "1 to 6"),
+        ("0", "1 to 6"),
+        ("1e9", "at most 1000"),
+        ("a", "not 'a'"),
+        ("nan", "1 to 6"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            parse_strengths(said)
+    with pytest.raises(InputError, match="never fires"):
+        steered(model, opened, 0, 0.0, "x", Steer())
+
+
+def test_code_of_every_panel_gives_the_numbers_that_are_shown(opened, model, script_feature):
+    folder, store, feature = opened.folder, opened.store, script_feature
+    query = FeatureQuery("the", least=0.001, dead=False, by="density", descending=True)
+    asked = Steer("add", (0.5, 2.0), tokens=4, seed=3)
+    most = facts_of(opened, feature).most
+    scope = {}
+    for code in (
+        scripts.list_code(folder, query),
+        scripts.pictures_code(folder, feature),
+        scripts.examples_code(folder, feature, 3),
+        scripts.neighbours_code(folder, feature),
+        scripts.trying_code("zoo:attention", folder, feature, PROMPT, 4096),
+        scripts.steering_code("zoo:attention", folder, feature, most, PROMPT, asked),
+    ):
+        exec(code, scope)
+    assert scope["features"].shape[-1] == 1024 and scope["table"]["density"].is_monotonic_decreasing
+    assert scope["table"].index.tolist() == opened.features(query).tolist()
+    assert scope["logits"].equals(store.logits(feature)) and scope["histogram"].equals(store.histogram(feature))
+    assert scope["examples"] == store.examples(feature, limit=3)
+    assert scope["by_firing"].equals(store.neighbours(feature, "firing"))
+    assert torch.allclose(scope["values"], torch.tensor(text_features(model, opened, PROMPT).of(feature)).float())
+    assert scope["steering"].texts == steered(model, opened, feature, most, PROMPT, asked).texts

@@ -1,0 +1,131 @@
+"""Stores: what is found in a workspace, what is built there and gone on with, and what an open one notices."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+import workbench as wb
+from tests.app.hostile import built
+from workbench import progress
+from workbench.app.serving import Cancelled, Workspace
+from workbench.app.views.features import building, scripts
+from workbench.app.views.features.building import Plan, trained_in
+from workbench.app.views.features.stores import find_stores, open_store
+from workbench.errors import InputError
+from workbench.saes import FeatureQuery, load_sae, save_sae
+
+
+@pytest.fixture(scope="module")
+def model():
+    return wb.load("zoo:attention")
+
+
+@pytest.fixture
+def made(hostile_store):
+    return hostile_store
+
+
+def test_a_cancelled_build_is_found_and_gone_on_with(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(building, "SHARD", 512)
+    monkeypatch.setattr(building, "WINDOWS", 1)
+
+    def cancel(what, done, total):
+        if what == "reading features" and done == 5:
+            raise Cancelled
+
+    with progress.heard_by(cancel), pytest.raises(Cancelled):
+        built(model, tmp_path)
+    (left,) = find_stores(Workspace(tmp_path))
+    assert not left.finished and 0 < left.tokens < 2000 and left.name == "features/attention-resid_post-hostile"
+    seen = []
+    with progress.heard_by(lambda what, done, total: seen.append(what)):
+        built(model, tmp_path)
+    (done,) = find_stores(Workspace(tmp_path))
+    assert done.finished and done.tokens > left.tokens and done.is_of("zoo:attention") and not done.is_of("zoo:mamba")
+    assert "ranking activations" in seen
+
+
+def test_stores_are_found_by_name_and_not_in_hidden_folders_links_or_environments(made, tmp_path):
+    _, workspace = made
+    real = workspace.root / "features"
+    for name in (".hidden", "env"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "inner").symlink_to(real)
+    (tmp_path / "linked").symlink_to(real)
+    assert find_stores(Workspace(tmp_path)) == []
+    assert [one.name for one in find_stores(workspace)] == ["features/attention-resid_post-hostile"]
+
+
+def test_autoencoders_of_the_workspace_are_offered_but_not_the_copies_in_stores(made):
+    _, workspace = made
+    assert trained_in(workspace) == []
+    save_sae(load_sae("zoo:attention/resid_post"), workspace.root / "mine")
+    try:
+        assert trained_in(workspace) == ["mine"]
+    finally:
+        shutil.rmtree(workspace.root / "mine")
+
+
+def test_a_changed_label_changes_the_list_at_once(made):
+    plan, workspace = made
+    opened = open_store(workspace.root / plan.name)
+    assert open_store(workspace.root / plan.name) is opened
+    named = FeatureQuery(labelled=True)
+    assert opened.features(named).tolist() == []
+    for feature in (5, 3):
+        opened.store.labels.set(feature, f"label {feature}")
+        assert feature in opened.features(named)
+    opened.store.labels.remove(5)
+    assert opened.features(named).tolist() == [3]
+    near = opened.tables(10).neighbours(10)
+    near.loc[0, "feature"] = 3
+    assert opened.relabelled(near)["label"][0] == "label 3"
+    opened.store.labels.remove(3)
+
+
+def test_features_that_come_next_are_read_along(made):
+    plan, workspace = made
+    opened = open_store(workspace.root / plan.name)
+    batch = opened.tables(20, [21, 22])
+    assert opened.tables(22) is batch and opened.tables(23) is not batch
+    assert opened.tables(22).logits(22).equals(opened.store.logits(22))
+
+
+def test_the_first_feature_shown_fires_seldom_and_strongly(made):
+    plan, workspace = made
+    opened = open_store(workspace.root / plan.name)
+    table = opened.store.features()
+    seldom = table[(table["count"] >= 20) & (table["density"] < 0.01)]
+    expected = (seldom if len(seldom) else table).sort_values("max")["feature"].iloc[-1]
+    assert opened.telling == expected and opened.sae_source == "zoo:attention/resid_post"
+
+
+def test_the_code_that_builds_a_store_makes_the_same_one(made, model, tmp_path):
+    plan, workspace = made
+    asked = building.options_for(plan, model, building.fitted_sae(plan, model, workspace))
+    (tmp_path / "texts").mkdir()
+    (tmp_path / plan.place).write_bytes((workspace.root / plan.place).read_bytes())
+    scope = {}
+    exec(scripts.building_code(plan, asked, tmp_path), scope)
+    ours = open_store(workspace.root / plan.name).store
+    feature = int(ours.features()["count"].idxmax())
+    assert np.array_equal(ours.activations(feature), scope["store"].activations(feature))
+    assert ours.neurons(feature).equals(scope["store"].neurons(feature)) and not ours.neurons(feature).empty
+
+
+def test_plans_that_cannot_be_followed_are_refused(tmp_path):
+    workspace = Workspace(tmp_path)
+    for place, message in [
+        ("", "Name a text file"),
+        ("../elsewhere", "outside the workspace"),
+        ("none.txt", r"There is no none\.txt"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            building.texts_of(Plan("zoo:attention", "zoo:attention/resid_post", "workspace", place), workspace)
+    with pytest.raises(InputError, match="outside the workspace"):
+        building.fitted_sae(Plan("zoo:attention", "../sae"), wb.load("zoo:attention"), workspace)
+    assert (
+        Plan("zoo:mamba", "zoo:mamba/state", "workspace", "a/b c.txt", 500).name
+        == "features/mamba-state-b-c-500-tokens"
+    )
