@@ -41,7 +41,7 @@ def serve(connection: Connection, work: Work, make: RunnerMaker) -> None:
     # Ctrl-C reaches every process of a terminal; only the coordinator decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     import torch
-    from tqdm import tqdm
+    from tqdm import tqdm  # type: ignore[import-untyped]
 
     # Bars of libraries (of a .gguf file that is unpacked) share a semaphore between processes unless they are given a
     # lock; a worker that is ended leaves it behind, and Python warns about that when the study has ended.
