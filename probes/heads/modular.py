@@ -40,7 +40,8 @@ class ModularFeatures:
     Attributes:
         modulus: of the places.
         classes: the ordinal tokens that it was fitted on.
-        stream: what the first MLP wrote of each token alone (`after_first_mlp`), class after class.
+        stream: what the first MLP wrote of each token alone, with or without its embedding (`after_first_mlp`), class
+            after class.
         residues: place in the class, from 1, modulo `modulus`, of each token.
         features: the direction of each residue; they sum to 0. A residue that no token has is a row of zeros.
         fitted: what the additive model says of each token.
@@ -81,6 +82,7 @@ def modular_features(
     draws: int = 100,
     folds: int = 5,
     seed: int = 0,
+    embedding: bool = False,
 ) -> ModularFeatures:
     """Fit the features of the place modulo `modulus` to what the first MLP writes of ordinal tokens.
 
@@ -92,6 +94,7 @@ def modular_features(
         draws: of residues that are dealt out anew, for `by_chance`.
         folds: parts of the tokens that are held out for the probe, a multinomial logistic regression on the stream.
         seed: of draws and folds.
+        embedding: whether the embedding is part of what is fitted, as in `successor_heads`.
 
     Raises:
         InputError: no tokenizer, a modulus below 2, or one so large that no residue occurs twice.
@@ -110,7 +113,8 @@ def modular_features(
         raise InputError(
             f"No two of the {len(places)} tokens have the same place modulo {modulus}; take a smaller one."
         )
-    stream = after_first_mlp(model, torch.cat([each.tokens for each in chosen]).to(known.device)).float()
+    tokens = torch.cat([each.tokens for each in chosen]).to(known.device)
+    stream = after_first_mlp(model, tokens, embedding).float()
     offsets = torch.nn.functional.one_hot(decades.unique(return_inverse=True)[1]).double()
     features, fitted, explained = _fit(stream, offsets, residues, modulus)
     generator = torch.Generator().manual_seed(seed)

@@ -76,6 +76,7 @@ def successor_heads(
     null_draws: int = 20,
     null_level: float = 0.95,
     level: float = 0.95,
+    embedding: bool = False,
 ) -> pd.DataFrame:
     """For which share of ordinal tokens a head's direct path ranks the successor first in the token's class.
 
@@ -90,6 +91,9 @@ def successor_heads(
     Args:
         classes: the ordinal tokens; by default `ORDINAL_CLASSES` as the model's tokenizer has them.
         null_draws: how often another member of the class, drawn for each token, is asked for instead.
+        embedding: whether heads read the token's embedding beside what the first MLP writes, as they do in a run. The
+            paper leaves it out; where the embedding carries as much as the MLP, a head that does nothing but take each
+            token to the next scores near 0 without it.
 
     Other options as in `find_heads`. Intervals are over the ordinal tokens of all classes.
 
@@ -112,7 +116,7 @@ def successor_heads(
     wrong = [[_others(each, generator) for each in chosen] for _ in range(null_draws)]
     starts = [0, *torch.tensor([len(each.tokens) for each in chosen]).cumsum(0).tolist()]
     rows: list[dict[str, object]] = []
-    for path in direct_paths(model, after_first_mlp(model, tokens), found, looking):
+    for path in direct_paths(model, after_first_mlp(model, tokens, embedding), found, looking):
         best = []
         for first, end in pairwise(starts):
             own = slice(first, end)
@@ -127,10 +131,13 @@ def successor_heads(
 
 
 @torch.no_grad()
-def after_first_mlp(model: HookedModel, tokens: Int[Tensor, " n"]) -> Float[Tensor, "n model"]:
+def after_first_mlp(model: HookedModel, tokens: Int[Tensor, " n"], embedding: bool = False) -> Float[Tensor, "n model"]:
     """What the model's first MLP makes of each token's embedding alone; the embedding, where there is no MLP.
 
     The mixers up to there write nothing, so that the MLP reads the embedding (Gould et al. 2023, section 2).
+
+    Args:
+        embedding: whether the embedding is added to what the MLP writes, as in the residual stream of a run.
     """
     start = embedded(model, tokens)
     first = next((layer for layer in range(model.cfg.n_layers) if f"blocks.{layer}.hook_mlp_out" in model.points), None)
@@ -151,7 +158,7 @@ def after_first_mlp(model: HookedModel, tokens: Int[Tensor, " n"]) -> Float[Tens
     hooks += [(f"blocks.{first}.{m.adapter.part}.hook_out", silence) for m in model.layout.blocks[first].mixers]
     with model.hooks(fwd_hooks=hooks):
         model(tokens[:, None], return_type=None, stop_at_layer=first + 1)
-    return kept[0]
+    return start.to(kept[0]) + kept[0] if embedding else kept[0]
 
 
 def _hits(

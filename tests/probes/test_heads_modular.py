@@ -40,6 +40,14 @@ def test_the_features_are_the_directions_that_were_planted() -> None:
     assert features.probe.control is not None and features.probe.control.mean < 0.4
 
 
+def test_features_are_fitted_to_the_embedding_too_where_that_is_asked_for() -> None:
+    model, features = counting()
+    whole = modular_features(model, classes=[CLASS], embedding=True)
+    embedded = model.layout.embed.weight[TOKENS]
+    torch.testing.assert_close(whole.stream, features.stream + embedded)
+    assert whole.explained < features.explained  # numbers share no part of their embeddings there
+
+
 def test_an_edited_residue_moves_the_successor_of_the_head_that_was_built() -> None:
     model, features = counting()
     table = edited_successors(model, features).set_index("site")

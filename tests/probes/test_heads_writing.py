@@ -99,12 +99,15 @@ def test_a_copying_circuit_has_the_eigenvalues_of_the_matrix_from_token_to_logit
     assert table.score.max() - table.score.min() > 0.2
 
 
+@pytest.mark.parametrize("embedding", [False, True])
 @torch.no_grad()
-def test_a_successor_score_follows_the_path_through_the_first_mlp() -> None:
+def test_a_successor_score_follows_the_path_through_the_first_mlp(embedding: bool) -> None:
     hooked_model, stock = llamas()
-    table = find_heads(hooked_model, "successor", classes=CLASSES).set_index(["layer", "head"])
+    found = find_heads(hooked_model, "successor", classes=CLASSES, embedding=embedding)
+    table = found.set_index(["layer", "head"])
     first = stock.model.layers[0]
     made = first.mlp(first.post_attention_layernorm(stock.model.embed_tokens.weight))
+    made = made + embedding * stock.model.embed_tokens.weight
     for layer in range(2):
         for head in range(HEADS):
             value, out = own_matrices(stock, layer, head)
