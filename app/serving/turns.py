@@ -50,7 +50,7 @@ class Turns:
     def ahead(self, thread: int | None) -> int:
         """How many have their turn before that thread; 0 where it has it, or does not wait."""
         with self._changed:
-            return self._line.index(thread) if thread in self._line else 0
+            return self._line.index(thread) if thread is not None and thread in self._line else 0
 
     def _waits(self, me: int) -> Iterator[None]:
         while True:
