@@ -1,0 +1,88 @@
+"""The Heads page: a worked example at once, a button before a long search, links to where a head is looked at."""
+
+import time
+from typing import Any
+from urllib.parse import parse_qs, urlparse
+
+from streamlit.testing.v1 import AppTest
+
+from tests.app.browser import Explorer, settled, visit, width_needed
+from tests.app.shell.conftest import server
+from workbench.app.serving import Server
+
+__all__ = ["server"]
+
+
+def screen() -> None:
+    import streamlit as st
+
+    from workbench.app import navigation
+    from workbench.app.screens.heads import draw
+    from workbench.app.shell.asking import sidebar
+
+    st.navigation(navigation.pages())
+    sidebar()
+    draw()
+
+
+def opened(server: Server, **asked: str) -> AppTest:
+    """The page once everything is computed."""
+    found = AppTest.from_function(screen, default_timeout=240)
+    for name, value in asked.items():
+        found.query_params[name] = value
+    found.run()
+    deadline = time.monotonic() + 400
+    while (server.jobs.running() or found.get("progress")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+        found.run()
+    assert not found.exception
+    return found
+
+
+def captions(found: AppTest) -> str:
+    return "\n".join(caption.value for caption in found.caption)
+
+
+def test_it_opens_on_a_worked_example(server: Server) -> None:
+    found = opened(server)
+    assert "zoo:attention: 4 of 16 heads (25%) lie above their null" in captions(found)
+    texts = [text.value for text in found.text]
+    assert any(text.startswith("Such heads read the token after the previous occurrence") for text in texts)
+    assert any(text.startswith("zoo:attention L1H2: score 0.950 (0.944 to 0.956), null 0.008") for text in texts)
+    assert list(found.dataframe[0].value["site"][:4]) == ["L1H2", "L1H3", "L1H1", "L1H0"]
+    assert "p =" not in captions(found)  # nothing is ablated before somebody asks for it
+
+
+def test_a_link_restores_the_head_and_the_check(server: Server) -> None:
+    found = opened(server, site="L0H1", check="true", k="1", rank="score")
+    assert any(text.value.startswith("zoo:attention L0H1: score") for text in found.text)
+    assert "zoo:attention without L1H2: bars are means over 8 sequences" in captions(found)
+    assert "(it could be 0.250 at least)" in captions(found)  # three other heads in the layer
+    assert not found.error
+
+
+def test_a_head_that_is_not_there_is_answered_with_a_sentence(server: Server) -> None:
+    found = opened(server, site="L9H9")
+    assert next(error.value for error in found.error).startswith("'L9H9' is no head of zoo:attention; nearest:")
+
+
+def test_a_long_search_waits_for_a_click(server: Server) -> None:
+    found = opened(server, kind="3-gram")
+    assert any(button.label.startswith("Run finder, about ") for button in found.button)
+    assert not found.dataframe and not server.jobs.running()
+
+
+def test_the_best_head_opens_in_attention_and_the_best_four_go_to_ablate(explorer: Explorer, page: Any) -> None:
+    visit(page, explorer.address("heads"))
+    page.set_viewport_size({"width": 400, "height": 900})
+    settled(page)
+    assert width_needed(page) == 400
+    page.get_by_text("Send L1H2, L1H3, L1H1, L1H0 to Ablate").click()
+    page.wait_for_url("**/ablate*")
+    assert parse_qs(urlparse(page.url).query)["sites"] == ["L1H2,L1H3,L1H1,L1H0"]
+    visit(page, explorer.address("heads", site="L1H3"))
+    page.get_by_text("Open L1H3 in Attention").click()
+    page.wait_for_url("**/attention*")
+    settled(page)
+    asked = parse_qs(urlparse(page.url).query)
+    assert (asked["layer"], asked["head"]) == (["1"], ["3"])
