@@ -7,13 +7,14 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
+import nbformat
 import typer
 from nbformat import NotebookNode
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from notebooks.catalogue import FOLDER, Notebook, chosen_notebooks
-from notebooks.execution import CellFailed, execute
+from notebooks.execution import CellFailed, execute, retold
 from notebooks.normal_form import normalise, problems, written
 from notebooks.pictures import NoBrowser, add_pictures, browser
 from workbench.errors import InputError
@@ -25,6 +26,7 @@ def main(
     model: Annotated[str | None, typer.Option(help="Run on this model instead; needs --out.")] = None,
     out: Annotated[Path, typer.Option(help="Folder to write to.", file_okay=False)] = FOLDER,
     pictures: Annotated[bool, typer.Option(help="Put a picture beside each Plotly figure (needs Chromium).")] = True,
+    text_only: Annotated[bool, typer.Option("--text-only", help="Run nothing: take over text that changed.")] = False,
 ) -> None:
     """Run notebooks and write them with their outputs."""
     console = Console()
@@ -33,6 +35,11 @@ def main(
         raise typer.Exit(2)
     try:
         chosen = chosen_notebooks(names or [])
+        if text_only:
+            for notebook in chosen:
+                content = retold(notebook, nbformat.read(notebook.file, as_version=4))
+                write_atomically(notebook.file, written(content))
+            return
         with browser() if pictures else nullcontext():
             failed = [notebook for notebook in chosen if not _made(notebook, model, out, pictures, console)]
     except (LookupError, NoBrowser, InputError) as error:

@@ -56,6 +56,22 @@ def read_source(notebook: Notebook, model: str | None = None) -> NotebookNode:
     )
 
 
+def retold(notebook: Notebook, ran: NotebookNode) -> NotebookNode:
+    """The notebook as it ran, with the text of today's script around the same code.
+
+    Raises:
+        LookupError: the code of the script is not what ran.
+    """
+    content = read_source(notebook)
+    outputs = [cell for cell in ran.cells if cell.cell_type == "code"]
+    code = [cell for cell in content.cells if cell.cell_type == "code"]
+    if [cell.source for cell in code] != [cell.source for cell in outputs]:
+        raise LookupError(f"The code of {notebook.name} has changed since it ran: run it again.")
+    for cell, before in zip(code, outputs, strict=True):
+        cell["outputs"], cell["execution_count"] = before.outputs, before.execution_count
+    return content
+
+
 def execute(
     notebook: Notebook, model: str | None = None, on_cell: Callable[[int, int], None] | None = None
 ) -> NotebookNode:

@@ -188,8 +188,8 @@ titled(figure, f"{MODEL}, layer {LAYER}: how long features last", height=360)
 #
 # They are about something else. A feature of the stream mostly says which token is present: half of them fire at 100 % of
 # the occurrences of their commonest token, features of the state at 55 % (medians). And features of the state last: 8
-# tokens after one has fired, it fires again 13 % more often than by chance, and after 64 tokens still 5 %; of the stream
-# it is 2 % and 0 %. So the state's features say something about the text so far, and the marked token alone does not tell
+# tokens after one has fired, it fires again in 13 % of the cases in which chance would not have it, and after 64
+# tokens still in 5 %; in the stream it is 2 % and 0 %. So the state's features say something about the text so far, and the marked token alone does not tell
 # what; naming them takes more than a look at where they are strongest.
 #
 # What this does not show: 640 readings of one speech, on which model and dictionaries may have been trained; one layer;

@@ -116,7 +116,7 @@ steps.round(2)
 # %% [markdown]
 # ## Answer
 #
-# Yes, they have them, and retrieval depends on nothing else: four heads in layer 0 of `zoo:mamba2`, four in layer 1 of
+# Yes, they have them, and retrieval depends on them: four heads in layer 0 of `zoo:mamba2`, four in layer 1 of
 # `zoo:attention`, two in layer 1 of `zoo:gated_delta`. They are the best induction heads of notebook 2's kind, all of
 # them. Without them nothing of what was hidden is written, at any length; without as many others, what the intact model
 # writes. (That is stronger than in large models, whose retrieval heads are a few percent of all: a small model has no
@@ -127,8 +127,7 @@ steps.round(2)
 # Transformer, which keeps every token, falls as far, to 20 %.
 #
 # What this does not show: forty hidden tokens a point, five from each of eight texts, so a percentage in the middle is
-# uncertain by ten to twenty points;
-# and a run of random tokens is a harder thing to hide, and an easier one to ask for, than a sentence.
+# uncertain by ten to twenty points; and a run of random tokens is a harder thing to hide, and an easier one to ask for, than a sentence.
 
 # %%
 at = steps.set_index(["model", "length"])
