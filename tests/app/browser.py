@@ -31,6 +31,7 @@ PATIENCE = 240.0
 _SETTLED = """(calm) => {
     const app = document.querySelector('[data-testid="stApp"]');
     const busy = !app
+        || !app.querySelector('[data-testid="stMain"] h1, [data-testid="stMain"] [data-testid="stAlert"]')
         || app.dataset.testConnectionState !== 'CONNECTED'
         || app.dataset.testScriptState !== 'notRunning'
         || document.querySelector('[data-testid="stProgress"], [data-testid="stSkeleton"], [data-stale="true"]');
@@ -107,7 +108,7 @@ class Explorer:
 
 
 def settled(page: Any, calm: float = 0.25) -> None:
-    """Wait until Streamlit has drawn everything: no script runs, no job is awaited, nothing is stale, for `calm` s."""
+    """Wait until a page is drawn: it has a title or an error, no script runs, no job is awaited, for `calm` seconds."""
     page.wait_for_selector('[data-testid="stApp"]', timeout=1000 * PATIENCE)
     page.evaluate("window.__calmSince = undefined")
     page.wait_for_function(_SETTLED, arg=1000 * calm, timeout=1000 * PATIENCE)
