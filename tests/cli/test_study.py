@@ -184,6 +184,7 @@ def test_units_that_failed_are_counted_with_their_reason_and_make_the_status_1(r
     files = [write(tmp_path / f"{name}.yaml", name=name) for name in ("a", "b", "c")]
     result = run("study", "run", *files)
     assert len(ran) == 3 and result.exit_code == 1 and "2 units failed: the metric needs a foil" in result.stdout
+    assert "Done: 6 of 6 units" in result.stdout and "Ended: 4 of 6 units" in result.stdout
 
 
 def test_ctrl_c_says_how_to_go_on_and_ends_all(run, ran, done, tmp_path):
