@@ -198,7 +198,7 @@ titled(
 # that have read speeches have no use for weekdays.
 #
 # That is no failure of the search. Where a head *must* do it, it is found with a score of 1.00, and so are
-# mod-10 features where they were put in: they explain 0.35 of the vectors (0.07 by chance), and exchanging
+# features of the last digit where they were put in: they explain 0.35 of the vectors (0.07 by chance), and exchanging
 # them moves the answer in 58 % of the cases, random directions in 1 %.
 #
 # With `SmolLM2-135M-Instruct` in the one line, the notebook says something else: that model prefers nearly every
@@ -206,8 +206,8 @@ titled(
 #
 # Two things to take along. The published reading, from the MLP alone, gives that same head 0.06: in models
 # whose embeddings matter as much as their first MLP, look with `embedding=True`. And neither is needed for
-# counting: `free` knows all successors with a weaker head, and `one way` without any mod-10 features, whose
-# exchange moves nothing there (0.00).
+# counting: `free` knows all successors with a weaker head, and `one way` without features of the last digit,
+# whose exchange moves nothing there (0.00).
 
 # %%
 claims = Claims()

@@ -200,8 +200,8 @@ table.round(2)
 # %% [markdown]
 # ## Answer
 #
-# **Capacity.** 98 % of 16 pairs are recalled, 85 % of 32, and 44 % of 64. The Transformer of the same size
-# recalls 81 % of 64, in twice the bytes: so the state is what runs out, though not alone.
+# **Capacity.** 98 % of sixteen pairs are recalled, 85 % of thirty-two, and 44 % of sixty-four. The Transformer
+# of the same size recalls 81 % of sixty-four, in twice the bytes: so the state is what runs out, though not alone.
 #
 # **Decay.** Heads differ by three orders of magnitude: from 0.8 tokens to beyond the trained length. The
 # heads of layer 0 lie close together, between 77 and 138 tokens.

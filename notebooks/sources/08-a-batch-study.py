@@ -206,7 +206,7 @@ table.round(2)
 #
 # One layer keeps the text: held at a half-life of 2.3 tokens, layer 0 copies nothing, while any other layer may
 # forget as fast and at least 93 % is still right. And its memory has to last: half of the tokens are right
-# at a half-life of 1.8 tokens for blocks of 8, of 4.6 for 16, and of 11.3 for 32.
+# at a half-life of 1.8 tokens for blocks of eight, of 4.6 for sixteen, and of 11.3 for thirty-two.
 #
 # But the prediction fails. The needed share of the block is no constant; it rises from 0.22 to 0.29 to 0.35.
 # What is far back is not only fainter, there is also more in front of it: with every token kept, the oldest

@@ -11,9 +11,7 @@
 # from the token *before*, one layer should be enough.
 
 # %%
-MODEL = (
-    "zoo:attention"  # what ours is compared with; a Hugging Face id or a .gguf file works, too
-)
+MODEL = "zoo:attention"  # what ours is compared with; any Hugging Face id works, too
 
 # %%
 import math
