@@ -171,5 +171,5 @@ claims
 # ## Next question
 #
 # Both kinds of model fail beyond the length they were trained on, but a recurrent one cannot blame its positions: what
-# happens to its state there? Notebook 7 looks at capacity, decay and collapse. Before that, notebook 6 asks for another
-# kind of head, one that counts.
+# happens to its state there? [Notebook 7](07-recurrent-state.ipynb) looks at capacity, decay and collapse.
+# Before that, [notebook 6](06-successor-heads.ipynb) asks for another kind of head, one that counts.
