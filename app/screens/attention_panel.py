@@ -82,8 +82,8 @@ def _kind(place: Place, choice: HeadChoice) -> str:
     if place.softmax:
         return "softmax attention: a row of weights adds up to 1 (less where a model has a sink)."
     given = ", exact given the gates, which the past has set" if place.given_gates else ""
-    sign = "not signed as shown" if choice.measure != "weights" else "signed: an entry may be negative"
-    return f"{place.family}: implicit mixing, {sign}{given}. Rows do not add up to 1."
+    sign = "an entry may be negative" if choice.measure == "weights" else "the signs are removed here"
+    return f"{place.family}: implicit mixing, signed ({sign}){given}. Rows do not add up to 1."
 
 
 def _token(panel: Panel, asked: Asked, found: HeadView) -> int:

@@ -260,3 +260,13 @@ def test_what_was_not_recorded_is_named() -> None:
     _, cache = model.run_with_cache(decoder_cases.batch(), "hook_resid_post")
     with pytest.raises(HookNameError, match="hook_embed was not recorded"):
         cache.decompose_resid()
+
+
+def test_logits_of_the_whole_vocabulary_are_those_of_its_tokens() -> None:
+    model = HookedModel(decoder_cases.build("llama"))
+    with torch.no_grad():
+        logits, cache = model.run_with_cache(decoder_cases.batch(2))
+    stack = cache.decompose_resid(pos_slice=slice(3, 5))
+    every = cache.vocabulary_attrs(stack, pos_slice=slice(3, 5))
+    torch.testing.assert_close(every[..., 7], cache.logit_attrs(stack, 7, pos_slice=slice(3, 5)))
+    assert relative(every.sum(0) + cache.logit_bias(torch.arange(logits.shape[-1])), logits[:, 3:5]) < 1e-5
