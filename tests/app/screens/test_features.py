@@ -74,7 +74,7 @@ def test_features_are_found_turned_over_and_named_and_the_link_restores_them(exp
     page.goto("about:blank")
     visit(page, address)
     await_feature(page, numbers[2])
-    assert page.get_by_label("Search").input_value() == "the"
+    assert page.get_by_label("Search", exact=True).input_value() == "the"
     assert page.get_by_label("Label", exact=True).input_value() == found.label
 
 
@@ -92,7 +92,7 @@ def test_steered_texts_are_those_of_the_library(explorer, page, store):
     page.get_by_role("button", name="Steer", exact=True).click()
     page.get_by_text("Unsteered", exact=True).wait_for(timeout=1000 * PATIENCE)
     settled(page)
-    prompt = page.get_by_label("Prompt").input_value()
+    prompt = page.get_by_label("Prompt", exact=True).input_value()
     expected = steered(wb.load("zoo:attention"), store, facts.feature, facts.most, prompt, Steer(tokens=8))
     texts = [one.strip() for one in page.get_by_test_id("stMain").get_by_test_id("stText").all_inner_texts()]
     assert texts[-4:] == [one.strip() for one in expected.texts]
