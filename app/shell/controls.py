@@ -33,10 +33,10 @@ def choice(
         value = st.selectbox(label, options, index=index, key=key, format_func=show, help=help, bind="query-params")
         assert value is not None
         if steps:
-            at = options.index(value)  # type: ignore[arg-type]
+            at = options.index(value)
             _step(key, label, options[at - 1] if at else None, options[at + 1] if at + 1 < len(options) else None)
-    _tell(key, said, said not in [show(option) for option in options], label, show(value), "")  # type: ignore[arg-type]
-    return value  # type: ignore[return-value]
+    _tell(key, said, said not in [show(option) for option in options], label, show(value), "")
+    return value
 
 
 def number(
