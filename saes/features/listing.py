@@ -92,8 +92,7 @@ def list_features(store: FeatureStore, query: FeatureQuery) -> Int[np.ndarray, "
         "labelled": query.labelled,
         "dead": query.dead,
     }
-    found: np.ndarray = store.run(statement, values, named=True).fetchnumpy()["feature"]
-    return found
+    return np.asarray(store.run(statement, values, named=True).fetchnumpy()["feature"])
 
 
 def feature_rows(store: FeatureStore, features: Sequence[int], *, tokens: int = 4) -> pd.DataFrame:

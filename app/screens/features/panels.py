@@ -134,7 +134,8 @@ def neighbours_panel(opened: OpenStore, facts: Facts, tables: FeatureBatch) -> N
             "autoencoder's layer; `workbench sae features --neurons HOOK` reads any other."
         )
     else:
-        said = ", ".join(f"{int(one.neuron)} ({float(one.correlation):+.2f})" for one in neurons.itertuples())
+        pairs = zip(neurons["neuron"], neurons["correlation"], strict=True)
+        said = ", ".join(f"{neuron} ({correlation:+.2f})" for neuron, correlation in pairs)
         st.caption(f"Of {opened.info.options['neurons']}, with Pearson's correlation over all tokens: {said}.")
     foot(
         f"neighbours-{facts.feature}",

@@ -76,7 +76,8 @@ def find_stores(workspace: Workspace) -> list[Found]:
 
 def folders(root: Path) -> list[Path]:
     """The folders of a workspace that are looked through, itself among them, the nearest first."""
-    found, queue = [], [(root, 0)]
+    found: list[Path] = []
+    queue = [(root, 0)]
     while queue and len(found) < MOST:
         folder, depth = queue.pop(0)
         found.append(folder)
@@ -145,8 +146,8 @@ class OpenStore:
     def row(self, feature: int) -> dict[str, Any]:
         """A feature's line of `FeatureStore.features`, without its label."""
         statement = "select * exclude (sum, sum_squares) from features where feature = ?"
-        found: dict[str, Any] = self.store.run(statement, [self.store.checked(feature)]).df().iloc[0].to_dict()
-        return found
+        found = self.store.run(statement, [self.store.checked(feature)]).df().iloc[0]
+        return {str(name): value for name, value in found.items()}
 
     def relabelled(self, table: pd.DataFrame) -> pd.DataFrame:
         """A table of features with their labels as they are now."""
