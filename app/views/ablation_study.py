@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -30,6 +31,9 @@ WINDOW = 64
 
 ENOUGH = 9
 """Random controls at least, before they are drawn from the same layers only."""
+
+IN_MEMORY = "/dev/shm"
+"""A folder without a disk: a study waits for the disk after each batch, and this one is let go when it is read."""
 
 DRAWS = 19
 """Random controls, so that the smallest p is 1/20."""
@@ -133,7 +137,8 @@ def run_ablation(model: HookedModel, asking: Asking, workspace: Workspace) -> Me
     Raises:
         InputError: no chips, one that the model lacks, or a method that does not suit them; see `Study`, too.
     """
-    with tempfile.TemporaryDirectory(prefix="workbench-ablation-") as folder:
+    memory = IN_MEMORY if os.access(IN_MEMORY, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="workbench-ablation-", dir=memory) as folder:
         run = Path(folder) / "run"
         base = workspace.root if asking.reads_workspace else Path(folder)
         write_inputs(asking, base)
