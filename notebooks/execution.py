@@ -99,6 +99,7 @@ def execute(
         client = NotebookClient(
             content,
             timeout=SECONDS_A_CELL,
+            startup_timeout=300,  # importing IPython alone takes a minute on a machine that is busy enough
             kernel_name="python3",
             resources={"metadata": {"path": str(FOLDER)}},
             on_cell_start=started,
