@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import streamlit as st
 
 from workbench.app.screens.attention_panel import Panel, draw_panel
@@ -78,7 +76,7 @@ def _place(first: Outline, at: int, found: Outline, suffix: str) -> int:
     if not suffix:
         return names.index(choice("Layer", names, "layer", default=names[at]))
     depth = same_depth(first, at, found)
-    said = choice("Layer", (SAME_DEPTH, *names), "layer-b", show=lambda name: cast(str, name))
+    said = choice("Layer", (SAME_DEPTH, *names), "layer-b")
     return depth if said == SAME_DEPTH else names.index(said)
 
 
