@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -41,7 +42,7 @@ def draw() -> None:
     found = computed("reading the zoo", ("models", "zoo"), read_zoo)
     for source in asked.models:
         if not source.startswith("zoo:"):
-            found = [computed(f"opening {source}", ("models", source), lambda job, s=source: _opened(s)), *found]
+            found = [computed(f"opening {source}", ("models", source), partial(_opened, source)), *found]
     pages = [(entry.name, entry.title) for entry in ENTRIES if entry.section != "Keep" and entry.name != "models"]
     for begins in range(0, len(found), COLUMNS):
         for column, one in zip(st.columns(COLUMNS), found[begins : begins + COLUMNS], strict=False):
@@ -82,6 +83,6 @@ def _link(name: str, title: str, source: str, prompt_id: str) -> Any:
     return st.page_link(page(name), label=title, query_params={"model": source, "prompt": prompt_id})
 
 
-def _opened(source: str) -> Facts:
+def _opened(source: str, job: Job) -> Facts:
     with the_server().models.lend(source) as model:
         return facts(model, source)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -10,7 +12,7 @@ from workbench.app.components import token_strip
 from workbench.app.serving import Job, the_server
 from workbench.app.shell import Asked, computed, foot, number
 from workbench.app.views.state import Norms
-from workbench.app.views.state_edits import MOST_EDITS, Outcome, StateEdit, edits_of, outcome, outcome_code
+from workbench.app.views.state_edits import MOST_EDITS, Kind, Outcome, StateEdit, edits_of, outcome, outcome_code
 from workbench.errors import InputError
 from workbench.figures.tokens import visible_text, visible_token
 
@@ -41,7 +43,7 @@ def edit_panel(asked: Asked, norms: Norms, layer: int, head: int, position: int)
 def _form(edits: tuple[StateEdit, ...], layer: int, head: int, position: int) -> None:
     with st.form("state-edit", border=True):
         first, second, third = st.columns(3)
-        kind = first.selectbox("Edit", ["zero", "scale", "patch"], help="patch: put in another prompt's state")
+        kind = first.selectbox("Edit", get_args(Kind), help="patch: put in another prompt's state")
         heads = [f"head {head}", "all heads"]
         which = second.selectbox(f"Of layer {layer}, after token {position}", heads, help="As chosen in the map above")
         factor = third.number_input("Factor, of scale", -10.0, 10.0, 0.5, 0.25)

@@ -60,7 +60,7 @@ def shown_of(measured: Measured, metric: str) -> list[Beside]:
 
 def _beside(rows: pd.DataFrame, units: pd.DataFrame) -> Beside:
     own = rows[rows["control_of"].isna()]
-    whole = own.loc[own["size"].idxmax()] if len(own) > 1 else own.iloc[0]
+    whole = own.iloc[int(own["size"].to_numpy().argmax())] if len(own) > 1 else own.iloc[0]
     alone = own[own["label"] != whole["label"]]
     largest = alone.iloc[np.argsort(-alone["effect"].abs().to_numpy(), kind="stable")[:MOST_BARS]].sort_index()
     drawn = rows[rows["control_of"] == whole["label"]]["effect"].dropna()
@@ -101,7 +101,8 @@ def effect_figure(shown: list[Beside], metric: str) -> go.Figure:
     figure = go.Figure()
     ticks: list[str] = []
     bars: list[tuple[int, Effect]] = []
-    grey_x, grey_y = [], []
+    grey_x: list[float] = []
+    grey_y: list[float] = []
     for beside in shown:
         bars.append((len(ticks), beside.together))
         ticks.append(_short(beside.together.label))

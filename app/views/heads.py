@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -153,6 +154,7 @@ def check_heads(
     Raises:
         InputError: k out of range, or too few others to compare with.
     """
+    options: dict[str, Any] = options_of(scores.kind, haystack)
     with _heard() as notes:
         table = ablate_top_k(
             model,
@@ -162,7 +164,7 @@ def check_heads(
             method=method,
             draws=DRAWS,
             batch=SEQUENCES,
-            **options_of(scores.kind, haystack),
+            **options,
         )
     return Check(table, get_kind(scores.kind).check.decisive, k, tuple(notes))
 
@@ -186,7 +188,7 @@ def row_of(scores: Scores, site: str, by: str) -> pd.Series:
         raise InputError(
             f"{site!r} is no {scores.unit} of {scores.model}; " + (f"nearest: {', '.join(close)}." if close else "")
         )
-    row = ranked.loc[found[0]].copy()
+    row: pd.Series = ranked.loc[found[0]].copy()
     row["rank"] = int(found[0]) + 1
     return row
 

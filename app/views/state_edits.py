@@ -30,6 +30,8 @@ _SPELLING = re.compile(
     r":L(?P<layer>\d+)(?:H(?P<head>\d+))?@(?P<position>\d+)"
 )
 
+Kind: TypeAlias = Literal["zero", "scale", "patch"]
+
 Hook: TypeAlias = tuple[str, HookFunction]
 
 
@@ -45,7 +47,7 @@ class StateEdit:
         source: of ``patch``, id of the other prompt; its state after `source_position` (-1: its last) is put in.
     """
 
-    kind: Literal["zero", "scale", "patch"]
+    kind: Kind
     layer: int
     head: int | None
     position: int

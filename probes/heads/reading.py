@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
@@ -87,7 +87,7 @@ class Reading:
         seen: Scope = "core" if scope == "core" else "mixer"
         tasks = [self.text(model, block, batch=batch, seed=seed, bos=bos) for seed in seeds]
 
-        def seen_in() -> Iterator[tuple[list[DefiningPairs], int, ImplicitAttention]]:
+        def seen_in() -> Generator[tuple[list[DefiningPairs], int, ImplicitAttention], None, None]:
             for task in tasks:
                 pairs = self.pairs(task)
                 several = [pairs, *self.rivals(task, pairs, null_draws)]

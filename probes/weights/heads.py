@@ -101,7 +101,8 @@ def output_weights(model: HookedModel, layer: int, mixer: int = 0) -> Float[Tens
     writer = anatomy(model).heads.get(adapter)
     if writer is None:
         raise InputError(f"Mixer {mixer} of layer {adapter.layer} does not write into the residual stream by heads.")
-    return writer.weight().detach().unflatten(0, (adapter.n_heads, -1))
+    weights: Tensor = writer.weight().detach().unflatten(0, (adapter.n_heads, -1))
+    return weights
 
 
 def all_head_weights(
