@@ -9,6 +9,7 @@ import streamlit as st
 
 from workbench.app.serving import Job, the_server
 from workbench.app.shell import choice, computed
+from workbench.app.shell import text as text_of
 from workbench.app.views.features import building
 from workbench.app.views.features.building import Builds, Plan
 from workbench.app.views.features.scripts import building_code
@@ -46,7 +47,7 @@ def build_panel(model: str) -> None:
     text = choice("Text", get_args(building.Text), "text", show=TEXTS.__getitem__)
     place = ""
     if text == "workspace":
-        place = st.text_input("File or folder", key="place", placeholder="speeches/", help="Within the workspace.")
+        place = text_of("File or folder", "place", placeholder="speeches/", help="Within the workspace.")
     plan = Plan(model, sae, text, place)
     builds = _builds()
     there = next((one for one in find_stores(workspace) if one.name == plan.name), None)
