@@ -13,8 +13,8 @@ def prompt_in(page: Any) -> str:
     return str(page.get_by_label("Prompt", exact=True).input_value())
 
 
-def model_in(page: Any, name: str = "Model A") -> str:
-    return str(page.get_by_label(name, exact=False).first.input_value())
+def model_in(page: Any) -> str:
+    return str(page.locator(".st-key-model input").input_value())
 
 
 def link_in(page: Any) -> str:
