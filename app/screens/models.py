@@ -61,9 +61,12 @@ def draw() -> None:
 
 
 def _card(one: Facts, chosen: bool, pages: list[tuple[str, str]], prompt_id: str) -> None:
-    st.text(one.source + (" · chosen" if chosen else ""))
+    if one.source.startswith("zoo:"):
+        st.markdown(f"**{one.source}**" + (" · chosen" if chosen else ""))
+    else:  # typed by somebody: no Markdown
+        st.text(one.source + (" · chosen" if chosen else ""))
     lines = [
-        f"{one.parameters / 1e6:.1f} M parameters · {one.layers} layers of width {one.width}",
+        f"{one.parameters / 1e6:.1f} M parameters · {one.layers} layers × {one.width}",
         f"{', '.join(one.mixers)} · {heads(one)}",
         f"carries {carried(one)}",
         f"vocabulary {one.vocabulary:,}" + ("" if one.tokenizer else " · no tokenizer"),
@@ -72,7 +75,7 @@ def _card(one: Facts, chosen: bool, pages: list[tuple[str, str]], prompt_id: str
     if one.bits is not None and one.copying is not None:
         lines.insert(3, f"{one.bits:.2f} bits a byte · copies {one.copying:.0%} of 32 tokens")
     if one.autoencoders:
-        lines.append(f"{len(one.autoencoders)} autoencoder{'s' if len(one.autoencoders) > 1 else ''} come with it")
+        lines.append(f"comes with {len(one.autoencoders)} autoencoder{'s' if len(one.autoencoders) > 1 else ''}")
     st.text("\n".join(lines))
     with st.container(horizontal=True):
         for name, title in pages[:1] + [item for item in pages[1:] if item[0] == "features" and one.autoencoders]:

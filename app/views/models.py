@@ -169,18 +169,21 @@ def table(found: Sequence[Facts]) -> pd.DataFrame:
 def memory_figure(found: Sequence[Facts], tokens: int = 256) -> go.Figure:
     """What each member of the zoo carries after so many tokens, against the bits it needs for a byte of text."""
     shown = [one for one in found if one.bits is not None]
+    # Names above and below in turn, so that those of neighbours do not cover each other.
+    order = sorted(range(len(shown)), key=lambda at: shown[at].state + tokens * shown[at].growth)
+    above = {at: number % 2 == 0 for number, at in enumerate(order)}
     figure = plain_figure(f"kB carried after {tokens} tokens", "bits a byte of held-out English")
     figure.add_scatter(
         x=[(one.state + tokens * one.growth) / 1000 for one in shown],
         y=[one.bits for one in shown],
         text=[one.source.removeprefix("zoo:") for one in shown],
         mode="markers+text",
-        textposition="top center",
+        textposition=["top center" if above[at] else "bottom center" for at in range(len(shown))],
         marker={"size": 9, "color": [one.copying for one in shown], "colorscale": "Viridis", "cmin": 0, "cmax": 1}
         | {"colorbar": {"title": "copying", "tickformat": ".0%"}, "line": {"width": 1, "color": "#7f7f7f"}},
         hovertemplate="%{text}<br>%{x:.0f} kB<br>%{y:.3f} bits a byte<br>copies %{marker.color:.0%}<extra></extra>",
     )
-    figure.update_xaxes(type="log")
+    figure.update_xaxes(type="log", dtick=1)
     figure.update_layout(height=420)
     return figure
 
