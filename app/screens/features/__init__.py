@@ -43,7 +43,7 @@ def draw() -> None:
         return
     with right:
         facts = heading(opened, order)
-        tables = opened.tables(facts.feature, order.after(facts.feature))
+        tables = opened.tables(facts.feature, order.near(facts.feature))
         pictures(opened, facts, tables)
         panel = st.segmented_control(
             "Panel",

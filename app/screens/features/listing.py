@@ -62,10 +62,15 @@ class Order:
             return int(self.features[0]) if len(self.features) else None
         return int(self.features[at + step]) if 0 <= at + step < len(self.features) else None
 
-    def after(self, feature: int) -> Sequence[int]:
-        """The features that come next."""
+    def near(self, feature: int) -> Sequence[int]:
+        """The features that are likely to be looked at next: mostly those after it, and some before."""
         at = self.place(feature)
-        return [] if at is None else self.features[at + 1 : at + TOGETHER].tolist()
+        if at is None:
+            return []
+        return [
+            *self.features[at + 1 : at + 3 * TOGETHER // 4].tolist(),
+            *self.features[max(0, at - TOGETHER) : at][::-1].tolist(),
+        ]
 
 
 def go(feature: int) -> None:

@@ -125,11 +125,11 @@ class OpenStore:
             self._lists.move_to_end(key)
             return self._lists[key]
 
-    def tables(self, feature: int, after: Sequence[int] = ()) -> FeatureBatch:
+    def tables(self, feature: int, near: Sequence[int] = ()) -> FeatureBatch:
         """A feature's tables.
 
         Args:
-            after: the features that are likely to be asked for next, which are read along: the time goes into asking,
+            near: the features that are likely to be asked for next, which are read along: the time goes into asking,
                 not into reading.
         """
         with self._lock:
@@ -137,7 +137,7 @@ class OpenStore:
                 if feature in key:
                     self._batches.move_to_end(key)
                     return batch
-            key = tuple(dict.fromkeys([feature, *(int(one) for one in after)]))[:TOGETHER]
+            key = tuple(dict.fromkeys([feature, *(int(one) for one in near)]))[:TOGETHER]
             batch = self._batches[key] = self.store.batch(key)
             while len(self._batches) > KEPT:
                 self._batches.popitem(last=False)
