@@ -136,7 +136,8 @@ def test_ablating_is_what_the_edit_of_the_library_does(opened, model):
     with FeatureEdit.ablate(opened.store.sae, [best]).applied(model):
         expected = model.generate("The people of this country", 6, return_type="tokens")
     prompt = model.to_tokens("The people of this country").shape[1]
-    assert found.texts[1] == model.to_string(expected[0, prompt:]) and found.kl[1] > 0
+    assert found.texts[1] == model.to_string(expected[0, prompt:])
+    assert found.features == {best: 0.0} and found.kl[1] > 0
 
 
 def test_strengths_are_numbers_and_a_dead_feature_has_none(opened, model):
