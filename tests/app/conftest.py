@@ -1,4 +1,5 @@
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
 
 import pytest
 
@@ -6,6 +7,16 @@ from tests.app.browser import chromium, explorer, page
 from tests.app.hostile import hostile_store
 
 __all__ = ["chromium", "explorer", "hostile_store", "page"]
+
+
+MAIN = sys.modules["__main__"]
+
+
+@pytest.fixture(autouse=True)
+def main_module() -> Iterator[None]:
+    """A page that runs in this process becomes its main module, which processes started later would run, too."""
+    yield
+    sys.modules["__main__"] = MAIN
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
