@@ -289,7 +289,8 @@ def test_a_study_that_loses_its_nodes_midway_has_the_numbers_of_the_local_engine
 
     done = run_study(study, tmp_path / "ray", progress=False, engine=on_ray)
     assert done.complete
-    assert engines[0].lost >= 1
+    # Whether a chunk is lost with them depends on the moment; that lost ones come back is tested above.
+    assert engines[0].came > 3 and not cluster.worker_nodes
     assert run_study(study, tmp_path / "local", progress=False).complete
     # Who computed a number is not part of it.
     frames = [read_results(tmp_path / name).frame.drop(columns="attempt_id") for name in ("ray", "local")]
