@@ -246,7 +246,7 @@ class KillsANode:
     """The Ray engine, of whose cluster a node is lost with all its processes once some chunks have come back."""
 
     def __init__(self, engine: RayEngine, cluster: Any) -> None:
-        self.engine, self.cluster, self.lost, self.came = engine, cluster, 0, 0
+        self.engine, self.cluster, self.came = engine, cluster, 0
         self.capacity = engine.capacity
 
     def start(self, work: Work) -> None:
@@ -258,7 +258,6 @@ class KillsANode:
     def outcomes(self, timeout_s: float) -> Iterator[Outcome]:
         for outcome in self.engine.outcomes(timeout_s):
             self.came += 1
-            self.lost += outcome.lost
             if self.came == 3:
                 for node in list(self.cluster.worker_nodes):
                     self.cluster.remove_node(node, allow_graceful=False)
