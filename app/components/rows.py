@@ -6,9 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
-import streamlit as st
-
-from workbench.app.components.mounting import CHOSEN, declare
+from workbench.app.components.mounting import declare, mount
 from workbench.figures.tokens import visible_text
 
 
@@ -27,7 +25,7 @@ def rows(
     """Draw the list.
 
     Args:
-        shown: a number each, which a click tells, and the cells. Cells are plain text: nothing in them means anything.
+        shown: a number each, which `chose` is given, and the cells, which are plain text.
         heads: of the columns; the first column and the last are as narrow as they can be.
         key: of the component.
         fingerprint: of what is shown; clicks on an older list are ignored.
@@ -37,17 +35,6 @@ def rows(
         label: what the list is, for screen readers.
         height: pixels after which it scrolls.
     """
-    drawn = f"drawn-{key}"
-
-    def clicked() -> None:
-        sent = (st.session_state.get(key) or {}).get(CHOSEN)
-        if not isinstance(sent, dict) or sent.get("fingerprint") != st.session_state.get(drawn):
-            return
-        at = sent.get("at")
-        known: list[int] = st.session_state.get(f"{drawn}-rows", [])
-        if isinstance(at, list) and len(at) == 1 and at[0] in known:
-            chose(at[0])
-
     data = {
         "rows": [[number, [visible_text(cell) for cell in cells]] for number, cells in shown],
         "heads": list(heads),
@@ -57,9 +44,16 @@ def rows(
         "height": height,
         "fingerprint": fingerprint,
     }
-    _component()(key=key, data=data, on_chosen_change=clicked)
-    st.session_state[drawn] = fingerprint
-    st.session_state[f"{drawn}-rows"] = [number for number, _ in shown]
+    numbers = [number for number, _ in shown]
+    mount(
+        _component(),
+        data,
+        key=key,
+        fingerprint=fingerprint,
+        shape=(len(numbers),),
+        keep=None,
+        on_choose=lambda at: chose(numbers[at[0]]),
+    )
 
 
 @lru_cache(maxsize=1)

@@ -53,7 +53,7 @@ function build(box) {
         const kind = n === 1 ? (data.soft.includes(number) ? "name soft" : "name") : "";
         make("bdi", kind, make("span", n === 1 ? "wide" : "", item)).textContent = cell;
       });
-      item.addEventListener("click", () => { stand(place); state.send(number); });
+      item.addEventListener("click", () => { stand(place); state.send(place); });
     });
     const chosen = data.rows.findIndex(([number]) => number === data.chosen);
     stand(chosen >= 0 ? chosen : 0);
@@ -75,6 +75,6 @@ export default function (component) {
   const box = parentElement.querySelector(".root");
   if (!drawn.has(box)) drawn.set(box, build(box));
   const state = drawn.get(box);
-  state.send = (number) => setTriggerValue("chosen", { fingerprint: data.fingerprint, at: [number] });
+  state.send = (place) => setTriggerValue("chosen", { fingerprint: data.fingerprint, at: [place] });
   state.update(data);
 }
