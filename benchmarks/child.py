@@ -1,4 +1,4 @@
-"""Measures one thing in a process of its own: ``python -m benchmarks.child time NAME`` or ``... memory NAME SIDE``.
+"""Measures one thing in a process of its own, given ``time NAME`` or ``memory NAME SIDE``.
 
 A fresh process holds nothing of the race before (no patched classes, no registered attention functions, no warm heap),
 and its threads are fixed before torch is imported. Progress and the result leave it as JSON lines on a channel of their
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import warnings
 from collections.abc import Callable
 from typing import Any, TextIO
@@ -137,7 +136,3 @@ def largest_error(answer: Any, expected: Any) -> float:
     if answer.shape != expected.shape:
         raise ValueError(f"An answer has the shape {tuple(answer.shape)} and the oracle {tuple(expected.shape)}.")
     return float((answer.double().cpu() - expected.double().cpu()).abs().max())
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -83,10 +83,16 @@ def _child(
     }
     read, write = os.pipe()
     environment["BENCHMARK_CHANNEL"] = str(write)
-    command = [str(python), "-m", "benchmarks.child", *arguments]
+    # Not by -m: processes that a side spawns would import the main module again, which is not on their import path.
+    command = [str(python), "-c", "import sys; from benchmarks.child import main; sys.exit(main(sys.argv[1:]))"]
     with tempfile.TemporaryFile("w+") as printed, os.fdopen(read) as channel:
         process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, pass_fds=[write], stdout=printed, stderr=subprocess.STDOUT
+            [*command, *arguments],
+            cwd=ROOT,
+            env=environment,
+            pass_fds=[write],
+            stdout=printed,
+            stderr=subprocess.STDOUT,
         )
         os.close(write)
         try:

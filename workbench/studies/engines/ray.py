@@ -11,6 +11,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,7 @@ class RayEngine:
         return iter(found)
 
     def close(self) -> None:
+        """End the actors, and a cluster of our own. Where Ray was shut down before, both have ended with it."""
         for member in self._members:
             self._end(member)
         self._members, self._hire = [], _not_started
@@ -263,7 +265,9 @@ class RayEngine:
 
     def _end(self, member: _Member) -> None:
         member.pending.clear()
-        self._ray.kill(member.actor, no_restart=True)
+        if self._ray.is_initialized():  # to ask Ray for anything would start it again
+            with suppress(self._ray.exceptions.ActorHandleNotFoundError):  # of a session that has ended
+                self._ray.kill(member.actor, no_restart=True)
 
 
 def _not_started() -> _Member:

@@ -211,6 +211,23 @@ class TestWorkers:
         assert all(node.all_processes for node in (cluster.head_node, *cluster.worker_nodes))
         assert capfd.readouterr().out == ""
 
+    def test_closing_after_ray_was_shut_down_does_not_start_it_again(self, cluster: Any, ray: Any) -> None:
+        engine = RayEngine(1, address=cluster.address, runner=Sums)
+        engine.start(WORK)
+        ray.shutdown()  # as Ray itself does when Python ends, before finalizers run
+        engine.close()
+        assert not ray.is_initialized()
+
+    def test_closing_in_another_session_of_ray_asks_nothing_of_it(self, cluster: Any, ray: Any) -> None:
+        engine = RayEngine(1, address=cluster.address, runner=Sums)
+        engine.start(WORK)
+        ray.shutdown()
+        ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+        try:
+            engine.close()
+        finally:
+            ray.shutdown()
+
     def test_too_few_cpus_and_gpus_are_one_sentence(self, cluster: Any) -> None:
         with pytest.raises(
             InputError, match="room for 3 of 4 workers: each needs 1 CPU of one node, and of 3 nodes there are 3 CPUs"
