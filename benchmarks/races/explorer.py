@@ -53,7 +53,7 @@ def _browser() -> Any:
     try:
         from playwright.sync_api import sync_playwright
 
-        from tests.app.browser import ARGUMENTS, chromium_path
+        from benchmarks.browser import ARGUMENTS, chromium_path
     except ImportError as missing:
         raise CannotMeasure(f"The explorer is measured by {missing.name}, which is not installed.") from missing
     executable = chromium_path()
@@ -67,7 +67,7 @@ def _browser() -> Any:
 @contextmanager
 def _explorer() -> Iterator[Any]:
     """A server with an empty workspace."""
-    from tests.app.browser import Explorer
+    from benchmarks.browser import Explorer
 
     with tempfile.TemporaryDirectory() as folder:
         server = Explorer(Path(folder))
@@ -88,7 +88,7 @@ def _server() -> Any:
 
 def _typing(kept: bool, tokens: int | None = None) -> Callable[[], None]:
     """A call that types a channel and waits until the page shows it."""
-    from tests.app.browser import settled, visit
+    from benchmarks.browser import settled, visit
 
     page, server = _browser().new_page(viewport={"width": 1300, "height": 900}), _server()
     asked: dict[str, Any] = {"model": MODEL, "layer": "1", "channel": 0}
@@ -123,7 +123,7 @@ def _prompt(workspace: Path, tokens: int) -> str:
 
 def _memory() -> dict[str, str]:
     """Resident memory of a server: just started, with one session, and with two models and ten sessions."""
-    from tests.app.browser import visit
+    from benchmarks.browser import visit
 
     try:
         browser = _browser()

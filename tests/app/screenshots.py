@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.app.browser import ARGUMENTS, Explorer, chromium_path, visit
+from benchmarks.browser import ARGUMENTS, Explorer, chromium_path, visit
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "explorer"
 WIDTH, HEIGHT = 1300, 1000

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.app.browser import Explorer, visit, width_needed
+from benchmarks.browser import Explorer, visit, width_needed
 from workbench.app.navigation import ENTRIES
 
 PHONE = {"width": 400, "height": 800}

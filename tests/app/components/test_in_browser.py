@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.app.browser import Explorer, settled, visit, width_needed
+from benchmarks.browser import Explorer, settled, visit, width_needed
 from workbench.app.serving import Workspace
 
 HOSTILE = (

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import workbench as wb
-from tests.app.browser import Explorer, settled, visit, width_needed
+from benchmarks.browser import Explorer, settled, visit, width_needed
 from workbench.app.serving import Workspace
 from workbench.app.serving.study_runs import RUNS
 from workbench.app.shell.prompts import PROMPT

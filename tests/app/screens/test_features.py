@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 import workbench as wb
-from tests.app.browser import PATIENCE, settled, visit, width_needed
+from benchmarks.browser import PATIENCE, settled, visit, width_needed
 from workbench.app.views.features.facts import facts_of
 from workbench.app.views.features.steering import Steer, steered
 from workbench.app.views.features.stores import open_store

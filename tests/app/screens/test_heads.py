@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlparse
 
 from streamlit.testing.v1 import AppTest
 
-from tests.app.browser import Explorer, settled, visit, width_needed
+from benchmarks.browser import Explorer, settled, visit, width_needed
 from tests.app.shell.conftest import server
 from workbench.app.serving import Server
 

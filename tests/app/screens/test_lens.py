@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from tests.app.browser import Explorer, settled, visit, width_needed
+from benchmarks.browser import Explorer, settled, visit, width_needed
 from tests.app.shell.conftest import server
 from workbench.app.serving import Server, Workspace
 from workbench.app.views import tuned

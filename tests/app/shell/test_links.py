@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.app.browser import Explorer, settled, visit
+from benchmarks.browser import Explorer, settled, visit
 from workbench.app.serving import Workspace
 
 MAIN = '[data-testid="stMain"]'

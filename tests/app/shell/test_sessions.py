@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from tests.app.browser import PATIENCE, Explorer, settled, visit
+from benchmarks.browser import PATIENCE, Explorer, settled, visit
 from tests.app.shell.test_links import model_in, prompt_in
 from workbench.app.serving import Workspace
 
