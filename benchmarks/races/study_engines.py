@@ -24,7 +24,7 @@ OVERHEAD_S = 0.005
 
 
 def races() -> tuple[Race, ...]:
-    """Heads of ten late layers of SmolLM2: units are short, and chunks (one a layer) divide evenly between two workers."""
+    """Heads of ten late layers of SmolLM2: short units, in chunks that two workers can share evenly."""
     units = 2 * (1 + len(LAYERS) * 9)
     return (
         race("SmolLM2-135M", lambda: str(models.smollm2_folder()), LAYERS, units, (RAY, TWO_RAY, LOCAL, TWO_LOCAL)),
