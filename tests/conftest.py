@@ -15,6 +15,10 @@ for variable, value in {
 }.items():
     os.environ.setdefault(variable, value)
 
+# Measurements lie beside the package, not in it; importing them takes the root off the import path again.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import benchmarks  # noqa: E402, F401
 from tests.runtime_types import check_calls_of  # noqa: E402
 
 check_calls_of("workbench")

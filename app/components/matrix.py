@@ -10,18 +10,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from workbench.app.components.axes import Axis
 from workbench.app.components.kept import kept
 from workbench.app.components.mounting import declare, mount
-from workbench.errors import InputError
-from workbench.figures.levels import MASKED_LEVEL, MISSING_LEVEL, TOP, as_levels, palette
-from workbench.figures.tokens import visible_token
-
-EXACT = 16_384
-"""Up to so many cells are sent with their values beside the bytes; of a larger picture, hovering reads the bytes."""
-
-WITH_TEXT = 64
-"""Pixels a column is wide at least where cells hold text; the picture scrolls sideways then."""
+from workbench.figures.axes import Axis
+from workbench.figures.canvas import CanvasMatrix, canvas_matrix
+from workbench.figures.levels import palette
 
 
 def matrix(
@@ -77,79 +70,46 @@ def matrix(
     Raises:
         InputError: names, texts or mask do not fit the values, or there are none.
     """
-    shape = (int(values.shape[0]), int(values.shape[1]))
-    if not values.size:
-        raise InputError("A matrix without cells cannot be drawn.")
-    if (len(rows), len(columns)) != shape or (masked is not None and masked.shape != shape):
-        raise InputError(
-            f"{len(rows)} rows and {len(columns)} columns are named, the values are {shape[0]} x {shape[1]}."
-        )
-    if texts is not None and [len(row) for row in texts] != [shape[1]] * shape[0]:
-        raise InputError(f"The texts are not {shape[0]} rows of {shape[1]}.")
     if selected is None and keep is not None:
-        found = kept(keep, shape)
+        found = kept(keep, values.shape)
         selected = None if found is None else (found[0], found[1])
-    levels = as_levels(values, signed=signed, masked=masked, limit=limit)
-    told = list(notes)
-    if levels.clipped:
-        told.append(f"{levels.clipped:.1%} of the values lie beyond the ends of the scale.")
-    if masked is not None and masked.any():
-        told.append(masked_note)
-    if levels.missing:
-        told.append(f"Grey: {levels.missing} not a number.")
-    exact = values.size <= EXACT
-    header = {
-        "rows": shape[0],
-        "columns": shape[1],
-        "rowLabels": rows.labels,
-        "columnLabels": columns.labels,
-        "rowNames": rows.names,
-        "columnNames": columns.names,
-        "rowTitle": rows.title,
-        "columnTitle": columns.title,
-        "low": levels.low,
-        "high": levels.high,
-        "top": TOP,
-        "missing": MISSING_LEVEL,
-        "masked": MASKED_LEVEL,
-        "exact": exact,
-        "texts": None if texts is None else [[visible_token(text) for text in row] for row in texts],
-        "least": WITH_TEXT if texts is not None else 0,
-        "upright": texts is not None or max(map(len, columns.labels)) <= 4,
-        "upward": upward,
-        "square": square,
-        "cell": cell,
-        "selected": selected,
-        "name": name,
-        "verb": verb,
-        "notes": told,
-        "resting": resting,
-        "fingerprint": fingerprint,
-        "alternative": (
-            f"{name}: {shape[0]} rows ({rows.title}) by {shape[1]} columns ({columns.title}). "
-            "The arrow keys move, Enter chooses; the text below reads the cell out."
-        ),
-    }
+    drawn = canvas_matrix(
+        values,
+        rows=rows,
+        columns=columns,
+        signed=signed,
+        masked=masked,
+        limit=limit,
+        texts=texts,
+        upward=upward,
+        square=square,
+        cell=cell,
+        selected=selected,
+        name=name,
+        verb=verb,
+        notes=notes,
+        masked_note=masked_note,
+        resting=resting,
+    )
     clicked = mount(
         _component(),
-        _framed(header, values if exact else None, levels.levels.tobytes(), levels.signed),
+        _framed(drawn, fingerprint),
         key=key,
         fingerprint=fingerprint,
-        shape=shape,
+        shape=(len(rows), len(columns)),
         keep=keep,
         on_choose=on_choose,
     )
     return None if clicked is None else (clicked[0], clicked[1])
 
 
-def _framed(
-    header: dict[str, Any], values: Float[np.ndarray, "rows columns"] | None, levels: bytes, signed: bool
-) -> bytes:
+def _framed(drawn: CanvasMatrix, fingerprint: str) -> bytes:
     """Length of the header, header, two palettes, levels, values: what ``static/matrix.js`` takes apart."""
-    text = json.dumps(header, allow_nan=False).encode()
+    text = json.dumps({**drawn.header, "fingerprint": fingerprint}, allow_nan=False).encode()
+    signed = drawn.levels.signed
     palettes = palette(signed, dark=False).tobytes() + palette(signed, dark=True).tobytes()
-    exact = b"" if values is None else values.astype("<f4").tobytes()
-    return len(text).to_bytes(4, "little") + text + palettes + levels + exact
+    exact = b"" if drawn.values is None else drawn.values.astype("<f4").tobytes()
+    return len(text).to_bytes(4, "little") + text + palettes + drawn.levels.levels.tobytes() + exact
 
 
 @lru_cache(maxsize=1)
