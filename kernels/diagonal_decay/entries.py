@@ -9,33 +9,12 @@ from torch.nn.functional import pad
 
 from workbench.kernels.blocking import blocks
 from workbench.kernels.diagonal_decay.chunked import backwards, factor, summed
+from workbench.kernels.diagonal_decay.pairs import pairs
 from workbench.kernels.forms import DiagonalDecay
 from workbench.kernels.grouping import spread
 from workbench.kernels.precision import compute_dtype
 
 BLOCK = 64
-
-
-def pairs(
-    form: DiagonalDecay, query: Int[Tensor, "#batch pairs"], key: Int[Tensor, "#batch pairs"]
-) -> Float[Tensor, "batch heads pairs"]:
-    """A at the listed places; 0 where the key comes after the query."""
-    dtype = compute_dtype(form.q, form.k, form.log_decay, form.rate, form.write)
-    batch, heads, width = form.q.shape[0], form.heads, form.k.shape[-1]
-    query, key = query.expand(batch, -1), key.expand(batch, -1)
-    sequence = torch.arange(batch, device=form.q.device)[:, None]
-    total = summed(form)
-    parts = []
-    for span in blocks(query.shape[1], batch * heads * width):
-        t, s = query[:, span], key[:, span]
-        future = (s > t)[:, None]
-        product = spread(form.q[sequence, t].to(dtype) * form.k[sequence, s].to(dtype), heads, dim=2).transpose(1, 2)
-        between = (total[sequence, t] - total[sequence, s]).transpose(1, 2).masked_fill(future[..., None], 0)
-        value = (factor(between, form.rate, dtype) * product).sum(-1)
-        if form.write is not None:
-            value = value * form.write[sequence, s].to(dtype).transpose(1, 2)
-        parts.append(value.masked_fill(future, 0))
-    return torch.cat(parts, dim=2)
 
 
 def rows(form: DiagonalDecay, query: Int[Tensor, "#batch queries"]) -> Float[Tensor, "batch heads queries source"]:

@@ -11,6 +11,7 @@ from tests.kernels import random_forms
 from tests.kernels.random_forms import ALL, RECURRENT, cut, operands, relative_error
 from workbench import kernels
 from workbench.kernels import blocking
+from workbench.kernels.diagonal_decay import chunked
 
 TIME = 150
 
@@ -39,6 +40,37 @@ def test_pairs_are_picked_from_the_matrix(form: kernels.Form, matrix: torch.Tens
     shared = kernels.pairs(form, query[0], key[0], heads=[4, 1, -1], backend=backend)
     assert relative_error(shared, matrix[:, [4, 1, 5]][:, :, query[0], key[0]]) < 1e-10
     assert (got[:, :, :] == 0)[(key > query)[:, None].expand_as(got)].all()
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind, make in RECURRENT.items() if isinstance(make(2), kernels.DiagonalDecay)]
+)
+def test_a_band_of_places_shares_its_exponentials(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    form = RECURRENT[kind](TIME)
+    assert isinstance(form, kernels.DiagonalDecay)
+    form = replace(form, v=form.v.requires_grad_(False), q=form.q.requires_grad_(), k=form.k.requires_grad_())
+    matrix = kernels.dense(form, backend="reference")
+    query = torch.arange(60, 140).repeat_interleave(40)
+    key = query - torch.arange(40).repeat(80) - 12
+    key[::7] = query[::7] + torch.arange(len(query[::7])) % 12 - 3  # on the diagonal and above it, too
+    order = torch.randperm(len(query))
+    query, key = query[order], key[order]
+    taken = []
+
+    def counted(log_decay: torch.Tensor) -> torch.Tensor:
+        taken.append(log_decay.numel())
+        return log_decay.exp()
+
+    monkeypatch.setattr(chunked, "decay_factor", counted)
+    got = kernels.pairs(form, query, key)
+    assert relative_error(got, matrix[:, :, query, key]) < 1e-10
+    one_by_one = got.numel() * form.k.shape[-1]
+    assert sum(taken) < one_by_one / 2
+    weight = torch.randn_like(got)
+    of_pairs = torch.autograd.grad((got * weight).sum(), (form.q, form.k))
+    of_matrix = torch.autograd.grad((matrix[:, :, query, key] * weight).sum(), (form.q, form.k))
+    for one, other in zip(of_pairs, of_matrix, strict=True):
+        assert relative_error(one, other) < 1e-10
 
 
 @pytest.mark.parametrize("backend", ["reference", "chunked"])
