@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,12 @@ class Pieces:
             self._anchor = list(self._tokenizer.encode("a", add_special_tokens=False))
 
     def token(self, token: int) -> str:
-        """One token by itself, in the middle of a text."""
+        """One token by itself, in the middle of a text; bytes that are no character by themselves as ``<0xE2>``."""
+        text = self._text(token)
+        return with_bytes(self._tokenizer, token, text) if LOST in text else text
+
+    def _text(self, token: int) -> str:
+        """What a token adds to a text, with `LOST` in the place of bytes that are no character."""
         if token not in self._known:
             self._known[token] = self._alone(token)
         return self._known[token]
@@ -49,7 +55,7 @@ class Pieces:
 
     def row(self, tokens: Sequence[int]) -> list[str]:
         """Each token of a row; joined, they are the row's text."""
-        found = [self.token(token) for token in tokens]
+        found = [self._text(token) for token in tokens]
         if self._tokenizer is None or not any(LOST in piece for piece in found):
             return found
         at = 0
@@ -74,3 +80,26 @@ class Pieces:
 
     def _decoded(self, tokens: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(tokens), clean_up_tokenization_spaces=False))
+
+
+def with_bytes(tokenizer: Any, token: int, text: str) -> str:
+    """A token's text with its bytes that are no character written as ``<0xE2>``.
+
+    Byte-level vocabularies (GPT-2's way) spell each byte as one character, so that the bytes can be told from the
+    spelling; of any other vocabulary `text` is returned as it is.
+    """
+    spelling = tokenizer.convert_ids_to_tokens(token)
+    spelled = _spelled_bytes()
+    if not isinstance(spelling, str) or not all(character in spelled for character in spelling):
+        return text
+    raw = bytes(spelled[character] for character in spelling).decode("utf-8", "surrogateescape")
+    # Python keeps a byte that it cannot read as 0xDC00 plus the byte.
+    return "".join(f"<0x{ord(one) - 0xDC00:02X}>" if 0xDC80 <= ord(one) <= 0xDCFF else one for one in raw)
+
+
+@lru_cache(maxsize=1)
+def _spelled_bytes() -> dict[str, int]:
+    """The byte of each character in which GPT-2's vocabulary is spelled: printable ones as they are, others above."""
+    plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in plain]
+    return {chr(byte): byte for byte in plain} | {chr(256 + number): byte for number, byte in enumerate(others)}

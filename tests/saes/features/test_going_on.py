@@ -1,6 +1,7 @@
 """A pass that is killed, starved of disk or asked for something else; texts that are hostile, tiny or empty."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -270,3 +271,18 @@ def test_pieces_of_one_character_stand_on_its_last_token(model):
         assert "".join(row) == text and len(row) == len(ids)
     ids = model.tokens.encode("漢", prepend_bos=False)[0][0].tolist()
     assert len(ids) > 1 and pieces.row(ids)[:-1] == [""] * (len(ids) - 1)
+
+
+def test_bytes_that_are_no_character_are_named_and_everything_else_is_not(model):
+    pieces = Pieces(model)
+    text = "漢 café — 👩"
+    ids = model.tokens.encode(text, prepend_bos=False)[0][0].tolist()
+    alone = [pieces.token(token) for token in ids]
+    assert alone[:3] == ["<0xE6>", "<0xBC>", "<0xA2>"] and "".join(pieces.row(ids)) == text
+    named = "".join(alone)
+    raw = b"".join(
+        bytes([int(part[3:5], 16)]) if part.startswith("<0x") else part.encode()
+        for part in re.split(r"(<0x..>)", named)
+    )
+    assert raw.decode() == text
+    assert all("\ufffd" not in pieces.token(token) for token in range(model.cfg.d_vocab))
