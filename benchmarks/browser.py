@@ -126,7 +126,7 @@ def watched(page: Any) -> list[str]:
             found.append(f"{message.text} ({message.location.get('url')})")
 
     def requested(request: Any) -> None:
-        if not request.url.startswith(("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:", "about:")):
+        if not request.url.startswith(("http://127.0.0.1:", "ws://127.0.0.1:", "file:", "data:", "blob:", "about:")):
             found.append(f"request to another machine: {request.url}")
 
     page.on("pageerror", lambda error: found.append(f"uncaught: {error}"))

@@ -155,9 +155,32 @@ def test_a_missing_value_in_a_matrix_survives_to_the_page():
     pixels = np.array([[1.0, 0.0], [np.nan, 2.0]], dtype=np.float32)
     dom = Dom(render_page(Page("t", "l", [MatrixView(["a", "b"], [MatrixPanel("h", "c", pixels, False)])])))
     data = json.loads(next(text for attributes, text in _scripts(dom) if attributes.get("id") == "data"))
-    z = data["matrices"]["b0"]["panels"][0]["figure"]["data"][0]["z"]
-    values = np.frombuffer(base64.b64decode(z["bdata"]), dtype="<f4").reshape(2, 2)
+    (panel,) = data["matrices"]["b0"]["panels"]
+    values = np.frombuffer(base64.b64decode(panel["values"]), dtype="<f4").reshape(2, 2)
     assert values[0, 0] == 1 and values[1, 1] == 2 and np.isnan(values[1, 0])
+    levels = np.frombuffer(base64.b64decode(panel["levels"]), dtype=np.uint8).reshape(2, 2)
+    header = panel["header"]
+    assert levels.tolist() == [[header["top"] // 2, header["masked"]], [header["missing"], header["top"]]]
+    assert header["notes"] == ["Hatched: tokens that come later.", "Grey: 1 not a number."]
+
+
+def test_a_matrix_needs_no_plotly_and_a_large_one_goes_as_bytes_only():
+    side = 200
+    pixels = np.tril(np.random.default_rng(0).random((side, side))).astype(np.float32)
+    tokens = [f"t{i}" for i in range(2 * side)]
+    source = render_page(Page("t", "l", [MatrixView(tokens, [MatrixPanel("h", "c", pixels, False)] * 2, factor=2)]))
+    assert "plotly.js v" not in source and len(source) < 300_000
+    data = json.loads(next(text for attributes, text in _scripts(Dom(source)) if attributes.get("id") == "data"))
+    view = data["matrices"]["b0"]
+    assert view["names"]["rowNames"][3] == "6–7 “t6…”"
+    assert [panel["values"] for panel in view["panels"]] == [None, None]
+    header = view["panels"][0]["header"]
+    levels = np.frombuffer(base64.b64decode(view["panels"][0]["levels"]), dtype=np.uint8).reshape(side, side)
+    shown = header["low"] + (header["high"] - header["low"]) * levels / header["top"]
+    below = np.tril(np.ones((side, side), dtype=bool))
+    assert (
+        np.abs(shown - np.minimum(pixels, header["high"]))[below].max() <= 0.5 * header["high"] / header["top"] + 1e-6
+    )
 
 
 def test_one_panel_needs_no_thumbnails_and_a_newline_ends_a_line():

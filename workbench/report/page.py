@@ -11,9 +11,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import plotly.graph_objects as go
 
-from workbench.figures.maps import attention_map
+from workbench.figures.axes import Axis
+from workbench.figures.canvas import canvas_matrix
+from workbench.figures.levels import palette
 from workbench.figures.thumbnail import thumbnail_png
 from workbench.figures.tokens import visible_token
 from workbench.report.blocks import Block, MatrixPanel, MatrixView, Plot
@@ -59,7 +62,7 @@ def templates(package: str) -> jinja2.Environment:
 
 
 def render_page(page: Page) -> str:
-    """The page as one HTML document with everything inside: styles, scripts, Plotly, data."""
+    """The page as one HTML document with everything inside: styles, scripts, data, and Plotly where there is a plot."""
     from plotly.offline import get_plotlyjs
 
     environment = templates("workbench.report")
@@ -78,16 +81,18 @@ def render_page(page: Page) -> str:
             matrices[entry["id"]] = _matrix_data(block)
         shown.append(entry)
     static = files("workbench.report").joinpath("static")
-    script = static.joinpath("page.js").read_text("utf-8")
-    plotly = get_plotlyjs() if figures or matrices else ""
+    drawings = ("strip", "matrix") if matrices else ()
+    script = "\n".join(static.joinpath(f"{part}.js").read_text("utf-8") for part in ("elements", *drawings, "page"))
+    style = "\n".join(static.joinpath(f"{part}.css").read_text("utf-8") for part in ("page", *drawings))
+    plotly = get_plotlyjs() if figures else ""
     return environment.get_template("page.html").render(
         page=page,
         blocks=shown,
-        style=static.joinpath("page.css").read_text("utf-8"),
+        style=style,
         script=script,
         plotly=plotly,
         script_sources=" ".join(policy_hash(source) for source in (plotly, script) if source),
-        data=inert_json({"figures": figures, "matrices": matrices}),
+        data=inert_json({"figures": figures, "matrices": matrices, "palettes": _palettes() if matrices else {}}),
     )
 
 
@@ -106,24 +111,60 @@ def _plain(figure: go.Figure) -> Any:
     return json.loads(figure.to_json())
 
 
+_NAMES = ("rowLabels", "rowNames", "columnLabels", "columnNames")
+
+
 def _matrix_data(view: MatrixView) -> dict[str, Any]:
+    """What ``static/page.js`` hands to ``static/matrix.js``; the names of rows and columns once for all panels."""
+    axes = [Axis.of_tokens(title, view.tokens, factor=view.factor) for title in ("token that reads", "token read")]
+    names: dict[str, Any] = {}
     panels = []
     for panel in view.panels:
-        figure = attention_map(panel.pixels, view.tokens, factor=view.factor, signed=panel.signed, name=view.name)
-        panels.append(
-            {"figure": _plain(figure), "caption": panel.caption, "label": panel.label, "signed": panel.signed}
+        drawn = canvas_matrix(
+            panel.pixels,
+            rows=axes[0],
+            columns=axes[1],
+            signed=panel.signed,
+            masked=np.triu(np.ones(panel.pixels.shape, dtype=bool), k=1),
+            square=True,
+            name=view.name,
+            verb="reads",
+            masked_note="Hatched: tokens that come later.",
         )
-    return {"panels": panels, "factor": view.factor, "name": view.name}
+        names = {name: drawn.header.pop(name) for name in _NAMES}
+        panels.append(
+            {
+                "header": drawn.header,
+                "levels": _base64(drawn.levels.levels.tobytes()),
+                "values": None if drawn.values is None else _base64(drawn.values.astype("<f4").tobytes()),
+                "caption": panel.caption,
+                "signed": panel.signed,
+            }
+        )
+    return {"panels": panels, "names": names, "factor": view.factor}
+
+
+def _palettes() -> dict[str, dict[str, str]]:
+    return {
+        scale: {
+            theme: _base64(palette(scale == "signed", dark=theme == "dark").tobytes()) for theme in ("light", "dark")
+        }
+        for scale in ("signed", "unsigned")
+    }
 
 
 def _thumbnail(panel: MatrixPanel) -> str:
     from workbench.figures.pooling import pool_causal
 
     png = thumbnail_png(pool_causal(panel.pixels, 64)[0], signed=panel.signed)
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+    return "data:image/png;base64," + _base64(png)
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
 
 
 def policy_hash(source: str) -> str:
     """What a content security policy calls a script or style that stands in the page."""
     digest = hashlib.sha256(source.encode("utf-8")).digest()
-    return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
+    return f"'sha256-{_base64(digest)}'"

@@ -11,7 +11,8 @@ const Elements = (() => {
     if (value === 0) return "0";
     if (!Number.isFinite(value)) return "not a number";
     const size = Math.abs(value);
-    return size >= 0.001 && size < 10000 ? value.toFixed(3) : value.toExponential(2);
+    if (size < 0.001 || size >= 1e6) return value.toExponential(2);
+    return size < 1000 ? value.toFixed(3) : Math.round(value).toLocaleString("en");
   }
 
   /* Light text stands on a dark page, whatever made it dark: the system, or a setting of the app. */

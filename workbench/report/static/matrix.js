@@ -279,6 +279,12 @@ const Matrix = (() => {
         const column = spec.selected?.[1];
         if (fresh && column != null) scroller.scrollLeft = ((column + 0.5) / spec.columns) * plot.clientWidth - scroller.clientWidth / 2;
       },
+      /* Mark a cell, or with null a row, of what is drawn. */
+      select(row, column) {
+        spec.selected = [row, column];
+        resting();
+      },
+
       destroy() {
         observer.disconnect();
       },

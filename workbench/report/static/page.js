@@ -1,10 +1,13 @@
-"use strict";
 /* Draws the figures in the page's own colours and links each token strip to its matrix. All text goes through
-   textContent: nothing here builds HTML from data. */
+   textContent: nothing here builds HTML from data. Needs elements.js; strip.js and matrix.js where there is a matrix. */
 (() => {
+  "use strict";
   const data = JSON.parse(document.getElementById("data").textContent);
   const darkness = window.matchMedia("(prefers-color-scheme: dark)");
   const drawn = new Map();
+  const palettes = Object.fromEntries(
+    Object.entries(data.palettes).map(([scale, { light, dark }]) => [scale, { light: bytes(light), dark: bytes(dark) }]),
+  );
   // Plotly's default bar offers to send the data to a cloud; this one zooms, goes back and saves a picture.
   const config = {
     responsive: true, displaylogo: false, plotlyServerURL: "",
@@ -51,112 +54,72 @@
       .then(() => Plotly.relayout(box, themed(layout)));
   }
 
-  function decode(spec) {
-    const [rows, columns] = spec.shape.split(",").map(Number);
-    const bytes = Uint8Array.from(atob(spec.bdata), (character) => character.charCodeAt(0));
-    return { rows, columns, values: new Float32Array(bytes.buffer) };
+  function bytes(text) {
+    return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
   }
 
-  function number(value) {
-    if (value === 0) return "0";
-    const size = Math.abs(value);
-    return size >= 0.001 && size < 10000 ? value.toFixed(3) : value.toExponential(2);
+  function floats(text) {
+    return new Float32Array(bytes(text).buffer);
   }
 
   function connect(section, view) {
-    const id = section.dataset.matrix;
-    const strip = section.querySelector(".strip");
     const readout = section.querySelector(".readout");
     const caption = section.querySelector(".panel-caption");
-    const tokens = [...strip.querySelectorAll(".tok")];
-    const names = tokens.map((token) => token.textContent);
+    const box = section.querySelector(".strip");
+    const tokens = [...box.querySelectorAll(".tok")];
     const { factor } = view;
-    let matrix = null;
-    let chosen = -1;
+    let panel = null;
+    let spec = null;
+    let chosen = tokens.length - 1;
 
-    function named(pixel) {
-      const first = pixel * factor;
-      const last = Math.min(first + factor, names.length) - 1;
-      return first === last ? `${first} “${names[first]}”` : `${first}–${last} “${names[first]}…”`;
-    }
+    const strip = Strip.connect(box, tokens, { onMove: choose, onChoose: choose });
+    const matrix = Matrix.create(section.querySelector(".drawing"), {
+      onChoose: (row) => {
+        choose(row * factor);
+        strip.stand(row * factor);
+      },
+    });
 
     function value(row, column) {
-      return matrix.values[row * matrix.columns + column];
-    }
-
-    function clear() {
-      for (const token of tokens) {
-        token.style.backgroundColor = "";
-        token.classList.remove("plus", "minus", "chosen");
-        token.removeAttribute("aria-selected");
-      }
+      if (spec.values) return spec.values[row * spec.columns + column];
+      const level = spec.levels[row * spec.columns + column];
+      return level > spec.top ? NaN : spec.low + ((spec.high - spec.low) * level) / spec.top;
     }
 
     function choose(index) {
       chosen = index;
-      clear();
       const row = Math.floor(index / factor);
-      let most = 0;
-      const links = [];
-      for (let column = 0; column <= row && column < matrix.columns; column += 1) {
-        const entry = value(row, column);
-        if (Number.isFinite(entry) && entry !== 0) {
-          links.push([column, entry]);
-          most = Math.max(most, Math.abs(entry));
-        }
-      }
-      tokens[index].classList.add("chosen");
-      tokens[index].setAttribute("aria-selected", "true");
-      for (const [column, entry] of links) {
-        const share = Math.abs(entry) / most;
-        const hue = entry > 0 ? "213,94,0" : "0,114,178";
-        for (let t = column * factor; t < Math.min((column + 1) * factor, tokens.length); t += 1) {
-          tokens[t].style.backgroundColor = `rgba(${hue},${(0.6 * share).toFixed(3)})`;
-          if (share > 0.25 && view.panels[panel].signed) tokens[t].classList.add(entry > 0 ? "plus" : "minus");
-        }
-      }
-      links.sort((a, b) => Math.abs(b[1]) - Math.abs(a[1]));
-      const best = links.slice(0, 4).map(([column, entry]) => `${named(column)} ${number(entry)}`);
-      readout.textContent = best.length
-        ? `${named(row)} reads from ${best.join(", ")}.`
-        : `${named(row)} reads from nothing.`;
+      const entries = Array.from({ length: row + 1 }, (_, column) => value(row, column));
+      const read = entries.map((entry, column) => [column, entry]).filter(([, entry]) => Number.isFinite(entry) && entry !== 0);
+      read.sort((a, b) => Math.abs(b[1]) - Math.abs(a[1]));
+      const most = read.length ? Math.abs(read[0][1]) : 0;
+      strip.paint(tokens.map((_, at) => entries[Math.floor(at / factor)] ?? NaN), most, panel.signed);
+      strip.mark(index);
+      const best = read.slice(0, 4).map(([column, entry]) => `${view.names.columnNames[column]} ${Elements.number(entry)}`);
+      readout.textContent = `${view.names.rowNames[row]} reads from ${best.length ? best.join(", ") : "nothing"}.`;
+      matrix.select(row, null);
     }
 
-    let panel = 0;
     function show(index) {
-      panel = index;
-      const { figure } = view.panels[index];
-      matrix = decode(figure.data[0].z);
-      caption.textContent = view.panels[index].caption;
+      panel = view.panels[index];
+      spec = {
+        ...view.names, ...panel.header, fingerprint: index,
+        levels: bytes(panel.levels), values: panel.values && floats(panel.values),
+        palettes: palettes[panel.signed ? "signed" : "unsigned"],
+      };
+      caption.textContent = panel.caption;
       for (const button of section.querySelectorAll(".thumbs button")) {
         button.setAttribute("aria-pressed", String(Number(button.dataset.panel) === index));
       }
-      if (chosen >= 0) choose(chosen);
-      return draw(id, figure);
+      matrix.update(spec);
+      choose(chosen);
     }
 
-    for (const token of tokens) {
-      const index = Number(token.dataset.i);
-      token.addEventListener("mouseenter", () => choose(index));
-      token.addEventListener("click", () => choose(index));
-    }
-    strip.addEventListener("keydown", (event) => {
-      const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
-      if (step === undefined) return;
-      event.preventDefault();
-      choose(Math.min(tokens.length - 1, Math.max(0, chosen + step)));
-      tokens[chosen].scrollIntoView({ block: "nearest" });
-    });
     for (const button of section.querySelectorAll(".thumbs button")) {
       button.addEventListener("click", () => show(Number(button.dataset.panel)));
     }
-    show(0).then(() => {
-      document.getElementById(id).on("plotly_hover", (event) => {
-        const { x, y } = event.points[0];
-        readout.textContent = `${named(y)} reads ${number(value(y, x))} from ${named(x)}.`;
-      });
-      choose(tokens.length - 1);
-    });
+    show(0);
+    strip.stand(chosen);
   }
 
   for (const [id, figure] of Object.entries(data.figures)) draw(id, figure);
