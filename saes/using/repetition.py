@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
@@ -33,34 +34,35 @@ class RepetitionFeatures:
             ``[sequences, d_sae]``, averaged over tokens.
         maxima: largest activation of each feature in all that was read.
         density: share of the tokens of the control text on which each fires.
-        means, deviations: mean and standard deviation of its activation over the tokens of the control text.
+        spread: pooled standard deviation of its activation over the tokens that are compared, the root of the mean of
+            their variances with and without the repetition.
     """
 
     excess: Float[Tensor, "sequences d_sae"]
     maxima: Float[Tensor, " d_sae"]
     density: Float[Tensor, " d_sae"]
-    means: Float[Tensor, " d_sae"]
-    deviations: Float[Tensor, " d_sae"]
+    spread: Float[Tensor, " d_sae"]
 
     def table(self, level: float = 0.95) -> pd.DataFrame:
         """One row a feature that ever fired, the largest effect first.
 
-        ``feature``, ``excess`` with ``low`` and ``high`` over sequences, ``effect_size`` (the excess in standard
-        deviations of the feature over the control text's tokens: Glass's delta, large where a feature is off unless
-        text is repeated), ``density``, ``max``.
+        ``feature``, ``excess`` with ``low`` and ``high`` over sequences, ``effect_size`` (the excess in pooled
+        standard deviations, `spread`: Cohen's d over tokens, 0 where a feature is the same with and without the
+        repetition, small where it fires at a few tokens only), ``density``, ``max``.
         """
         alive = torch.nonzero(self.maxima > 0)[:, 0]
         some = self.excess[:, alive].double().cpu()
         mean, low, high = bootstrap_means(some, level=level)
-        spread = self.deviations[alive].double().cpu()
+        spread = self.spread[alive].double().cpu()
         found = pd.DataFrame(
             {
                 "feature": alive.tolist(),
                 "excess": mean,
                 "low": low,
                 "high": high,
-                # A feature that the control text never fires has no deviation, and any excess is beyond it.
-                "effect_size": mean / spread.clamp(min=1e-6),
+                # Pooled, and not of the control text alone: a feature that the control text never fires would else
+                # come first however seldom the repetition fires it.
+                "effect_size": np.divide(mean, spread, out=np.zeros_like(mean), where=spread > 0),
                 "density": self.density[alive].cpu(),
                 "max": self.maxima[alive].double().cpu(),
             }
@@ -130,8 +132,10 @@ def find_repetition_features(
     second = positions >= length
     excess: list[Tensor] = []
     maxima = torch.zeros(sae.cfg.d_sae)
-    fired, total, squares = (torch.zeros(sae.cfg.d_sae, dtype=torch.float64) for _ in range(3))
-    count = 0
+    fired = torch.zeros(sae.cfg.d_sae, dtype=torch.float64)
+    # Of the second copies: repeated, and not.
+    totals, squares = (torch.zeros(2, sae.cfg.d_sae, dtype=torch.float64) for _ in range(2))
+    count = compared = 0
     starts = list(range(0, len(windows), batch))
     for start in tracked(starts, progress, "looking for repetition features"):
         rows, before = windows[start : start + batch], others[start : start + batch]
@@ -141,13 +145,16 @@ def find_repetition_features(
         for features in (repeated, control):
             maxima = torch.maximum(maxima, features.flatten(0, 1).amax(0).float().cpu())
         fired += (control > 0).flatten(0, 1).sum(0).double().cpu()
-        total += control.flatten(0, 1).sum(0).double().cpu()
-        squares += control.flatten(0, 1).double().square().sum(0).cpu()
+        for side, features in enumerate((repeated[:, second], control[:, second])):
+            tokens = features.flatten(0, 1).double().cpu()
+            totals[side] += tokens.sum(0)
+            squares[side] += tokens.square().sum(0)
         count += control.shape[0] * control.shape[1]
-    means = total / count
-    deviations = (squares / count - means.square()).clamp(min=0).sqrt()
-    density = (fired / count).float()
-    return RepetitionFeatures(torch.cat(excess).float(), maxima, density, means.float(), deviations.float())
+        compared += control.shape[0] * int(second.sum())
+    variances = (squares / compared - (totals / compared).square()).clamp(min=0)
+    return RepetitionFeatures(
+        torch.cat(excess).float(), maxima, (fired / count).float(), variances.mean(0).sqrt().float()
+    )
 
 
 def windows_for(model: HookedModel, texts: Any, length: int, count: int) -> Int[Tensor, "sequences length"]:

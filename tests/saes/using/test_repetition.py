@@ -50,24 +50,46 @@ def test_the_planted_feature_is_found_and_every_number_is_that_of_the_texts():
         whole.append((cache[HOOK] @ sae.W_enc + sae.b_enc).relu().flatten(0, 1))
     torch.testing.assert_close(found.maxima, torch.cat(whole).amax(0).float(), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(found.density, (whole[1] > 0).float().mean(0), atol=1e-6, rtol=1e-5)
-    torch.testing.assert_close(found.means, whole[1].mean(0).float(), atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(found.deviations, whole[1].std(0, correction=0).float(), atol=1e-5, rtol=1e-4)
     row = table[table["feature"] == 3].iloc[0]
-    assert row["effect_size"] == pytest.approx(row["excess"] / float(found.deviations[3]), rel=1e-4)
+    one, other = repeated[..., 3].flatten().double(), control[..., 3].flatten().double()
+    pooled = ((one.var(correction=0) + other.var(correction=0)) / 2).sqrt()
+    assert row["effect_size"] == pytest.approx(float((one.mean() - other.mean()) / pooled), rel=1e-4)
+
+
+@torch.no_grad()
+def test_a_feature_that_the_control_text_never_fires_comes_not_first_for_that():
+    """One that fires at a single repeated token, and never without repetition, has a small effect: sqrt(2 / tokens)."""
+    model = zoo("attention")
+    windows = windows_for(model, None, 8, 12)
+    sae = planted(model, windows)
+    repeated, _ = second_copies(model, windows)
+    weights = {name: value.clone() for name, value in sae.state_dict().items()}
+    direction = repeated[0, 3] / repeated[0, 3].norm()
+    # On just below the highest of all projections, which is that token's own: nothing else reaches it.
+    whole = [
+        model.run_with_cache(torch.cat([first, windows], 1), HOOK)[1][HOOK] for first in (windows, windows.roll(-1, 0))
+    ]
+    others = sorted(float(x) for x in (torch.cat(whole) @ direction).flatten())
+    weights["W_enc"][:, 9], weights["b_enc"][9] = direction, -(others[-1] + others[-2]) / 2
+    assert others[-1] == pytest.approx(float(repeated[0, 3] @ direction), rel=1e-5) and others[-1] > others[-2]
+    table = find_repetition_features(model, SparseAutoencoder(sae.cfg, weights), windows).table()
+    seldom = table[table["feature"] == 9].iloc[0]
+    assert seldom["effect_size"] == pytest.approx((2 / 96) ** 0.5, rel=0.01)
+    assert table["feature"][0] == 5
 
 
 def test_controls_fire_as_often_and_are_others():
     density = torch.tensor([0.5, 0.4, 0.39, 0.38, 0.01, 0.011, 0.012, 0.009, 0.0] + [0.1] * 11)
     maxima = torch.ones(20)
     maxima[8] = 0
-    found = RepetitionFeatures(torch.zeros(3, 20), maxima, density, density, density)
+    found = RepetitionFeatures(torch.zeros(3, 20), maxima, density, density)
     drawn = [found.matched([1, 4], seed) for seed in range(40)]
     assert {len(set(one)) for one in drawn} == {2}
     assert not {1, 4, 8} & {feature for one in drawn for feature in one}
     assert all(density[high] >= 0.1 and density[low] <= 0.1 for high, low in drawn)
     assert len({tuple(one) for one in drawn}) > 5
     with pytest.raises(InputError, match="no 15 other features"):
-        RepetitionFeatures(torch.zeros(3, 20), maxima, density, density, density).matched(list(range(15)), 0)
+        RepetitionFeatures(torch.zeros(3, 20), maxima, density, density).matched(list(range(15)), 0)
     with pytest.raises(InputError, match="No feature fires more"):
         found.chosen(2)
 
