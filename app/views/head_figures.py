@@ -14,7 +14,7 @@ from workbench.app.views.heads import Check, Scores
 from workbench.figures import ablation_bars
 from workbench.figures.bars import Bar
 from workbench.figures.colours import CONDITIONS
-from workbench.figures.maps import plain_layout
+from workbench.figures.maps import GRID, plain_layout
 from workbench.figures.tokens import escape_label
 
 SORTED_FROM = 64
@@ -22,7 +22,6 @@ SORTED_FROM = 64
 
 CALLED = {"baseline": "intact", "top": "without the best", "random": "without as many others"}
 
-_GRID = {"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False, "automargin": True}
 _DASHES = ("solid", "dash")
 
 
@@ -88,8 +87,8 @@ def against_null(several: Sequence[Scores]) -> go.Figure:
                 )
             )
     figure.update_layout(
-        xaxis={"title": "score", **_GRID},
-        yaxis={"title": "heads with at least that, %", "type": "log", "dtick": 1, **_GRID},
+        xaxis={"title": "score", **GRID},
+        yaxis={"title": "heads with at least that, %", "type": "log", "dtick": 1, **GRID},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         height=320,
         **plain_layout(),
@@ -127,8 +126,8 @@ def by_layer(scores: Scores) -> go.Figure:
         )
     )
     figure.update_layout(
-        xaxis={"title": "layer", "dtick": max(1, len(numbers) // 12), **_GRID},
-        yaxis={"title": "score", **_GRID},
+        xaxis={"title": "layer", "dtick": max(1, len(numbers) // 12), **GRID},
+        yaxis={"title": "score", **GRID},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         height=320,
         **plain_layout(),
@@ -154,8 +153,8 @@ def above_by_depth(several: Sequence[Scores]) -> go.Figure:
             )
         )
     figure.update_layout(
-        xaxis={"title": "relative depth (0 first block, 1 last)", "range": [0, 1], **_GRID},
-        yaxis={"title": "heads above their null, %", "rangemode": "tozero", **_GRID},
+        xaxis={"title": "relative depth (0 first block, 1 last)", "range": [0, 1], **GRID},
+        yaxis={"title": "heads above their null, %", "rangemode": "tozero", **GRID},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         height=300,
         **plain_layout(),

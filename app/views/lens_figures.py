@@ -9,10 +9,8 @@ import plotly.graph_objects as go
 
 from workbench.app.views.lens import MEASURES, Grid
 from workbench.figures.colours import CONDITIONS
-from workbench.figures.maps import plain_layout
+from workbench.figures.maps import GRID, plain_layout
 from workbench.figures.tokens import escape_label
-
-_GRID = {"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False, "automargin": True}
 
 
 def depth_curve(grids: Sequence[Grid], measure: str, position: int | None) -> go.Figure:
@@ -53,8 +51,8 @@ def depth_curve(grids: Sequence[Grid], measure: str, position: int | None) -> go
             )
     depths_shown = max(grid.depths for grid in grids)
     figure.update_layout(
-        xaxis={"title": "depth (blocks that have run)", "dtick": max(1, depths_shown // 8), **_GRID},
-        yaxis={"title": MEASURES[measure], "rangemode": "tozero", **_GRID},
+        xaxis={"title": "depth (blocks that have run)", "dtick": max(1, depths_shown // 8), **GRID},
+        yaxis={"title": MEASURES[measure], "rangemode": "tozero", **GRID},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         height=300,
         **plain_layout(),

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from workbench.arguments import checked_call
 from workbench.errors import InputError
 from workbench.figures.colours import CONDITIONS
-from workbench.figures.maps import colour_axis, plain_layout
+from workbench.figures.maps import GRID, colour_axis, plain_layout
 from workbench.figures.tokens import escape_label, token_label, visible_token
 
 if TYPE_CHECKING:
@@ -120,10 +120,9 @@ def depth_curves(table: pd.DataFrame, measure: str = "kl") -> go.Figure:
                 hovertemplate=f"{escape_label(str(name))}, depth %{{x}}: %{{y:.3f}}<extra></extra>",
             )
         )
-    grid = {"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False, "automargin": True}
     figure.update_layout(
-        xaxis={"title": "depth (blocks that have run)", **grid},
-        yaxis={"title": escape_label(TITLES.get(measure, measure)), "rangemode": "tozero", **grid},
+        xaxis={"title": "depth (blocks that have run)", **GRID},
+        yaxis={"title": escape_label(TITLES.get(measure, measure)), "rangemode": "tozero", **GRID},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         **plain_layout(),
     )

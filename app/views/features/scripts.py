@@ -90,7 +90,7 @@ def building_code(plan: Plan, asked: PassOptions, workspace: Path) -> str:
     imports, source = "", repr(str(workspace / plan.place))
     if plan.text == "speeches":
         imports = "from pathlib import Path\n\n"
-        source = f"corpus.documents(corpus.prepare(Path({str(speeches(workspace))!r}), sources=corpus.SPEECHES))[1]"
+        source = f"corpus.held_out_speeches(Path({str(speeches(workspace))!r}), 'Give a text of your own.')"
     return (
         f"{imports}import workbench as wb\n"
         "from workbench.saes import TextSource, collect_features, load_sae\n"

@@ -19,6 +19,7 @@ from workbench.errors import InputError
 from workbench.saes.features import FeatureQuery, FeatureStore
 from workbench.saes.features.batch import FeatureBatch
 from workbench.saes.features.ledger import FILE
+from workbench.saes.features.listing import telling_feature
 from workbench.saes.shipped import MEMBERS
 
 if TYPE_CHECKING:
@@ -155,11 +156,8 @@ class OpenStore:
 
     @cached_property
     def telling(self) -> int:
-        """A feature worth a first look: of those that fire seldom but not by accident, the strongest."""
-        statement = (
-            "select feature from features order by (count >= 20 and density < 0.01) desc, max desc, feature limit 1"
-        )
-        return int(self.store.run(statement, []).fetchall()[0][0])
+        """`telling_feature` of the store: the one that is shown first."""
+        return telling_feature(self.store)
 
     @cached_property
     def sae_source(self) -> str | None:

