@@ -37,7 +37,9 @@ def _rows(form: DiagonalDecay, query: Int[Tensor, "batch queries"]) -> Float[Ten
     q = spread(form.q[sequence, query].to(dtype), heads, dim=2).transpose(1, 2)
     reached = total.transpose(1, 2)[sequence, query].transpose(1, 2)
     parts = []
-    for start in range(0, time, BLOCK):
+    # What comes after the last query is read by none of them.
+    newest = int(query.max()) + 1 if query.numel() else 1
+    for start in range(0, newest, BLOCK):
         span = slice(start, min(start + BLOCK, time))
         border = total[:, :, span.stop - 1 : span.stop]
         k = spread(form.k[:, span].to(dtype).transpose(1, 2), heads, dim=1)
@@ -52,7 +54,8 @@ def _rows(form: DiagonalDecay, query: Int[Tensor, "batch queries"]) -> Float[Ten
     listed = own.clamp(max=time - 1).flatten(1)
     values = pairs(form, query[..., None].expand_as(own).flatten(1), listed).unflatten(2, own.shape[1:])
     # Padded to whole blocks and cut after the scatter: a place written twice would be differentiated twice.
-    result = pad(torch.cat(parts, dim=-1), (0, -time % BLOCK))
+    result = torch.cat(parts, dim=-1)
+    result = pad(result, (0, time + -time % BLOCK - result.shape[-1]))
     return result.scatter(-1, own[:, None].expand_as(values), values)[..., :time]
 
 

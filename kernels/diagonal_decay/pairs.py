@@ -23,6 +23,9 @@ from workbench.kernels.precision import compute_dtype
 PRODUCT_COST = 1 / 8
 """Of a multiplication in a matrix product, beside an exponential with the passes over memory around it."""
 
+SET_UP = 2**17
+"""Exponentials that take as long as finding one rectangle and reading it: fewer are computed one by one."""
+
 
 def pairs(
     form: DiagonalDecay, query: Int[Tensor, "#batch pairs"], key: Int[Tensor, "#batch pairs"]
@@ -34,7 +37,7 @@ def pairs(
     total = summed(form)
     result = total.new_empty(batch, form.heads, query.shape[1], dtype=_dtype(form))
     alone = torch.ones_like(query[0], dtype=torch.bool)
-    for chosen, border in _rectangles(query[0], key[0]):
+    for chosen, border in _rectangles(query[0], key[0], batch * form.heads * form.k.shape[-1]):
         alone[chosen] = False
         for heads in blocks(form.heads, batch * len(chosen) * (form.k.shape[-1] + 2)):
             result[:, heads, chosen] = _across(form, total, query[0, chosen], key[0, chosen], border, heads)
@@ -43,8 +46,10 @@ def pairs(
     return result
 
 
-def _rectangles(query: Int[Tensor, " pairs"], key: Int[Tensor, " pairs"]) -> Iterator[tuple[Tensor, int]]:
+def _rectangles(query: Int[Tensor, " pairs"], key: Int[Tensor, " pairs"], each: int) -> Iterator[tuple[Tensor, int]]:
     """Sets of places around a border, ``key < border <= query``, that are worth a matrix product; each place once.
+
+    A place alone takes `each` exponentials.
 
     The highest bit in which the two differ says which border a place belongs to: the numbers that share all bits above
     it are cut in two halves there.
@@ -53,7 +58,7 @@ def _rectangles(query: Int[Tensor, " pairs"], key: Int[Tensor, " pairs"]) -> Ite
     level = torch.frexp((query ^ key).double()).exponent.to(query.dtype) - 1
     place = torch.where(key < query, (query >> level.clamp(min=0)) * 64 + level, -1)
     for code, count in zip(*(found.tolist() for found in place.unique(return_counts=True)), strict=True):
-        if code < 0:
+        if code < 0 or count * each < SET_UP:
             continue
         chosen = (place == code).nonzero()[:, 0]
         destinations, sources = len(query[chosen].unique()), len(key[chosen].unique())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import pytest
@@ -62,10 +63,16 @@ def test_a_band_of_places_shares_its_exponentials(kind: str, monkeypatch: pytest
         return log_decay.exp()
 
     monkeypatch.setattr(chunked, "decay_factor", counted)
+    monkeypatch.setattr(sys.modules["workbench.kernels.diagonal_decay.pairs"], "SET_UP", 0)
     got = kernels.pairs(form, query, key)
     assert relative_error(got, matrix[:, :, query, key]) < 1e-10
     one_by_one = got.numel() * form.k.shape[-1]
     assert sum(taken) < one_by_one / 2
+    # A rectangle is not looked for where that would take longer than the exponentials that it saves.
+    taken.clear()
+    monkeypatch.setattr(sys.modules["workbench.kernels.diagonal_decay.pairs"], "SET_UP", one_by_one + 1)
+    assert relative_error(kernels.pairs(form, query, key), got) < 1e-10
+    assert sum(taken) == one_by_one
     weight = torch.randn_like(got)
     of_pairs = torch.autograd.grad((got * weight).sum(), (form.q, form.k))
     of_matrix = torch.autograd.grad((matrix[:, :, query, key] * weight).sum(), (form.q, form.k))
