@@ -174,7 +174,8 @@ def _near(
 def _page(store: FeatureReader, title: str | None, shown: list[dict[str, Any]], pieces: _Pieces, left_out: int) -> str:
     info = store.info
     static = files("workbench.saes.export").joinpath("static")
-    base = files("workbench.report").joinpath("static", "page.css").read_text("utf-8")
+    shared = files("workbench.report").joinpath("static")
+    base = "\n".join(shared.joinpath(f"{part}.css").read_text("utf-8") for part in ("page", "strip"))
     style = base + static.joinpath("dashboard.css").read_text("utf-8")
     script = static.joinpath("dashboard.js").read_text("utf-8")
     model, hook = visible_text(str(info.model)), visible_text(str(info.hook))

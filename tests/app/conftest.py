@@ -3,8 +3,8 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
-from tests.app.browser import chromium, explorer, page
 from tests.app.hostile import hostile_store
+from tests.browser import chromium, explorer, page
 
 __all__ = ["chromium", "explorer", "hostile_store", "page"]
 

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tests.saes.export.browser import Browser, chromium
+from benchmarks.browser import width_needed
 from tests.saes.export.stores import HOSTILE, MemoryStore
 from tests.workbench.test_report import Dom
 from workbench.errors import InputError
@@ -13,11 +13,10 @@ from workbench.figures.tokens import visible_token
 from workbench.saes.export import export_dashboard
 
 LABELS = {1: "</script><b>bold\u202e", 3: "months of the year"}
-needs_browser = pytest.mark.skipif(chromium() is None, reason="No Chromium is installed here.")
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
+def exported(tmp_path_factory):
     file = tmp_path_factory.mktemp("pages") / "features.html"
     found = export_dashboard(MemoryStore(labels=LABELS), file)
     assert (found.features, found.left_out, found.size) == (12, 0, file.stat().st_size)
@@ -30,8 +29,8 @@ def data_of(file):
     return json.loads(found)
 
 
-def test_the_file_is_one_inert_page_that_fetches_nothing(page):
-    hostile = Dom(page.read_text())
+def test_the_file_is_one_inert_page_that_fetches_nothing(exported):
+    hostile = Dom(exported.read_text())
     assert [attributes.get("type") for attributes in hostile.named("script")] == ["application/json", None]
     for _, attributes in hostile.elements:
         assert not {"src", "href", "action"} & set(attributes)
@@ -41,8 +40,8 @@ def test_the_file_is_one_inert_page_that_fetches_nothing(page):
     assert hostile.text["h1"] == ["Features of zoo:<b>mamba</b> at blocks.2.hook_resid_post"]
 
 
-def test_the_data_say_what_the_store_says(page):
-    data = data_of(page)
+def test_the_data_say_what_the_store_says(exported):
+    data = data_of(exported)
     assert {visible_token(token) for token in HOSTILE} <= set(data["pieces"])
     by_number = {feature["i"]: feature for feature in data["features"]}
     assert by_number[1]["label"] == "</script><b>boldU+202E" and by_number[1]["source"] == "human"
@@ -58,9 +57,9 @@ def test_the_data_say_what_the_store_says(page):
     assert dead["count"] == 0 and dead["examples"] == [] and dead["mean"] is None
 
 
-def test_a_budget_takes_labelled_features_first_and_says_so(page, tmp_path):
+def test_a_budget_takes_labelled_features_first_and_says_so(exported, tmp_path):
     store = MemoryStore(labels={7: "seven"})
-    size = page.stat().st_size
+    size = exported.stat().st_size
     found = export_dashboard(store, tmp_path / "few.html", budget=size - 3000)
     assert 0 < found.features < 12 and found.features + found.left_out == 12
     assert found.size <= size - 3000
@@ -87,54 +86,47 @@ def test_what_cannot_be_exported_is_refused_and_leaves_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@needs_browser
-@pytest.mark.parametrize(("width", "dark"), [(1280, False), (400, True)], ids=["wide-light", "phone-dark"])
-def test_in_a_browser_hostile_tokens_are_shown_and_the_keyboard_is_enough(page, tmp_path, width, dark):
-    with Browser(tmp_path, width, dark=dark) as browser:
-        browser.open(page)
-        assert browser.run("window.hit") is None
-        assert browser.run("document.documentElement.scrollWidth <= innerWidth")
-        light = browser.run("getComputedStyle(document.body).backgroundColor")
-        assert light == ("rgb(22, 22, 26)" if dark else "rgb(255, 255, 255)")
-
-        def heading():
-            return browser.run("document.querySelector('#panel h2').textContent")
-
-        assert heading() == "Feature 0"
-        shown = browser.run("[...document.querySelectorAll('#panel .tok')].map(one => one.textContent)")
-        assert {visible_token(token) for token in HOSTILE} <= set(shown)
-        for key, expected in (("j", "Feature 1"), ("J", "Feature 2"), ("k", "Feature 1")):
-            browser.press(key, key)
-            assert heading() == expected
-        assert browser.run("location.hash") == "#1"
-        assert "</script><b>boldU+202E" in browser.run("document.querySelector('#panel strong').textContent")
-        assert browser.run("document.querySelectorAll('b').length") == 0
-        browser.press("/", "/")
-        browser.type("months jk")
-        assert browser.run("document.activeElement.id") == "search"
-        assert "No feature is left" in browser.run("document.querySelector('#panel').textContent")
-        browser.run("document.querySelector('#search').value = ''")
-        browser.type("year")
-        assert heading() == "Feature 3"
-        assert browser.run("document.querySelector('#count').textContent") == "1 of 12 features"
-        browser.press("Escape")
-        assert browser.run("document.activeElement.id") == "list"
-        browser.press("End")
-        assert heading() == "Feature 10"
-        browser.press("Home")
-        browser.press("ArrowDown")
-        assert heading() == "Feature 1"
-        before = browser.run("document.querySelector('#panel svg rect').getAttribute('y')")
-        heights = "[...document.querySelectorAll('#panel rect')].map(one => Number(one.getAttribute('height')))"
-        linear = browser.run(heights)
-        browser.press("l", "l")
-        logarithmic = browser.run(heights)
-        assert before is not None and logarithmic[1] > 5 * linear[1] > 0
-        browser.run("document.querySelectorAll('#panel .example .tok')[1].click()")
-        assert browser.run("document.querySelector('#panel .read').textContent") == "token 21: 4"
-        ratio = browser.run(CONTRAST)
-        assert ratio >= 4.5, ratio
-        assert browser.complaints == []
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (400, "dark")], ids=["wide-light", "phone-dark"])
+def test_in_a_browser_hostile_tokens_are_shown_and_the_keyboard_is_enough(page, exported, width, scheme):
+    page.set_viewport_size({"width": width, "height": 900})
+    page.emulate_media(color_scheme=scheme)
+    page.goto(exported.as_uri())
+    heading, tokens = page.locator("#panel h2"), page.locator("#panel .tok")
+    assert page.evaluate("window.hit") is None
+    assert width_needed(page) <= width
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert paper == ("rgb(22, 22, 26)" if scheme == "dark" else "rgb(255, 255, 255)")
+    assert heading.text_content() == "Feature 0"
+    assert {visible_token(token) for token in HOSTILE} <= set(tokens.all_text_contents())
+    for key, expected in (("j", "Feature 1"), ("J", "Feature 2"), ("k", "Feature 1")):
+        page.keyboard.press(key)
+        assert heading.text_content() == expected
+    assert page.evaluate("location.hash") == "#1"
+    assert "</script><b>boldU+202E" in page.locator("#panel strong").first.text_content()
+    assert page.locator("b").count() == 0
+    page.keyboard.press("/")
+    page.keyboard.type("months jk")
+    assert page.evaluate("document.activeElement.id") == "search"
+    assert "No feature is left" in page.locator("#panel").text_content()
+    page.evaluate("document.querySelector('#search').value = ''")
+    page.keyboard.type("year")
+    assert heading.text_content() == "Feature 3"
+    assert page.locator("#count").text_content() == "1 of 12 features"
+    page.keyboard.press("Escape")
+    assert page.evaluate("document.activeElement.id") == "list"
+    page.keyboard.press("End")
+    assert heading.text_content() == "Feature 10"
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowDown")
+    assert heading.text_content() == "Feature 1"
+    heights = "[...document.querySelectorAll('#panel rect')].map(one => Number(one.getAttribute('height')))"
+    linear = page.evaluate(heights)
+    page.keyboard.press("l")
+    logarithmic = page.evaluate(heights)
+    assert logarithmic[1] > 5 * linear[1] > 0
+    page.locator("#panel .example .tok").nth(1).click()
+    assert page.locator("#panel .read").first.text_content() == "token 21: 4"
+    assert page.evaluate(CONTRAST) >= 4.5
 
 
 # The least contrast of a token's text with its own colour laid over the page.
@@ -156,35 +148,32 @@ CONTRAST = """
 """
 
 
-@needs_browser
-def test_a_link_opens_its_feature_and_filters_hide_the_rare(page, tmp_path):
-    with Browser(tmp_path) as browser:
-        browser.ask("Page.navigate", url=page.absolute().as_uri() + "#7")
-        browser.run("new Promise(done => document.readyState === 'complete' ? done() : addEventListener('load', done))")
-        assert browser.run("document.querySelector('#panel h2').textContent") == "Feature 7"
+def test_a_link_opens_its_feature_and_filters_hide_the_rare(page, exported):
+    page.goto(exported.as_uri() + "#7")
+    assert page.locator("#panel h2").text_content() == "Feature 7"
 
-        def numbers():
-            return browser.run("[...document.querySelectorAll('.row')].map(row => Number(row.id.slice(3)))")
+    def numbers():
+        return page.evaluate("[...document.querySelectorAll('.row')].map(row => Number(row.id.slice(3)))")
 
-        assert numbers() == list(range(11))  # by frequency; the dead one is left out
-        for name, value, expected in (
-            ("least", "0.01", list(range(10))),
-            ("most", "0.1", list(range(10))),
-            ("sort", "max", list(range(9, -1, -1))),
-        ):
-            browser.run(
-                f"(() => {{ const e = document.querySelector('#{name}'); e.value = '{value}'; "
-                "e.dispatchEvent(new Event('change')); })()"
-            )
-            assert numbers() == expected, name
-        for name, expected in (("labelled", [3, 1]), ("dead", [3, 1])):
-            browser.run(f"document.querySelector('#{name}').click()")
-            assert numbers() == expected
-        assert browser.complaints == []
+    assert numbers() == list(range(11))  # by frequency; the dead one is left out
+    for name, value, expected in (
+        ("least", "0.01", list(range(10))),
+        ("most", "0.1", list(range(10))),
+        ("sort", "max", list(range(9, -1, -1))),
+    ):
+        page.evaluate(
+            "([name, value]) => { const e = document.getElementById(name); e.value = value;"
+            " e.dispatchEvent(new Event('change')); }",
+            [name, value],
+        )
+        assert numbers() == expected, name
+    for name, expected in (("labelled", [3, 1]), ("dead", [3, 1])):
+        page.evaluate(f"document.querySelector('#{name}').click()")
+        assert numbers() == expected
 
 
-def test_every_part_of_the_script_has_its_place_in_the_page(page):
-    text = page.read_text()
+def test_every_part_of_the_script_has_its_place_in_the_page(exported):
+    text = exported.read_text()
     script = Dom(text).text["script"][1]
     for name in set(re.findall(r'at\("(\w+)"\)', script)):
         assert f'id="{name}"' in text, name

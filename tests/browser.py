@@ -1,4 +1,4 @@
-"""One server and one headless Chromium for the tests of this folder, a page for each.
+"""One explorer and one headless Chromium for the tests that use a browser, a page for each.
 
 A test that takes ``page`` fails on any error that the browser logs. Where there is no Chromium or no playwright these
 tests are skipped with a sentence; ``make chromium`` installs Chromium where it may.
