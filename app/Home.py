@@ -6,6 +6,7 @@ import streamlit as st
 
 from workbench.app.navigation import pages
 from workbench.app.shell.asking import offer_link, sidebar
+from workbench.app.shell.downloading import fetch_models
 
 ICON = Path(__file__).parent / "shell" / "static" / "icon.svg"  # a named icon would be fetched from another site
 STYLE = """<style>
@@ -18,6 +19,7 @@ st.html(STYLE)
 chosen = st.navigation(pages())
 sidebar()
 try:
+    fetch_models()
     chosen.run()
 finally:  # also where a page ends early because it waits
     offer_link()

@@ -7,7 +7,8 @@ import streamlit as st
 
 from workbench.app.components import token_strip
 from workbench.app.serving import Job, the_server
-from workbench.app.shell import Asked, begin, choice, computed, foot, number
+from workbench.app.serving.sources import called
+from workbench.app.shell import Asked, about_seconds, begin, choice, computed, foot, number
 from workbench.app.views.ablate import (
     TokenLosses,
     ablation_code,
@@ -24,6 +25,7 @@ from workbench.app.views.ablation_study import (
     Asking,
     Measured,
     run_ablation,
+    seconds_for,
     study_file,
     write_inputs,
 )
@@ -48,11 +50,11 @@ def draw() -> None:
         "Take components out and see what gets worse. An effect counts where random sets of as many do less.",
     )
     parts = computed("reading the model's parts", ("parts", asked.model), lambda job: _parts(asked.model))
-    asking = _form(asked, parts)
+    asking, pressed = _form(asked, parts)
     if not asking.chips:
         st.info("Choose what to take out: a head (L1H2), a mixer (L1.mixer), an MLP (L0.mlp) or a layer (L2).")
         return
-    _effects(asking)
+    _effects(asking, pressed)
     _tokens(asking)
 
 
@@ -61,8 +63,8 @@ def _parts(source: str) -> list[str]:
         return components_of(model)
 
 
-def _form(asked: Asked, parts: list[str]) -> Asking:
-    """What the visitor asks for; nothing runs before the button."""
+def _form(asked: Asked, parts: list[str]) -> tuple[Asking, bool]:
+    """What the visitor asks for, and whether the button was pressed just now."""
     linked = [chip for name in ("sites", "features") for chip in st.query_params.get(name, "").split(",") if chip]
     if CHIPS not in st.session_state:
         st.session_state[CHIPS] = linked or list(worked_example(parts))
@@ -103,10 +105,10 @@ def _form(asked: Asked, parts: list[str]) -> Asking:
                 help="As many other components of the same kind: from the same layers, from any layer, or (auto) from "
                 "the same layers where those have enough.",
             )
-        st.form_submit_button("Ablate", type="primary")
+        pressed = st.form_submit_button("Ablate", type="primary")
     _into_link("sites", [chip for chip in chips if FEATURE not in chip])
     _into_link("features", [chip for chip in chips if FEATURE in chip])
-    return Asking(asked.model, tuple(chips), method, inputs, asked.prompt, count, match)
+    return Asking(asked.model, tuple(chips), method, inputs, asked.prompt, count, match), pressed
 
 
 def _into_link(name: str, chips: list[str]) -> None:
@@ -117,12 +119,24 @@ def _into_link(name: str, chips: list[str]) -> None:
         st.query_params.pop(name, None)
 
 
-def _effects(asking: Asking) -> None:
+def _effects(asking: Asking, pressed: bool) -> None:
+    server, key = the_server(), ("ablate", asking.name)
+
+    def pace(job: Job) -> float | None:
+        with server.models.lend(asking.model) as model:
+            return seconds_for(model, asking, server.workspace)
+
+    if not (pressed or server.results.get(key)[0] or server.jobs.find(key) is not None):
+        seconds = computed("timing a pass", ("ablate-seconds", asking.name), pace)
+        if seconds is not None:
+            st.info(f"This takes {about_seconds(seconds)}: {called(asking.model)} is not small. Press Ablate to begin.")
+            st.stop()
+
     def work(job: Job) -> Measured:
         with the_server().models.lend(asking.model) as model:
             return run_ablation(model, asking, the_server().workspace)
 
-    measured = computed(f"ablating {', '.join(asking.chips)}", ("ablate", asking.name), work)
+    measured = computed(f"ablating {', '.join(asking.chips)}", key, work)
     with st.columns([1, 2])[0]:
         metric = choice("Metric", [one.name for one in measured.study.metrics], "metric")
     shown = shown_of(measured, metric)

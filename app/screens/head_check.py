@@ -8,6 +8,7 @@ import streamlit as st
 
 from workbench.app.navigation import page
 from workbench.app.serving import Job, the_server
+from workbench.app.serving.sources import called
 from workbench.app.shell import Asked, choice, computed, foot, number, switch
 from workbench.app.views.head_figures import CALLED, check_figure
 from workbench.app.views.head_scripts import check_code
@@ -51,8 +52,8 @@ def _checked(letter: str, scores: Scores, k: int, by: str, method: str, haystack
         with the_server().models.lend(scores.model) as model:
             return check_heads(model, scores, k, by, method, haystack)
 
-    key = ("heads-check", scores.model, scores.kind, haystack, k, by, method)
-    check = computed(f"ablating {k} {scores.unit}s of {scores.model}", key, work)
+    key = ("heads-check", scores.model, scores.kind, haystack, scores.looked, k, by, method)
+    check = computed(f"ablating {k} {scores.unit}s of {called(scores.model)}", key, work)
     figure = check_figure(check)
     st.plotly_chart(figure, key=f"check-{letter}")
     top = check.table.set_index("condition").loc["top"]
@@ -61,8 +62,9 @@ def _checked(letter: str, scores: Scores, k: int, by: str, method: str, haystack
         label, f" at positions labelled {label}"
     )
     st.caption(
-        f"{scores.model} without {_listed(str(top['heads']).split())}: bars are means over {SEQUENCES} sequences with "
-        f"95 % intervals; for random sets the interval is over the sets. p = {top[f'p_{check.decisive}']:.3f} "
+        f"{called(scores.model)} without {_listed(str(top['heads']).split())}: bars are means over {SEQUENCES} "
+        "sequences with 95 % intervals; for random sets the interval is over the sets. "
+        f"p = {top[f'p_{check.decisive}']:.3f} "
         f"(it could be {top['p_least']:.3f} at least): the share of sets, this one counted, that do as much harm to "
         f"the {measure}{where}."
     )

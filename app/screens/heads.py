@@ -14,10 +14,20 @@ from workbench.app.components import Axis, matrix
 from workbench.app.navigation import page
 from workbench.app.screens.head_check import draw_check
 from workbench.app.serving import Job, the_server
-from workbench.app.shell import Asked, begin, choice, computed, foot, text
+from workbench.app.serving.sources import called
+from workbench.app.shell import Asked, about_seconds, begin, choice, computed, foot, text
 from workbench.app.views.head_figures import above_by_depth, against_null, by_layer, head_grid
 from workbench.app.views.head_scripts import against_null_code, scores_code
-from workbench.app.views.heads import RANKS, Scores, about, comparison, row_of, score_heads, seconds_for
+from workbench.app.views.heads import (
+    RANKS,
+    Scores,
+    about,
+    comparison,
+    layers_of,
+    row_of,
+    score_heads,
+    seconds_for,
+)
 from workbench.errors import InputError
 from workbench.probes import kinds
 from workbench.probes.heads.figures import heads_map
@@ -63,8 +73,14 @@ def draw() -> None:
                 help="A segment of random tokens works with any model; a needle (a sentence) and a passkey (a number) "
                 "are for models that can read.",
             )
+        said = text("Layers", "layers", placeholder="all", help="As in: 0-3, 8. Fewer of them take less time.")
     st.text(about(kind))
-    several = [_scores(asked, source, kind, haystack) for source in asked.models]
+    try:
+        layers = layers_of(said)
+    except InputError as error:
+        st.error(str(error))
+        return
+    several = [_scores(source, kind, haystack, layers) for source in asked.models]
     st.caption(" ".join(map(_found, several)))
     for scores in several:
         for note in scores.notes:
@@ -82,44 +98,43 @@ def _called(kind: str) -> str:
     return kind.replace("_", " ")
 
 
-def _scores(asked: Asked, source: str, kind: str, haystack: str) -> Scores:
+def _scores(source: str, kind: str, haystack: str, layers: tuple[int, ...] | None) -> Scores:
     """The scores of one model, at once where that is quick, else when somebody asks for them."""
     server = the_server()
-    key = ("heads", source, kind, haystack)
+    key = ("heads", source, kind, haystack, layers)
 
     def work(job: Job) -> Scores:
         with server.models.lend(source) as model:
-            return score_heads(model, source, kind, haystack)
+            return score_heads(model, source, kind, haystack, layers)
 
     def pace(job: Job) -> float | None:
         with server.models.lend(source) as model:
-            return seconds_for(model, kind)
+            return seconds_for(model, kind, layers)
 
     known = server.results.get(key)[0] or server.jobs.find(key) is not None
     if not known:
-        seconds = computed(f"timing {source}", ("heads-seconds", source, kind), pace)
+        seconds = computed(f"timing {called(source)}", ("heads-seconds", source, kind, layers), pace)
         if seconds is not None:
-            st.info(f"{_called(kind).capitalize()} heads of {source} have not been looked for yet.")
-            if not st.button(f"Run finder, about {_rounded(seconds)}", type="primary", key=f"run-{source}-{kind}"):
+            st.info(
+                f"{_called(kind).capitalize()} heads of {called(source)} have not been looked for yet. "
+                "Fewer layers take less time."
+            )
+            if not st.button(f"Run finder, {about_seconds(seconds)}", type="primary", key=f"run-{source}-{kind}"):
                 st.stop()
-    return computed(f"looking for {_called(kind)} heads in {source}", key, work)
-
-
-def _rounded(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+    return computed(f"looking for {_called(kind)} heads in {called(source)}", key, work)
 
 
 def _found(scores: Scores) -> str:
     table = scores.table
     return (
-        f"{scores.model}: {scores.above} of {len(table)} {scores.unit}s ({scores.above / len(table):.0%}) lie above "
-        "their null with their whole interval; by chance about 5 % would at most."
+        f"{called(scores.model)}: {scores.above} of {len(table)} {scores.unit}s ({scores.above / len(table):.0%}) lie "
+        "above their null with their whole interval; by chance about 5 % would at most."
     )
 
 
 def _map(letter: str, scores: Scores, by: str, haystack: str) -> None:
     grid = head_grid(scores, by)
-    st.subheader(f"{letter} · {scores.model}" if letter else f"Every {scores.unit}", anchor=False)
+    st.subheader(f"{letter} · {called(scores.model)}" if letter else f"Every {scores.unit}", anchor=False)
     chosen = grid.place(_site(scores, by))
     columns = range(grid.values.shape[1])
     place = f"{scores.unit}s, best first in each layer" if grid.by_rank else scores.unit
@@ -128,7 +143,7 @@ def _map(letter: str, scores: Scores, by: str, haystack: str) -> None:
         rows=Axis.of("layer", grid.rows),
         columns=Axis.of("rank" if grid.by_rank else scores.unit, [at + 1 if grid.by_rank else at for at in columns]),
         key=f"map-{letter}",
-        fingerprint=f"{scores.model} {scores.kind} {haystack} {by}",
+        fingerprint=f"{scores.model} {scores.kind} {haystack} {by} {scores.looked}",
         texts=None if grid.by_rank else _numbers(grid.values, grid.above),
         upward=True,
         cell=34,
@@ -197,7 +212,7 @@ def _one_head(asked: Asked, several: Sequence[Scores], by: str) -> None:
             st.error(str(error))
             continue
         st.text(
-            f"{one.model} {row['site']}: score {row['score']:.3f} ({row['low']:.3f} to {row['high']:.3f}), "
+            f"{called(one.model)} {row['site']}: score {row['score']:.3f} ({row['low']:.3f} to {row['high']:.3f}), "
             f"null {row['null']:.3f}, excess {row['excess']:.3f}, rank {row['rank']} of {len(one.table)}."
         )
         layer = f"{row['layer']}.mixer{row['mixer']}" if row["mixer"] else str(row["layer"])
@@ -211,7 +226,7 @@ def _table(several: Sequence[Scores], by: str, haystack: str) -> None:
     for scores in several:
         ranked = scores.ranked(by)
         shown = ranked if len(ranked) <= ALL else ranked.head(LISTED)
-        st.subheader(f"Table: {scores.model}" if len(several) > 1 else "Table", anchor=False)
+        st.subheader(f"Table: {called(scores.model)}" if len(several) > 1 else "Table", anchor=False)
         st.dataframe(
             shown[list(COLUMNS)],
             hide_index=True,
@@ -248,7 +263,9 @@ def _distribution(several: Sequence[Scores], haystack: str) -> None:
     for scores in several:
         layers = by_layer(scores)
         st.plotly_chart(layers, key=f"layers-{scores.model}")
-        st.caption(f"{scores.model}: lowest, quartiles and highest score of each layer; grey, the middle of the nulls.")
+        st.caption(
+            f"{called(scores.model)}: lowest, quartiles and highest score of each layer; grey, the middle of the nulls."
+        )
     foot(
         f"heads-null-{several[0].kind}",
         code=against_null_code(several, haystack),

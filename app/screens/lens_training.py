@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from workbench.app.serving import Job, the_server
-from workbench.app.shell import choice, computed, number
+from workbench.app.shell import about_seconds, choice, computed, number
 from workbench.app.views.tuned import ROWS, Tuned, lens_folder, step_seconds, texts_of, train_lens, training_code
 
 
@@ -38,10 +38,9 @@ def draw_training(model: str, letter: str) -> None:
     key = ("lens-train", model, name, steps)
     if server.jobs.find(key) is None:
         seconds = steps * computed("timing a step of training", ("lens-step", model, name), pace)
-        about = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
         with st.popover("Code", help="Python that trains the same lens"):
             st.code(training_code(model, text, steps, folder), language="python")
-        if not st.button(f"Train a tuned lens, about {about}", type="primary", key=f"train-{letter}"):
+        if not st.button(f"Train a tuned lens, {about_seconds(seconds)}", type="primary", key=f"train-{letter}"):
             return
     computed(f"training a tuned lens for {model}", key, work)
     # What counts from here on is the lens in the workspace, which somebody may delete and train again.

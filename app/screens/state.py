@@ -11,6 +11,7 @@ from workbench.app.screens.state_editing import edit_panel
 from workbench.app.serving import Job, the_server
 from workbench.app.shell import Asked, begin, choice, computed, foot
 from workbench.app.views.state import (
+    MOST_ROWS,
     MOST_STEPS,
     Norms,
     Slice,
@@ -20,6 +21,7 @@ from workbench.app.views.state import (
     half_lives_in_words,
     keeps_code,
     keeps_in_words,
+    largest_heads,
     norms_figure,
     state_norms,
     state_norms_code,
@@ -117,31 +119,43 @@ def _half_lives(asked: Asked, norms: Norms) -> None:
 
 def _map(asked: Asked, norms: Norms, layer: int) -> tuple[int, int]:
     """The picture of a layer's heads over the text; the head and token that are looked at."""
-    st.subheader(f"Layer {layer}, head by head", anchor=False)
     values = norms.heads[layer]
-    tokens = [norms.tokens[step] for step in norms.steps]
-    fingerprint = f"{asked.model}-{asked.prompt_id}-{layer}"
-    matrix(
-        values,
-        rows=Axis.of("head", range(len(values))),
-        columns=Axis.of_tokens("after token", tokens),
+    # The link holds the head's own number, whichever heads there is room for.
+    head, step = kept("cell", values.shape) or (int(values[:, -1].argmax()), len(norms.steps) - 1)
+    rows = largest_heads(values, head)
+    st.subheader(f"Layer {layer}, head by head", anchor=False)
+    clicked = matrix(
+        values[rows],
+        rows=Axis.of("head", rows),
+        columns=Axis.of_tokens("after token", [norms.tokens[at] for at in norms.steps]),
         key="state-map",
-        fingerprint=fingerprint,
+        fingerprint=f"{asked.model}-{asked.prompt_id}-{layer}-{rows}",
         signed=False,
         upward=True,
-        cell=max(2, min(24, 480 // len(values))),
+        cell=max(6, min(24, 480 // len(rows))),
+        selected=(rows.index(head), step),
         name="norm of the head's state",
-        keep="cell",
     )
-    st.caption("Norm of each head's state after each token. Click a cell to see that state, and to edit it below.")
+    if clicked is not None and (chosen := (rows[clicked[0]], clicked[1])) != (head, step):
+        keep("cell", chosen)
+        st.rerun()
+    said = "Norm of each head's state after each token. Click a cell to see that state, and to edit it below."
+    if len(rows) < len(values):
+        said += f" The {len(rows)} of {len(values):,} with the largest states are shown; Data has all."
+    st.caption(said)
     foot(
         f"state-L{layer}-heads",
         code=state_norms_code(asked.model, asked.prompt, layer, norms.mixers[layer]),
         data={"norms": values, "steps": np.array(norms.steps)},
         method="Frobenius norm of a head's state [key, value] after each token.",
     )
-    chosen = kept("cell", values.shape) or (int(values[:, -1].argmax()), len(norms.steps) - 1)
-    return chosen[0], norms.steps[chosen[1]]
+    if len(rows) < len(values):
+        with st.columns([1, 2])[0]:
+            wanted = st.number_input("Go to head", 0, len(values) - 1, head, 1, key=f"head-of-{layer}-{head}")
+        if int(wanted) != head:
+            keep("cell", (int(wanted), step))
+            st.rerun()
+    return head, norms.steps[step]
 
 
 def _slice(asked: Asked, norms: Norms, layer: int, head: int, position: int) -> None:
@@ -154,7 +168,7 @@ def _slice(asked: Asked, norms: Norms, layer: int, head: int, position: int) -> 
     key = ("state-slice", asked.model, asked.prompt_id, layer, head, position)
     found = computed("reading a state", key, work)
     whole = found.rows == "channel"
-    rows = range(len(found.values))
+    rows = largest_heads(norms.heads[layer], head) if whole else list(range(len(found.values)))
     clicked = token_strip(
         norms.tokens, key="state-where", fingerprint=f"{key}", selected=position, label="Where in the text"
     )
@@ -163,25 +177,20 @@ def _slice(asked: Asked, norms: Norms, layer: int, head: int, position: int) -> 
         keep("cell", (head, nearest))
         st.rerun()
     matrix(
-        found.values,
+        found.values[rows],
         rows=Axis.of(found.rows, rows),
         columns=Axis.of(found.columns, range(found.values.shape[1])),
         key="state-slice",
         fingerprint=f"{key}",
         signed=True,
         upward=True,
-        cell=max(2, min(12, 480 // len(found.values))),
-        selected=(head, None) if whole else None,
+        cell=max(5 if whole else 2, min(12, 480 // len(rows))),
+        selected=(rows.index(head), None) if whole else None,
         name="state",
     )
-    st.caption(
-        (
-            f"All channels of layer {layer}; the marked row is channel {head}."
-            if whole
-            else f"Head {head}, layer {layer}."
-        )
-        + " Vermillion is positive, blue negative."
-    )
+    shown = "All channels" if len(rows) == len(found.values) else f"The {MOST_ROWS} channels with the largest states"
+    said = f"{shown} of layer {layer}; the marked row is channel {head}." if whole else f"Head {head}, layer {layer}."
+    st.caption(f"{said} Vermillion is positive, blue negative.")
     foot(
         f"state-L{layer}H{head}-{position}",
         code=state_slice_code(asked.model, asked.prompt, layer, head, position, norms.mixers[layer]),

@@ -163,9 +163,14 @@ def _state_of(run: Listed) -> None:
         if unfinished and st.button("Resume", key="resume-run", help="Go on with what is missing or failed"):
             _told(lambda: the_runs().resume(folder))
             st.rerun()
+        if the_runs().changed(folder):
+            st.warning("The study has changed since this run was planned.")
+            if st.button("Replan", key="replan-run", help="Go on with the changed study; what is in both is kept"):
+                _told(lambda: the_runs().replan(folder))
+                st.rerun()
         if the_runs().refused(folder):
             st.error("The last process that was started for this run ended with an error. It said:")
-            st.code(the_runs().said(folder), language=None)
+            st.code(the_runs().said(folder), language=None, wrap_lines=True)
 
     st.fragment(shown, run_every=POLL if going else None)()
 

@@ -22,6 +22,10 @@ FRESH = 3.0
 """Seconds for which somebody who looked at a job counts as waiting for it."""
 
 
+LOOK = 0.1
+"""Seconds between two looks at whether an earlier job has ended."""
+
+
 class Cancelled(BaseException):
     """Ends the work of a job that nobody wants any more; not an Exception, so that nothing on the way swallows it."""
 
@@ -32,14 +36,16 @@ class Job:
     Attributes:
         job_id: names it in links.
         label: what it does, for people: ``"finding induction heads"``.
-        state: ``"running"``, ``"done"``, ``"cancelled"`` or ``"failed"``.
-        what, done, total: what it is at, as `workbench.progress` tells it; `total` is None where nobody knows.
+        state: ``"running"``, ``"done"``, ``"cancelled"`` or ``"failed"``. It is cancelled at once when it is asked to
+            end, also where its thread is at something that cannot be stopped (`ending`), such as loading a model.
+        what, done, total: what it is at, as `workbench.progress` tells it; `what` is empty between two loops, and
+            `total` is None where nobody knows.
         result: what the work returned, once it is done.
         error: what it raised, where it failed.
         partial: what there is so far, where the work publishes it with `publish`.
     """
 
-    def __init__(self, label: str, work: Callable[[Job], Any]) -> None:
+    def __init__(self, label: str, work: Callable[[Job], Any], after: Job | None = None) -> None:
         self.job_id = uuid.uuid4().hex[:12]
         self.label = label
         self.state: Literal["running", "done", "cancelled", "failed"] = "running"
@@ -49,7 +55,9 @@ class Job:
         self.error: BaseException | None = None
         self.began = time.monotonic()
         self.ended: float | None = None
-        self._cancel = threading.Event()
+        self._after = after
+        self._cancel, self._over = threading.Event(), threading.Event()
+        self._lock = threading.Lock()
         self._looked: dict[str, float] = {}
         self._work = work
         self._thread = threading.Thread(target=self._run, name=f"job {label}", daemon=True)
@@ -62,8 +70,9 @@ class Job:
         return self
 
     def cancel(self) -> None:
-        """Ask the work to end at its next step."""
+        """Cancel it; the work ends at its next step."""
         self._cancel.set()
+        self._end("cancelled")
 
     def looked_at(self, session: str) -> None:
         """Note that a session waits for it."""
@@ -86,9 +95,14 @@ class Job:
         return self._thread.ident
 
     @property
-    def cancelling(self) -> bool:
-        """Whether it was asked to end and has not yet."""
-        return self._cancel.is_set() and self.state == "running"
+    def ending(self) -> bool:
+        """Whether it was cancelled and its thread has not reached a step at which it can stop."""
+        return self._cancel.is_set() and self._thread.is_alive()
+
+    @property
+    def busy(self) -> bool:
+        """Whether it runs, or is `ending`."""
+        return self.state == "running" or self.ending
 
     def check(self) -> None:
         """Raise `Cancelled` if it was asked to end; work with loops of its own calls this in each round."""
@@ -100,9 +114,8 @@ class Job:
         self.partial = partial
 
     def wait(self, seconds: float) -> bool:
-        """Wait that long at most for the end; whether it came."""
-        self._thread.join(seconds)
-        return self.state != "running"
+        """Wait that long at most until it runs no more; whether that came."""
+        return self._over.wait(seconds)
 
     @property
     def seconds(self) -> float:
@@ -116,26 +129,41 @@ class Job:
             return None
         return (time.monotonic() - self._part_began) * (self.total - self.done) / self.done
 
-    def _hear(self, what: str, done: int, total: int | None) -> None:
+    def hear(self, what: str, done: int, total: int | None) -> None:
+        """Note what it is at and how far, and end it if it was cancelled; loops of the library call this."""
         if done == 0:
             self._part_began = time.monotonic()
+        if total is not None and done >= total:  # what comes after a loop is no part of it
+            what, done, total = "", 0, None
         self.what, self.done, self.total = what, done, total
         self.check()
 
     def _run(self) -> None:
         self._part_began = time.monotonic()
         try:
-            with progress.heard_by(self._hear):
+            with progress.heard_by(self.hear):
+                self._wait_for_earlier()
                 self.check()
                 self.result = self._work(self)
-            self.state = "done"
+            self._end("done")
         except Cancelled:
-            self.state = "cancelled"
+            self._end("cancelled")
         except BaseException as error:  # the page that asked shows it
             self.error = error
-            self.state = "failed"
-        finally:
-            self.ended = time.monotonic()
+            self._end("failed")
+
+    def _wait_for_earlier(self) -> None:
+        """Wait until the same work, cancelled a moment ago, has ended: both may write the same files."""
+        earlier, self._after = self._after, None
+        while earlier is not None and earlier.ending:
+            self.hear("waiting until what was cancelled has ended", 0, None)
+            earlier._thread.join(LOOK)
+
+    def _end(self, state: Literal["done", "cancelled", "failed"]) -> None:
+        with self._lock:
+            if self.state == "running":
+                self.state, self.ended = state, time.monotonic()
+        self._over.set()
 
 
 class Jobs:
@@ -144,6 +172,7 @@ class Jobs:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._jobs: OrderedDict[Hashable, Job] = OrderedDict()
+        self._left: dict[Hashable, Job] = {}  # forgotten, and ending yet
 
     def ask(self, key: Hashable, label: str, work: Callable[[Job], Any]) -> Job:
         """The job of that key: the one that runs, or a new one.
@@ -154,9 +183,10 @@ class Jobs:
         with self._lock:
             found = self._jobs.get(key)
             if found is None or found.state != "running":
-                if sum(job.state == "running" for job in self._jobs.values()) >= AT_ONCE:
+                self._left = {left: job for left, job in self._left.items() if job.ending}
+                if sum(job.busy for job in (*self._jobs.values(), *self._left.values())) >= AT_ONCE:
                     raise InputError(f"{AT_ONCE} computations run or wait already; cancel one, or try again later.")
-                found = self._jobs[key] = Job(label, work).start()
+                found = self._jobs[key] = Job(label, work, after=found or self._left.get(key)).start()
             self._jobs.move_to_end(key)
             while len(self._jobs) > KEPT and (old := self._ended()) is not None:
                 del self._jobs[old]
@@ -168,11 +198,13 @@ class Jobs:
             return self._jobs.get(key)
 
     def forget(self, key: Hashable) -> None:
-        """Forget a job that ended."""
+        """Forget a job that runs no more."""
         with self._lock:
             found = self._jobs.get(key)
             if found is not None and found.state != "running":
                 del self._jobs[key]
+                if found.ending:
+                    self._left[key] = found
 
     def running(self) -> list[Job]:
         """Those that run, the oldest first."""
@@ -180,4 +212,4 @@ class Jobs:
             return [job for job in self._jobs.values() if job.state == "running"]
 
     def _ended(self) -> Hashable | None:
-        return next((key for key, job in self._jobs.items() if job.state != "running"), None)
+        return next((key for key, job in self._jobs.items() if not job.busy), None)

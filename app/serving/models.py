@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from workbench.app.serving.sources import called
 from workbench.app.serving.turns import Turns
 from workbench.progress import tracked
 
@@ -23,12 +24,22 @@ class Shelf:
 
     Hooks are state of a model, so whoever runs it has it alone: one session's edit is never in another's pass. There
     is one line for all models, since they share the processor.
+
+    A load cannot be stopped, and nothing else may compute meanwhile: it sets PyTorch's default dtype for the whole
+    process. Where its job is cancelled it goes on and has the turn until it ends. Its model is kept then, for who asks
+    again, and is the first to go where room is needed.
     """
 
     def __init__(self, room: int = ROOM) -> None:
         self._room = room
         self._models: OrderedDict[str, HookedModel] = OrderedDict()
         self._turns = Turns()
+        self._loading: str | None = None
+
+    @property
+    def loading(self) -> str | None:
+        """The source that is being loaded now."""
+        return self._loading
 
     @contextmanager
     def lend(self, source: str) -> Iterator[HookedModel]:
@@ -62,7 +73,12 @@ class Shelf:
             while len(self._models) >= self._room:
                 self._models.popitem(last=False)
                 gc.collect()
-            for _ in tracked([source], False, f"loading {source}"):
-                self._models[source] = wb.load(source)
+            self._loading = source
+            try:
+                for _ in tracked([source], False, f"loading {called(source)}"):
+                    self._models[source] = wb.load(source)
+                    self._models.move_to_end(source, last=False)  # where this is cancelled it is the first to go
+            finally:
+                self._loading = None
         self._models.move_to_end(source)
         return self._models[source]

@@ -13,6 +13,11 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _LONGEST = 500
 
 
+def called(source: str) -> str:
+    """A source for people: of a path its last part, so that a sentence does not carry a folder."""
+    return Path(source).name if Path(source).is_absolute() else source
+
+
 class Sources:
     """Models of the zoo, of the hub, in the workspace, and those that the app was started with; no other file.
 
@@ -58,6 +63,10 @@ class Sources:
         if _HUB_ID.fullmatch(text) and not text.endswith(".gguf") and not Path(text).exists():
             return text
         raise self._refusal(text)
+
+    def at_hub(self, source: str) -> bool:
+        """Whether a source that was `checked` is a hub id, and none that the app was started with."""
+        return source not in self.offered() and not Path(source).is_absolute()
 
     def _whole(self, found: Path, text: str) -> Path:
         """A file or directory, none of whose files is a link out of the workspace."""

@@ -27,6 +27,9 @@ _LAUNCH = (
 STOPPED = 130
 """Exit status of a study that was stopped."""
 
+REPLAN = "--replan"
+"""The option that a process which refuses a changed study names."""
+
 TAIL = 2000
 """Characters of what a process said that are shown."""
 
@@ -38,6 +41,7 @@ class StudyRuns:
         self._workspace = workspace
         self._lock = threading.Lock()
         self._started: dict[Path, subprocess.Popen[bytes]] = {}
+        self._asked: dict[Path, tuple[str, ...]] = {}
 
     def start(self, file: Path, folder: Path) -> None:
         """Run the study of a file in a folder, in a process of its own; what is measured already is kept.
@@ -50,6 +54,21 @@ class StudyRuns:
     def resume(self, folder: Path) -> None:
         """Go on with the study of a folder. Raises InputError as `start`."""
         self._launch(folder, "resume", str(self._workspace.inside(folder)))
+
+    def replan(self, folder: Path) -> None:
+        """Start once more what was refused because the study has changed; what is in both studies is kept.
+
+        Raises:
+            InputError: this server started nothing in the folder, or somebody runs it.
+        """
+        asked = self._asked.get(self._workspace.inside(folder))
+        if asked is None:
+            raise InputError(f"Nothing was started in {folder.name} from here yet; press Start or Resume first.")
+        self._launch(folder, *(part for part in asked if part != REPLAN), REPLAN)
+
+    def changed(self, folder: Path) -> bool:
+        """Whether the last process of a folder ended because the study is another than the one it has results of."""
+        return self.refused(folder) and REPLAN in self.said(folder)
 
     def stop(self, folder: Path) -> bool:
         """Ask whoever runs the study of a folder on this machine to end, as Ctrl-C does; whether somebody was asked."""
@@ -87,6 +106,7 @@ class StudyRuns:
         with self._lock:
             if is_running(folder) or self._alive(folder) is not None:
                 raise InputError(f"The study in {folder.name} is running already; cancel it first.")
+            self._asked[folder] = arguments
             log = self._log(folder)
             log.parent.mkdir(parents=True, exist_ok=True)
             with log.open("wb") as output:

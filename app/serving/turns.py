@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from workbench.progress import tracked
+from workbench.progress import tell, tracked
 
 LOOK = 0.1
 """Seconds between two looks of one who waits at whether it was cancelled."""
@@ -36,6 +36,7 @@ class Turns:
             if first:
                 for _ in tracked(self._waits(me), False, "waiting for the model"):
                     pass
+                tell("", 0, None)  # it waits no more
         except BaseException:
             self._leave(me)
             raise

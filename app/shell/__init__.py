@@ -5,5 +5,18 @@ from workbench.app.shell.computing import computed
 from workbench.app.shell.controls import choice, number, switch, text
 from workbench.app.shell.panel import foot
 from workbench.app.shell.titles import begin
+from workbench.app.shell.waiting import about_seconds
 
-__all__ = ["Asked", "asked", "begin", "choice", "computed", "foot", "model_named", "number", "switch", "text"]
+__all__ = [
+    "Asked",
+    "about_seconds",
+    "asked",
+    "begin",
+    "choice",
+    "computed",
+    "foot",
+    "model_named",
+    "number",
+    "switch",
+    "text",
+]

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import streamlit as st
 
 from workbench.app.serving import Job, Server, the_server
+from workbench.app.serving.sources import called
 from workbench.app.shell.asking import Asked, asked_or_none
 from workbench.app.shell.session import session_name
 from workbench.app.shell.status import count_tokens, tell_status
@@ -64,7 +65,7 @@ def computed(label: str, key: tuple[Hashable, ...], work: Callable[[Job], T]) ->
     assert job is not None
     if job.state == "done":
         st.rerun()
-    _say_why(job, given_up)
+    _say_why(server, job, given_up)
     if st.button("Try again", key=f"again-{job.job_id}"):
         st.session_state.pop(_GIVEN_UP, None)
         server.jobs.forget(key)
@@ -104,10 +105,14 @@ def _keeping(server: Server, key: Hashable, asked: Asked | None, work: Callable[
     return run
 
 
-def _say_why(job: Job, given_up: bool) -> None:
+def _say_why(server: Server, job: Job, given_up: bool) -> None:
     """Say why there is no value."""
     if given_up or job.state == "cancelled":
-        st.info(f"Cancelled: {job.label}.")
+        loading = server.models.loading if job.ending else None
+        st.info(
+            f"Cancelled: {job.label}."
+            + (f" {called(loading)} is loaded to the end first, and other models wait for that." if loading else "")
+        )
     elif isinstance(job.error, WorkbenchError):
         st.error(str(job.error))
     else:
@@ -123,17 +128,19 @@ def _watch(server: Server, job: Job, session: str) -> None:
         if job.state != "running":
             st.rerun()
         job.looked_at(session)
-        ahead = server.models.ahead(job.thread)
-        left = job.seconds_left
-        text = f"{job.what or job.label} · {job.seconds:.0f} s"
-        if ahead:
-            text += f" · {ahead} before it"
-        elif left is not None:
-            text += f" · {left:.0f} s left"
-        st.progress(min(1.0, job.done / job.total) if job.total else 0.0, text=text)
-        if st.button("Cancel", key=f"cancel-{job.job_id}", disabled=job.cancelling):
+        st.progress(min(1.0, job.done / job.total) if job.total else 0.0, text=_told(server, job))
+        if st.button("Cancel", key=f"cancel-{job.job_id}"):
             job.given_up(session)
             st.session_state[_GIVEN_UP] = job.job_id
             st.rerun()
 
     shown()
+
+
+def _told(server: Server, job: Job) -> str:
+    """What a job is at, in a line."""
+    ahead, loading, left = server.models.ahead(job.thread), server.models.loading, job.seconds_left
+    text = f"{job.what or job.label} · {job.seconds:.0f} s"
+    if ahead:
+        return text + f" · {ahead} before it" + (f", {called(loading)} is being loaded" if loading else "")
+    return text if left is None else text + f" · {left:.0f} s left"

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from workbench.app.serving import Workspace
+from workbench.app.views.heads import SMALL, pass_seconds
 from workbench.errors import InputError
 from workbench.model import HookedModel
 from workbench.report.files import write_atomically
@@ -149,6 +150,28 @@ def run_ablation(model: HookedModel, asking: Asking, workspace: Workspace) -> Me
         if failed:
             raise InputError(failed)
         return Measured(study, effects_table(results), results.frame, notes)
+
+
+def seconds_for(model: HookedModel, asking: Asking, workspace: Workspace) -> float | None:
+    """About how long `run_ablation` takes, in seconds, from a forward pass timed now; None for a small model.
+
+    Small is told by parameters and not by a clock, so that a busy machine shows the same page.
+
+    Raises:
+        InputError: as `run_ablation`.
+    """
+    from workbench.studies.inputs.reading import read_prompts
+
+    if sum(parameter.numel() for parameter in model.wrapped.parameters()) <= SMALL:
+        return None
+    with tempfile.TemporaryDirectory(prefix="workbench-ablation-") as folder:
+        base = workspace.root if asking.reads_workspace else Path(folder)
+        write_inputs(asking, base)
+        prompts = read_prompts(draft(asking, _window(model, asking.prompt)), model, base)
+    tokens = sum(len(prompt.tokens) for prompt in prompts)
+    # Each component, all of them, random sets of as many, and two passes without an edit: for means, and to compare.
+    passes = len(asking.chips) + (len(asking.chips) > 1) + DRAWS + 2
+    return pass_seconds(model) * passes * tokens / 400
 
 
 def write_inputs(asking: Asking, folder: Path) -> None:

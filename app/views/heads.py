@@ -47,9 +47,11 @@ PASSES = {
 }
 """What a search costs in forward passes of 4 x 100 tokens, measured on ``zoo:attention``."""
 
-SLOWER_BY_CHANNEL = 40.0
-"""How much longer the searches that read rows take where every channel has a matrix, measured on ``zoo:mamba``."""
+TIMED = "induction"
+"""What is timed on one layer and one text where every channel has a matrix; other searches by their passes."""
 
+TEXTS = 3
+"""Texts that a search reads: the finder's default seeds."""
 
 FEW_PASSES, SMALL = 60.0, 20_000_000
 """A search of so many passes of a model of so many parameters takes a moment."""
@@ -65,6 +67,7 @@ class Scores:
         table: what `find_heads` returned.
         unit: what a row of it is, ``"head"`` or ``"channel"``.
         layers: of the model.
+        looked: the layers that were looked at; None is all of them.
         notes: what the finder warned of.
     """
 
@@ -74,6 +77,7 @@ class Scores:
     unit: str
     layers: int
     notes: tuple[str, ...] = ()
+    looked: tuple[int, ...] | None = None
 
     @property
     def above(self) -> int:
@@ -120,30 +124,61 @@ def options_of(kind: str, haystack: str) -> dict[str, str]:
     return {"haystack": haystack} if kind == "retrieval" else {}
 
 
-def score_heads(model: HookedModel, source: str, kind: str, haystack: str = "segment") -> Scores:
-    """Score every head or channel of a model for a kind.
+def layers_of(text: str) -> tuple[int, ...] | None:
+    """Layers as people write them, ``"0-3, 8"``, in order and each once; None, which is all, for nothing.
 
     Raises:
-        InputError: the model cannot be asked about this kind: no tokenizer, a context that is too short.
+        InputError: it names no layers.
     """
+    found: set[int] = set()
+    for part in text.replace(" ", "").split(","):
+        if not part:
+            continue
+        ends = part.split("-")
+        if not (1 <= len(ends) <= 2 and all(end.isascii() and end.isdigit() and len(end) <= 4 for end in ends)):
+            raise InputError(f"{text[:40]!r} names no layers; write numbers and ranges, as in: 0-3, 8.")
+        first, last = int(ends[0]), int(ends[-1])
+        if first > last:
+            raise InputError(f"{part!r} is a range that ends before it begins; write the smaller number first.")
+        found.update(range(first, last + 1))
+    return tuple(sorted(found)) or None
+
+
+def score_heads(
+    model: HookedModel, source: str, kind: str, haystack: str = "segment", layers: tuple[int, ...] | None = None
+) -> Scores:
+    """Score every head or channel of a model for a kind, or those of some layers.
+
+    Raises:
+        InputError: the model cannot be asked about this kind: no tokenizer, a context that is too short; or it has
+            no such layer.
+    """
+    chosen: dict[str, Any] = {} if layers is None else {"layers": list(layers)}
     with _heard() as notes:
-        table = find_heads(model, kind, **options_of(kind, haystack))
+        table = find_heads(model, kind, **options_of(kind, haystack), **chosen)
     unit = "channel" if _by_channel(model) else "head"
-    return Scores(source, kind, table, unit, model.cfg.n_layers, tuple(notes))
+    return Scores(source, kind, table, unit, model.cfg.n_layers, tuple(notes), layers)
 
 
-def seconds_for(model: HookedModel, kind: str) -> float | None:
-    """About how long `score_heads` takes, in seconds, from a forward pass timed now; None where it takes a moment.
+def seconds_for(model: HookedModel, kind: str, layers: tuple[int, ...] | None = None) -> float | None:
+    """About how long `score_heads` takes, in seconds, from what is timed now; None where it takes a moment.
 
-    What takes a moment is told by size and kind and not by a clock, so that a busy machine shows the same page.
+    A forward pass is timed, or one layer on one text where every channel has a matrix: what channels cost beside a pass
+    differs tenfold between models. What takes a moment is told by size and kind and not by a clock, so that a busy
+    machine shows the same page.
     """
     passes = PASSES.get(kind, PASSES["3-gram"])
+    count = model.cfg.n_layers
+    share = 1.0 if layers is None else len([layer for layer in layers if layer < count]) / count
     if kind not in ("successor", "copying_circuit") and _by_channel(model):
-        passes *= SLOWER_BY_CHANNEL
+        began = time.perf_counter()
+        with _heard():
+            find_heads(model, TIMED, layers=[0], seeds=[0])
+        return (time.perf_counter() - began) * TEXTS * count * share * passes / PASSES[TIMED]
     parameters = sum(parameter.numel() for parameter in model.wrapped.parameters())
     if passes <= FEW_PASSES and parameters <= SMALL:
         return None
-    return passes * _pass_seconds(model)
+    return passes * pass_seconds(model) * max(share, 1 / count)
 
 
 def check_heads(
@@ -226,7 +261,7 @@ def _by_channel(model: HookedModel) -> bool:
     return all(mixer.d_value == 1 for mixer in model.mixers)
 
 
-def _pass_seconds(model: HookedModel) -> float:
+def pass_seconds(model: HookedModel) -> float:
     """A forward pass of 4 x 100 tokens: the quickest of three, since the first may compile and others may be busy."""
     ids = Vocabulary.of(model).plain()
     tokens = ids[torch.arange(400) % len(ids)].reshape(4, 100).to(model.cfg.device)

@@ -23,6 +23,9 @@ from workbench.probes.memory import cache_bytes, gate_half_lives, state_sizes
 MOST_STEPS = 512
 """Tokens after which states are read: of a longer text, as many evenly spread."""
 
+MOST_ROWS = 96
+"""Heads or channels that a picture shows: of more, those with the largest states."""
+
 ENDLESS = 1e6
 """Tokens of a half-life beyond which a head is said never to forget."""
 
@@ -131,6 +134,15 @@ def norms_figure(norms: Norms) -> go.Figure:
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
     )
     return figure
+
+
+def largest_heads(norms: Float[np.ndarray, "heads steps"], also: int | None = None, most: int = MOST_ROWS) -> list[int]:
+    """Heads that a picture has room for, by number: all of them, or those whose state is ever largest, and `also`."""
+    if len(norms) <= most:
+        return list(range(len(norms)))
+    order = np.argsort(-norms.max(axis=1), kind="stable").tolist()
+    kept = order[:most] if also is None or also in order[:most] else [*order[: most - 1], also]
+    return sorted(kept)
 
 
 # ---- for how long

@@ -34,7 +34,54 @@ def test_a_job_tells_what_it_is_at_and_what_came_out() -> None:
     assert job.seconds_left is not None
     go_on.set()
     assert job.wait(LONG)
-    assert (job.state, job.result, job.done) == ("done", "read", 4)
+    assert (job.state, job.result) == ("done", "read")
+
+
+def test_what_comes_after_a_loop_is_no_part_of_it() -> None:
+    reached, go_on = threading.Event(), threading.Event()
+
+    def work(job: Job) -> None:
+        for _ in tracked(range(3), False, "loading"):
+            pass
+        reached.set()
+        assert go_on.wait(LONG)
+
+    job = Jobs().ask("key", "reading heads", work)
+    assert reached.wait(LONG)
+    assert (job.what, job.total, job.seconds_left) == ("", None, None)
+    go_on.set()
+    assert job.wait(LONG)
+
+
+def test_a_cancel_counts_at_once_where_the_work_cannot_stop_yet() -> None:
+    go_on = threading.Event()
+    jobs, order = Jobs(), []
+
+    def deaf(job: Job) -> None:
+        assert go_on.wait(LONG)
+        order.append("first")
+
+    first = jobs.ask("key", "loading", deaf)
+    first.cancel()
+    assert first.wait(0) and first.state == "cancelled" and first.ending
+    jobs.forget("key")
+    again = jobs.ask("key", "loading", lambda job: order.append("second"))
+    assert again is not first and not again.wait(0.3)  # both may write the same files, so it waits for the first
+    assert again.what == "waiting until what was cancelled has ended" and not order
+    go_on.set()
+    assert again.wait(LONG) and again.state == "done"
+    assert order == ["first", "second"] and first.state == "cancelled"
+
+
+def test_what_was_cancelled_and_goes_on_counts_among_those_that_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs_module, "AT_ONCE", 1)
+    go_on = threading.Event()
+    jobs = Jobs()
+    jobs.ask("key", "loading", lambda job: go_on.wait(LONG)).cancel()
+    jobs.forget("key")
+    with pytest.raises(InputError, match="1 computations run or wait already"):
+        jobs.ask("another", "reading", lambda job: None)
+    go_on.set()
 
 
 def test_a_loop_of_the_library_stops_when_its_job_is_cancelled() -> None:
@@ -83,7 +130,7 @@ def test_one_who_gives_up_leaves_the_job_to_those_who_wait() -> None:
     job.looked_at("a")
     job.looked_at("b")
     job.given_up("a")
-    assert job.state == "running" and not job.cancelling
+    assert job.state == "running" and not job.ending
     job.given_up("b")
     assert job.wait(LONG)
     assert job.state == "cancelled"
@@ -107,7 +154,8 @@ def test_as_many_run_as_may(monkeypatch: pytest.MonkeyPatch) -> None:
     assert jobs.ask(1, "counting", endless) is running[1]
     for job in running:
         job.cancel()
-        assert job.wait(LONG)
+        while job.ending:
+            time.sleep(0.001)
     last = jobs.ask("more", "counting", lambda job: None)
     assert last.wait(LONG)
 

@@ -1,5 +1,6 @@
 """What a page shows while its value is computed, once it is there, and where it fails."""
 
+import threading
 import time
 from collections.abc import Iterator
 
@@ -88,6 +89,23 @@ def test_long_work_shows_a_bar_and_is_cancelled(opened: AppTest, server: Server)
     assert opened.button[0].click().run().text[0].value == "a value"
 
 
+def test_a_cancel_frees_the_page_at_once_where_the_work_cannot_stop_yet(opened: AppTest, server: Server) -> None:
+    go_on = threading.Event()
+    WORK["work"] = lambda job: go_on.wait(60)
+    opened.run()
+    (job,) = server.jobs.running()
+    opened.button[0].click().run()
+    assert opened.info[0].value == "Cancelled: reading the head."
+    assert job.state == "cancelled" and job.ending
+    WORK["work"] = lambda job: "a value"
+    opened.button[0].click().run()  # waits for the first, which may write the same files
+    assert opened.button[0].label == "Cancel" and not opened.info
+    go_on.set()
+    (job,) = server.jobs.running()
+    assert job.wait(60)
+    assert opened.run().text[0].value == "a value"
+
+
 def test_one_session_cancels_and_the_other_still_waits(opened: AppTest, server: Server) -> None:
     WORK["work"] = endless
     other = AppTest.from_function(page, default_timeout=60)
@@ -96,7 +114,7 @@ def test_one_session_cancels_and_the_other_still_waits(opened: AppTest, server: 
     (job,) = server.jobs.running()
     opened.button[0].click().run()
     assert opened.info[0].value == "Cancelled: reading the head."
-    assert job.state == "running" and not job.cancelling
+    assert job.state == "running" and not job.ending
 
 
 def test_work_goes_on_while_its_page_is_left_and_is_found_again(opened: AppTest) -> None:
