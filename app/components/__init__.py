@@ -1,9 +1,10 @@
-"""Drawings that Streamlit lacks: a strip of tokens, a matrix of any size."""
+"""Drawings that Streamlit lacks: a strip of tokens, a matrix of any size, a list, a plain line."""
 
+from workbench.app.components.curve import curve
 from workbench.app.components.kept import keep, kept
 from workbench.app.components.matrix import matrix
 from workbench.app.components.rows import rows
 from workbench.app.components.strip import token_strip
 from workbench.figures.axes import Axis
 
-__all__ = ["Axis", "keep", "kept", "matrix", "rows", "token_strip"]
+__all__ = ["Axis", "curve", "keep", "kept", "matrix", "rows", "token_strip"]

@@ -18,7 +18,8 @@ def declare(name: str, shared: tuple[str, ...]) -> Callable[..., Any]:
     """A component of a name, whose drawing is that of the reports.
 
     Args:
-        name: of ``static/NAME.js``, beside this file, which connects the drawing with Streamlit, and of
+        name: of ``static/NAME.js``, beside this file: a function ``build(box, choose)`` that makes a drawing with a
+            method ``update(data)``, which ``static/connect.js`` calls where the data change; and of
             ``static/NAME.css`` where it has a style of its own.
         shared: parts of ``workbench/report/static`` that it is made of, in order.
     """
@@ -32,7 +33,7 @@ def declare(name: str, shared: tuple[str, ...]) -> Callable[..., Any]:
         f"workbench-{name}",
         html='<div class="root"></div>',
         css="\n".join([own.joinpath("theme.css").read_text("utf-8"), *styles]),
-        js="\n".join([*scripts, own.joinpath(f"{name}.js").read_text("utf-8")]),
+        js="\n".join([*scripts, *(own.joinpath(f"{part}.js").read_text("utf-8") for part in (name, "connect"))]),
     )
 
 

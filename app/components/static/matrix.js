@@ -1,6 +1,4 @@
-/* From the bytes of workbench/app/components/matrix.py to a drawing, and from a click to Python. */
-const drawn = new WeakMap();
-
+/* From the bytes of workbench/app/components/matrix.py to a drawing. */
 function decode(bytes) {
   const whole = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength).slice();
   const length = new DataView(whole.buffer).getUint32(0, true);
@@ -14,16 +12,6 @@ function decode(bytes) {
   return spec;
 }
 
-export default function (component) {
-  const { parentElement, setTriggerValue, data } = component;
-  const box = parentElement.querySelector(".root");
-  let state = drawn.get(box);
-  if (!state) {
-    state = { send: () => {}, fingerprint: "" };
-    state.matrix = Matrix.create(box, { onChoose: (row, column) => state.send(row, column) });
-    drawn.set(box, state);
-  }
-  const spec = decode(data);
-  state.send = (row, column) => setTriggerValue("chosen", { fingerprint: spec.fingerprint, at: [row, column] });
-  state.matrix.update(spec);
+function build(box, choose) {
+  return Matrix.create(box, { onChoose: choose });
 }

@@ -1,10 +1,9 @@
-/* From the rows of workbench/app/components/rows.py to a list, and from a click to Python. */
-const drawn = new WeakMap();
+/* From the rows of workbench/app/components/rows.py to a list. */
 const { make } = Elements;
 
-function build(box) {
+function build(box, choose) {
   const list = make("div", "rows", box);
-  const state = { list, at: -1, send: () => {}, data: null };
+  const state = { list, at: -1, data: null };
 
   function items() {
     return [...list.querySelectorAll('[role="option"]')];
@@ -53,7 +52,7 @@ function build(box) {
         const kind = n === 1 ? (data.soft.includes(number) ? "name soft" : "name") : "";
         make("bdi", kind, make("span", n === 1 ? "wide" : "", item)).textContent = cell;
       });
-      item.addEventListener("click", () => { stand(place); state.send(place); });
+      item.addEventListener("click", () => { stand(place); choose(place); });
     });
     const chosen = data.rows.findIndex(([number]) => number === data.chosen);
     stand(chosen >= 0 ? chosen : 0);
@@ -68,13 +67,4 @@ function build(box) {
     if (focused) items()[state.at]?.focus({ preventScroll: true });
   };
   return state;
-}
-
-export default function (component) {
-  const { parentElement, setTriggerValue, data } = component;
-  const box = parentElement.querySelector(".root");
-  if (!drawn.has(box)) drawn.set(box, build(box));
-  const state = drawn.get(box);
-  state.send = (place) => setTriggerValue("chosen", { fingerprint: data.fingerprint, at: [place] });
-  state.update(data);
 }

@@ -1,8 +1,7 @@
-/* From the tokens of workbench/app/components/strip.py to a strip, a page at a time, and from a click to Python. */
-const drawn = new WeakMap();
+/* From the tokens of workbench/app/components/strip.py to a strip, a page at a time. */
 const { make, number } = Elements;
 
-function build(box) {
+function build(box, choose) {
   const pages = make("div", "strip-pages", box);
   const ribbon = make("canvas", "strip-ribbon", pages);
   const turn = make("div", "strip-turn", pages);
@@ -14,7 +13,7 @@ function build(box) {
     button.textContent = text;
     button.setAttribute("aria-label", name);
   }
-  const state = { first: 0, strip: make("div", "strip", box), data: null, send: () => {} };
+  const state = { first: 0, strip: make("div", "strip", box), data: null };
   const readout = make("p", "strip-readout", box);
   readout.setAttribute("aria-live", "polite");
 
@@ -72,7 +71,7 @@ function build(box) {
     state.strip = strip;
     const linked = Strip.connect(strip, elements, {
       onMove: (at) => describe(first + at),
-      onChoose: (at) => state.send(first + at),
+      onChoose: (at) => choose(first + at),
     });
     strip.addEventListener("mouseleave", resting);
     linked.paint(values ? values.slice(first, last).map((value) => (value === null ? NaN : value)) : null, most, signed);
@@ -107,13 +106,4 @@ function build(box) {
     resting();
   };
   return state;
-}
-
-export default function (component) {
-  const { parentElement, setTriggerValue, data } = component;
-  const box = parentElement.querySelector(".root");
-  if (!drawn.has(box)) drawn.set(box, build(box));
-  const state = drawn.get(box);
-  state.send = (index) => setTriggerValue("chosen", { fingerprint: data.fingerprint, at: [index] });
-  state.update(data);
 }
