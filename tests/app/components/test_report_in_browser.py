@@ -60,3 +60,13 @@ def test_a_pooled_matrix_on_a_phone_in_the_dark(page: Any, tmp_path: Path) -> No
     read = [float(part.rstrip(".").split(" ")[-1]) for part in told.split(", ")]
     assert np.abs(np.array(read) - np.array([51, 50, 49, 48]) / side).max() <= 0.5 / 252 + 5e-4
     assert width_needed(page) <= 400
+
+
+def test_short_labels_below_a_matrix_are_shown_whole(page: Any, tmp_path: Path) -> None:
+    tokens = [str(number) for number in range(150)]
+    _open(page, tmp_path, MatrixView(tokens, [MatrixPanel("h", "c", np.eye(150, dtype=np.float32), False)]))
+    labels = page.locator(".matrix-columns bdi")
+    assert "100" <= labels.all_inner_texts()[-1] <= "149"
+    assert page.evaluate(
+        "[...document.querySelectorAll('.matrix-columns bdi')].every(one => one.scrollWidth <= one.clientWidth + 1)"
+    )

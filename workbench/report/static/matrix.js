@@ -252,7 +252,8 @@ const Matrix = (() => {
       const longest = (labels) => Math.max(...labels.map((text) => text.length));
       rowLabels.style.width = `${Math.min(6.2, 0.5 * longest(spec.rowLabels) + 0.9)}em`;
       const area = plot.getBoundingClientRect();
-      const wide = Math.max(spec.least, 22);
+      // Room for the longest label lying down: a letter is 6.6 pixels wide.
+      const wide = Math.max(spec.least, spec.upright && !spec.texts ? 7 * longest(spec.columnLabels) + 8 : 22);
       columnLabels.style.setProperty("--wide", `${Math.max(wide, area.width / spec.columns) - 4}px`);
       columnLabels.classList.toggle("upright", spec.upright);
       label(rowLabels, spec.rowLabels, area.height, 13, "top", true);
