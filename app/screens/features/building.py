@@ -51,12 +51,16 @@ def build_panel(model: str) -> None:
     plan = Plan(model, sae, text, place)
     builds = _builds()
     there = next((one for one in find_stores(workspace) if one.name == plan.name), None)
-    if there is not None and there.finished:
+    job = the_server().jobs.find(builds.key(plan))
+    # A job that has made it is looked at below, and its store is then opened.
+    if job is None and there is not None and there.finished:
         st.write(f"These features are in {plan.name} already.")
         st.button("Open them", type="primary", on_click=st.session_state.update, args=({OPEN_NEXT: plan.name},))
         return
-    if the_server().jobs.find(builds.key(plan)) is None:
-        seconds, options = _foreseen(plan)
+    if job is None:
+        seconds, options, another = _foreseen(plan)
+        if another:
+            st.warning(another)
         verb = f"Go on building its features ({there.tokens:,} of" if there and there.tokens else "Build its features ("
         said = f"{verb} {plan.tokens:,} tokens, about {seconds:.0f} s)".replace("( ", "(")
         offer = st.empty()
@@ -79,11 +83,14 @@ def build_panel(model: str) -> None:
     st.rerun()
 
 
-def _foreseen(plan: Plan) -> tuple[float, building.PassOptions]:
-    def work(job: Job) -> tuple[float, building.PassOptions]:
+def _foreseen(plan: Plan) -> tuple[float, building.PassOptions, str | None]:
+    """Seconds that it takes, its options, and a warning where the autoencoder is another model's."""
+
+    def work(job: Job) -> tuple[float, building.PassOptions, str | None]:
         with the_server().models.lend(plan.model) as model:
             sae = building.fitted_sae(plan, model, the_server().workspace)
-            return building.seconds_for(model, sae, plan.tokens), building.options_for(plan, model, sae)
+            seconds = building.seconds_for(model, sae, plan.tokens)
+            return seconds, building.options_for(plan, model, sae), building.trained_for_another(model, sae)
 
     return computed("timing a pass", ("features", "seconds", plan.model, plan.sae, plan.tokens), work)
 

@@ -9,10 +9,10 @@ from workbench.app.screens.features.listing import FEATURE, Order, go
 from workbench.app.serving import the_server
 from workbench.app.shell import asked
 from workbench.app.views.features.facts import Facts, facts_of
+from workbench.app.views.features.proposing import AUTHOR, HOW, LONGEST_LABEL, save_proposal
 from workbench.app.views.features.stores import OpenStore
 from workbench.errors import InputError
 
-LONGEST_LABEL = 300
 _SAID = "features-label-said"
 
 
@@ -62,7 +62,8 @@ def _label(opened: OpenStore, facts: Facts) -> None:
     known = facts.label
     # Another key for another label, so that one that was changed elsewhere is what is shown.
     key = f"label-{facts.feature}-{'' if known is None else known.changed + known.source}"
-    st.text_input(
+    field, offer = st.columns([3.4, 1], gap="small", vertical_alignment="center")
+    field.text_input(
         "Label",
         "" if known is None else known.label,
         max_chars=LONGEST_LABEL,
@@ -72,13 +73,38 @@ def _label(opened: OpenStore, facts: Facts) -> None:
         on_change=_save,
         args=(opened, facts.feature, key),
     )
+    by_person = known is not None and known.source == "human"
+    offer.button(
+        "Propose a label",
+        key="propose-label",
+        width="stretch",
+        disabled=facts.dead or by_person,
+        help="It never fires, so there are no texts to make a label of."
+        if facts.dead
+        else "A person has labelled it; that label stands. Empty the field to remove it."
+        if by_person
+        else f"A label that is {HOW}.",
+        on_click=_propose,
+        args=(opened, facts.feature),
+    )
     failed = st.session_state.pop(_SAID, None)
     if failed:
         st.error(failed)
     if known is not None:
-        who = "by a person" if known.source == "human" else f"by an explainer ({known.author or 'auto'})"
-        score = "" if known.detection is None else f", detection {known.detection:.2f}"
+        who = "by a person" if by_person else f"automatically, by {known.author or 'a program'}"
+        if known.author == AUTHOR:
+            who = f"automatically, from tokens and logits: {HOW}"
+        score = (
+            "" if known.detection is None else f"; it sorts {known.detection:.0%} of other texts rightly (chance 50%)"
+        )
         st.caption(f"Labelled {who}{score}, saved {known.changed.replace('T', ' ').removesuffix('+00:00')} UTC.")
+
+
+def _propose(opened: OpenStore, feature: int) -> None:
+    try:
+        save_proposal(opened, feature)
+    except InputError as error:
+        st.session_state[_SAID] = str(error)
 
 
 def _save(opened: OpenStore, feature: int, key: str) -> None:

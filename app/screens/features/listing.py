@@ -17,7 +17,6 @@ from workbench.app.views.features.scripts import list_code
 from workbench.app.views.features.stores import TOGETHER, OpenStore
 from workbench.figures.tokens import visible_token
 from workbench.saes.features import FeatureQuery
-from workbench.saes.features.listing import feature_rows
 
 FEATURE = "feature"
 """The feature that is shown: in the session and in the link."""
@@ -93,7 +92,7 @@ def feature_list(opened: OpenStore) -> Order:
     order = Order(opened.features(query))
     count = len(order.features)
     page = _page(order)
-    shown = feature_rows(opened.store, order.features[page * PAGE : (page + 1) * PAGE].tolist())
+    shown = opened.rows(order.features[page * PAGE : (page + 1) * PAGE].tolist())
     _say_how_many(opened, count, query)
     if count:
         _rows(opened, query, shown)

@@ -16,6 +16,7 @@ from workbench.app.views.features.facts import (
     histogram_figure,
     logit_bars,
     split_logits,
+    summed_tokens,
 )
 from workbench.app.views.features.stores import OpenStore
 from workbench.figures.tokens import visible_token
@@ -27,7 +28,10 @@ def pictures(opened: OpenStore, facts: Facts, tables: FeatureBatch) -> None:
     logits, counts = tables.logits(facts.feature), tables.histogram(facts.feature)
     left, right = st.columns([1.3, 1], gap="medium")
     with left:
-        _logits(opened, logits)
+        if logits.empty:
+            _no_logits(opened, tables.top_tokens(facts.feature))
+        else:
+            _logits(logits)
     figure = None
     if not facts.dead:
         with right, st.container(horizontal=True, vertical_alignment="center"):
@@ -38,7 +42,8 @@ def pictures(opened: OpenStore, facts: Facts, tables: FeatureBatch) -> None:
         right.caption(histogram_caption(facts))
     foot(
         f"feature-{facts.feature}",
-        code=scripts.pictures_code(opened.folder, facts.feature),
+        code=scripts.pictures_code(opened.folder, facts.feature)
+        + ("" if facts.dead else f"\n{scripts.proposing_code(opened.folder, facts.feature)}"),
         data={
             **{f"logits_{name}": logits[name].to_numpy() for name in ("token_id", "effect")},
             **{f"histogram_{name}": counts[name].to_numpy() for name in counts},
@@ -53,10 +58,17 @@ def pictures(opened: OpenStore, facts: Facts, tables: FeatureBatch) -> None:
     )
 
 
-def _logits(opened: OpenStore, table: pd.DataFrame) -> None:
-    if table.empty:
-        st.caption(f"No logits: {opened.info.no_logits or 'none were collected.'}")
-        return
+def _no_logits(opened: OpenStore, top_tokens: pd.DataFrame) -> None:
+    """What it fires on, in the place of what it makes likelier, which cannot be said at this hook."""
+    if not top_tokens.empty:
+        table = summed_tokens(top_tokens)
+        st.markdown("**Top tokens**")
+        st.html(logit_bars(table, "up", float(table["effect"].max()), signed=False))
+        st.caption("The tokens on which its activations add up to most, with the sum.")
+    st.caption(f"No logits: {opened.info.no_logits or 'none were collected.'}")
+
+
+def _logits(table: pd.DataFrame) -> None:
     down, up = split_logits(table)
     largest = float(table["effect"].abs().max())
     sides = (("Negative logits", down, "down"), ("Positive logits", up, "up"))
@@ -168,9 +180,7 @@ def _neighbour_rows(table: pd.DataFrame, names: dict[int, str], column: str, hea
 
 def _names(opened: OpenStore, features: list[int]) -> dict[int, str]:
     """Top tokens of features, for those without a label."""
-    from workbench.saes.features.listing import feature_rows
-
-    table = feature_rows(opened.store, sorted(set(map(int, features))))
+    table = opened.rows(sorted(set(map(int, features))))
     return {
         int(one["feature"]): "  ".join(visible_token(token) for token in one["tokens"]) or "dead"
         for one in table.to_dict("records")

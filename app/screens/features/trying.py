@@ -8,6 +8,7 @@ import streamlit as st
 
 from workbench.app.components import kept, rows, token_strip
 from workbench.app.screens.features.listing import go
+from workbench.app.screens.features.own_text import tried_text
 from workbench.app.serving import Job, the_server
 from workbench.app.shell import asked, computed, foot
 from workbench.app.views.features import scripts
@@ -16,52 +17,51 @@ from workbench.app.views.features.stores import OpenStore
 from workbench.app.views.features.trying import LONGEST, TextFeatures, text_features
 from workbench.figures.tokens import visible_token
 from workbench.saes.features.batch import FeatureBatch
-from workbench.saes.features.listing import feature_rows
 
 
 def trying_panel(opened: OpenStore, facts: Facts, tables: FeatureBatch) -> None:
     """Draw the panel."""
-    model, prompt = asked().model, asked().prompt
+    model = asked().model
     if not is_its_model(opened, model):
         return
-    st.caption("This is the sidebar's prompt; type another one there, and press Run.")
+    text, text_id = tried_text()
 
     def work(job: Job) -> TextFeatures:
         with the_server().models.lend(model) as lent:
-            return text_features(lent, opened, prompt)
+            return text_features(lent, opened, text)
 
-    found = computed(
-        "reading the features of the prompt", ("features", "text", model, str(opened.folder), asked().prompt_id), work
-    )
+    found = computed("reading the features of the text", ("features", "text", model, str(opened.folder), text_id), work)
     values = found.of(facts.feature)
     if found.whole > len(found.tokens):
         st.caption(f"Truncated to the first {len(found.tokens):,} of {found.whole:,} tokens.")
+    if len(found.read) < len(found.tokens):
+        st.caption(f"The autoencoder reads {len(found.read):,} of these {len(found.tokens):,} tokens.")
     token_strip(
         found.tokens,
         values,
         key="try-strip",
-        fingerprint=f"{opened.folder} {asked().prompt_id} {facts.feature}",
+        fingerprint=f"{opened.folder} {text_id} {facts.feature}",
         signed=False,
         ids=found.ids,
         name="activation",
         limit=facts.most or None,
-        label=f"Feature {facts.feature} at each token of the prompt",
+        label=f"Feature {facts.feature} at each token of the text",
         resting="Click a token to see all features that fire there.",
         keep="token",
     )
     highest = float(np.nanmax(values)) if np.isfinite(values).any() else 0.0
     st.caption(_how_strong(facts, highest))
     at = kept("token", [len(found.tokens)])
-    _fire_there(opened, found, None if at is None else at[0])
+    _fire_there(opened, found, None if at is None else at[0], text_id)
     read = found.read
     foot(
         f"text-{facts.feature}",
-        code=scripts.trying_code(model, opened.folder, facts.feature, prompt, LONGEST),
+        code=scripts.trying_code(model, opened.folder, facts.feature, text, LONGEST),
         data=pd.DataFrame(
             {"position": read, "token": [found.tokens[place] for place in read], "activation": values[read]}
         ),
         method=(
-            "The prompt goes through the model, and what passes at the autoencoder's hook through its encoder. "
+            "The text goes through the model, and what passes at the autoencoder's hook through its encoder. "
             "Activations are in the autoencoder's units; full colour is the largest activation in the store's text."
         ),
     )
@@ -85,7 +85,7 @@ def _how_strong(facts: Facts, highest: float) -> str:
     return f"At most {short(highest)} here, {share:.0%} of the largest in the store's text ({short(facts.most)})."
 
 
-def _fire_there(opened: OpenStore, found: TextFeatures, at: int | None) -> None:
+def _fire_there(opened: OpenStore, found: TextFeatures, at: int | None, text_id: str) -> None:
     """The features of a token, or of the whole text."""
     if at is None:
         st.markdown("**Strongest features of the whole text**")
@@ -100,7 +100,7 @@ def _fire_there(opened: OpenStore, found: TextFeatures, at: int | None) -> None:
         read = at is None or at in found.read
         st.caption("No feature fires there." if read else "The autoencoder does not read this token.")
         return
-    table = feature_rows(opened.store, [feature for feature, _, _ in listed]).to_dict("records")
+    table = opened.rows([feature for feature, _, _ in listed]).to_dict("records")
     lines = []
     for (feature, value, token), one in zip(listed, table, strict=True):
         name = one["label"] or "  ".join(visible_token(token) for token in one["tokens"])
@@ -110,7 +110,7 @@ def _fire_there(opened: OpenStore, found: TextFeatures, at: int | None) -> None:
         lines,
         heads,
         key="try-rows",
-        fingerprint=f"{opened.folder} {asked().prompt_id} {at}",
+        fingerprint=f"{opened.folder} {text_id} {at}",
         chose=go,
         chosen=int(st.session_state["feature"]),
         soft=[int(one["feature"]) for one in table if not one["label"]],

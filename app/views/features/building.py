@@ -20,6 +20,7 @@ from workbench.model import HookedModel
 from workbench.saes import SparseAutoencoder, load_sae
 from workbench.saes.features import FeatureStore, collect_features
 from workbench.saes.features.ledger import FILE as STORE
+from workbench.saes.files import saelens, sparsify
 from workbench.saes.shipped import MEMBERS
 from workbench.saes.streams import TextSource
 from workbench.zoo.recipe import corpus
@@ -29,6 +30,9 @@ TOKENS, LENGTH, WINDOWS = 100_000, 256, 16
 
 SHARD = 16_384
 """Tokens that are committed at once: what a cancelled pass loses at most."""
+
+WEIGHTS = (saelens.WEIGHTS, sparsify.WEIGHTS)
+"""Files, one of which lies beside ``cfg.json`` in a folder that holds an autoencoder."""
 
 Text = Literal["speeches", "workspace"]
 
@@ -120,7 +124,24 @@ def fitted_sae(plan: Plan, model: HookedModel, workspace: Workspace) -> SparseAu
     """The autoencoder of a plan, refused where it does not fit the model. Raises InputError and LoadError."""
     if plan.sae not in MEMBERS:
         workspace.inside(plan.sae)
-    return load_sae(sae_of(plan, workspace.root), model=model)
+    sae = load_sae(sae_of(plan, workspace.root))
+    if sae.cfg.hook is None:
+        raise InputError(
+            f"{plan.sae}/cfg.json does not say which hook the autoencoder reads; write it there, as in "
+            '"metadata": {"hook_name": "blocks.1.hook_resid_post"}.'
+        )
+    sae.site(model)
+    if sae.cfg.transcodes and sae.cfg.hook_out is not None:
+        sae.site_out(model)
+    return sae
+
+
+def trained_for_another(model: HookedModel, sae: SparseAutoencoder) -> str | None:
+    """A sentence where an autoencoder's file names another model than this one; one model may have several names."""
+    said, here = (str(name or "").rsplit("/", 1)[-1].lower() for name in (sae.cfg.model_name, model.cfg.model_name))
+    if not said or not here or said == here:
+        return None
+    return f"Its file says that it was trained on {sae.cfg.model_name}; on another model its features mean nothing."
 
 
 def sae_of(plan: Plan, workspace: Path) -> str:
@@ -182,7 +203,7 @@ def trained_in(workspace: Workspace) -> list[str]:
     """Autoencoders of the workspace, by their paths within it; stores' own copies are left out."""
     found = []
     for folder in folders(workspace.root):
-        if (folder / "cfg.json").is_file() and (folder / "sae_weights.safetensors").is_file():
+        if (folder / "cfg.json").is_file() and any((folder / weights).is_file() for weights in WEIGHTS):
             name = folder.relative_to(workspace.root)
             if not (folder.parent / STORE).is_file() and "weights" not in name.parts:
                 found.append(name.as_posix())

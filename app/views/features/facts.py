@@ -82,20 +82,28 @@ def split_logits(logits: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return logits.iloc[raised:][::-1].reset_index(drop=True), logits.iloc[:raised].reset_index(drop=True)
 
 
-def logit_bars(table: pd.DataFrame, kind: str, largest: float) -> str:
+def summed_tokens(top_tokens: pd.DataFrame) -> pd.DataFrame:
+    """The tokens on which activations add up to most, the sum in the column ``effect``, for `logit_bars`."""
+    return top_tokens.assign(effect=top_tokens["count"] * top_tokens["mean"])[["token_id", "token", "effect"]]
+
+
+def logit_bars(table: pd.DataFrame, kind: str, largest: float, *, signed: bool = True) -> str:
     """Tokens with a bar each, as inert HTML.
 
     Args:
         kind: ``"down"`` or ``"up"``, which is its colour.
         largest: the effect that has the longest bar.
+        signed: write a plus before what is above 0.
     """
     lines = []
     for one in table.itertuples():
-        width = 0 if largest <= 0 else round(100 * min(1.0, abs(float(str(one.effect))) / largest))
+        effect = float(str(one.effect))
+        width = 0 if largest <= 0 else round(100 * min(1.0, abs(effect) / largest))
+        value = f"+{short(effect)}" if signed and effect > 0 else short(effect)
         token = html.escape(visible_token(str(one.token)))
         lines.append(
             f'<div class="wb-effect wb-{kind}"><span class="wb-bar" style="width:{width}%"></span>'
-            f'<bdi class="wb-token">{token}</bdi><span class="wb-value">{float(str(one.effect)):+.3g}</span></div>'
+            f'<bdi class="wb-token">{token}</bdi><span class="wb-value">{value}</span></div>'
         )
     return "".join(lines)
 
@@ -140,9 +148,14 @@ def histogram_caption(facts: Facts) -> str:
 
 
 def short(value: Any) -> str:
-    """A number in three digits."""
+    """A number in three digits; from a million on in millions (M) or billions (B), as plots write it."""
     number = float(value)
-    return "none" if math.isnan(number) else f"{number:,.3g}"
+    if math.isnan(number):
+        return "none"
+    for size, letter in ((1e9, "B"), (1e6, "M")):
+        if size <= abs(number) < 1000 * size:
+            return f"{number / size:.3g}{letter}"
+    return f"{number:,.0f}" if 1000 <= abs(number) < 1e6 else f"{number:.3g}"
 
 
 def share(value: float) -> str:

@@ -46,6 +46,18 @@ def examples_code(folder: Path, feature: int, per_band: int) -> str:
     )
 
 
+def proposing_code(folder: Path, feature: int) -> str:
+    """Python for a label that the program proposes; it is not saved."""
+    return (
+        "from workbench.saes import FeatureStore\n"
+        "from workbench.saes.features.explaining import explain_features\n\n"
+        f"store = FeatureStore({str(folder)!r})\n"
+        f"proposed = explain_features(store, [{feature}], save=False)  # label, detection, fuzzing, ...\n"
+        f"logits = store.logits({feature})\n"
+        'raised = logits[logits["effect"] > 0].head(3)["token"]\n'
+    )
+
+
 def neighbours_code(folder: Path, feature: int) -> str:
     """Python for the features near it and the neurons that go with it."""
     return store_code(

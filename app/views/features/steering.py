@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from workbench.app.views.features.facts import short
 from workbench.app.views.features.stores import OpenStore
 from workbench.app.views.features.trying import check_same_model
 from workbench.errors import InputError
@@ -97,4 +98,4 @@ def called(strength: float, most: float, how: Ways) -> str:
     if how == "ablate":
         return "Without the feature"
     sign = "+" if how == "add" and strength > 0 else "" if how == "add" else "at "
-    return f"{sign}{strength:g} × its maximum ({strength * most:.3g})"
+    return f"{sign}{strength:g} × its maximum ({short(strength * most)})"

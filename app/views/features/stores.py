@@ -19,7 +19,7 @@ from workbench.errors import InputError
 from workbench.saes.features import FeatureQuery, FeatureStore
 from workbench.saes.features.batch import FeatureBatch
 from workbench.saes.features.ledger import FILE
-from workbench.saes.features.listing import telling_feature
+from workbench.saes.features.listing import feature_rows, telling_feature
 from workbench.saes.shipped import MEMBERS
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ TOGETHER = 16
 """Features whose tables are read at once: the one that is shown and those after it in the list."""
 
 KEPT = 8
-"""Readings of so many features, and lists, that an open store keeps."""
+"""Readings of so many features, pages of the list, and lists, that an open store keeps."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,7 @@ class OpenStore:
         self.store = FeatureStore(folder)
         self._lock = threading.RLock()
         self._batches: OrderedDict[tuple[int, ...], FeatureBatch] = OrderedDict()
+        self._rows: OrderedDict[tuple[tuple[int, ...], Any], pd.DataFrame] = OrderedDict()
         self._lists: OrderedDict[tuple[FeatureQuery, Any], Int[np.ndarray, " found"]] = OrderedDict()
 
     @cached_property
@@ -125,6 +126,17 @@ class OpenStore:
                     self._lists.popitem(last=False)
             self._lists.move_to_end(key)
             return self._lists[key]
+
+    def rows(self, features: Sequence[int]) -> pd.DataFrame:
+        """`feature_rows`, read again when a label has changed; do not change it."""
+        key = tuple(features), _stamp(self.store.labels.file)
+        with self._lock:
+            if key not in self._rows:
+                self._rows[key] = feature_rows(self.store, key[0])
+                while len(self._rows) > KEPT:
+                    self._rows.popitem(last=False)
+            self._rows.move_to_end(key)
+            return self._rows[key]
 
     def tables(self, feature: int, near: Sequence[int] = ()) -> FeatureBatch:
         """A feature's tables.

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from workbench.app.views.features.stores import OpenStore
 from workbench.errors import InputError
 from workbench.model import HookedModel
+from workbench.saes.features.pieces import Pieces
 from workbench.saes.using import read_features
 
 LONGEST = 4096
@@ -21,7 +22,7 @@ class TextFeatures:
     """What fires in a text; what is zero is left out.
 
     Attributes:
-        tokens, ids: of the text.
+        tokens, ids: of the text; bytes that are no character by themselves are spelled out, as ``<0xE2>``.
         read: places of the tokens that the autoencoder reads.
         place, feature, value: what fires, by place.
         whole: tokens of the text before it was cut to `LONGEST`.
@@ -74,8 +75,9 @@ def text_features(model: HookedModel, opened: OpenStore, text: str) -> TextFeatu
     found = read_features(model, sae, kept)[0].float().cpu().numpy()
     read = np.array(sae.site(model).positions(kept.shape[1]), dtype=np.int64)
     row, feature = np.nonzero(found)
+    pieces = Pieces(model)
     return TextFeatures(
-        list(model.to_str_tokens(kept[0])),
+        [pieces.token(int(one)) for one in kept[0]],
         [int(one) for one in kept[0]],
         read,
         read[row],

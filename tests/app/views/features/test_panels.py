@@ -10,7 +10,15 @@ import workbench as wb
 from tests.app.hostile import MARKUP
 from workbench.app.views.features import scripts
 from workbench.app.views.features.examples import STEPS, bands_of, examples_html
-from workbench.app.views.features.facts import facts_of, histogram_caption, histogram_figure, logit_bars, split_logits
+from workbench.app.views.features.facts import (
+    facts_of,
+    histogram_caption,
+    histogram_figure,
+    logit_bars,
+    short,
+    split_logits,
+    summed_tokens,
+)
 from workbench.app.views.features.steering import Steer, parse_strengths, steered
 from workbench.app.views.features.stores import open_store
 from workbench.app.views.features.trying import text_features
@@ -102,6 +110,22 @@ def test_logits_are_split_by_rank_and_their_bars_are_inert(opened, script_featur
     assert "script" not in {tag for tag, _ in page.tags} and "<script>'\"" in page.text
 
 
+def test_numbers_are_three_digits_that_can_be_read():
+    shown = {0.12345: "0.123", 3.5: "3.5", 57416.2: "57,416", 8.561e7: "85.6M", -4.13e7: "-41.3M", 2.5e9: "2.5B"}
+    assert {value: short(value) for value in shown} == shown and short(float("nan")) == "none"
+
+
+def test_top_tokens_stand_in_where_there_are_no_logits(opened, script_feature):
+    top = opened.store.top_tokens(script_feature)
+    fired = opened.store.activations(script_feature)
+    ids = [opened.store.row(int(row))[0][int(at)] for row, at in zip(fired["row"], fired["position"], strict=True)]
+    sums = fired["value"].groupby(ids).sum()
+    table = summed_tokens(top)
+    assert np.allclose(table["effect"], [sums[one] for one in table["token_id"]], rtol=1e-4)
+    page = _parsed(logit_bars(table, "up", float(table["effect"].max()), signed=False))
+    assert "+" not in page.text and "width:100%" in page.tags[1][1]["style"]
+
+
 def test_bands_go_from_the_strongest_to_random_ones(opened):
     found = bands_of(opened.store.bands())
     assert [band.title for band in found] == [
@@ -121,6 +145,8 @@ def test_a_tried_text_has_the_features_that_the_library_reads(opened, model, scr
     strongest = found.strongest(4)
     assert [feature for feature, _, _ in strongest] == np.argsort(-dense.max(0), kind="stable")[:4].tolist()
     assert all(dense[at, feature] == np.float32(value) for feature, value, at in strongest)
+    split = text_features(model, opened, "a 漢 b")
+    assert [one for one in split.tokens if one.startswith("<")] == ["<0xE6>", "<0xBC>", "<0xA2>"]
     with pytest.raises(InputError, match="empty"):
         text_features(model, opened, "")
 

@@ -1,6 +1,7 @@
 """Stores: what is found in a workspace, what is built there and gone on with, and what an open one notices."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,8 +13,8 @@ from workbench.app.serving import Cancelled, Workspace
 from workbench.app.views.features import building, scripts
 from workbench.app.views.features.building import Plan, trained_in
 from workbench.app.views.features.stores import find_stores, open_store
-from workbench.errors import InputError
-from workbench.saes import FeatureQuery, load_sae, save_sae
+from workbench.errors import InputError, LoadError, WorkbenchError
+from workbench.saes import FeatureQuery, SparseAutoencoder, load_sae, save_sae
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +63,13 @@ def test_autoencoders_of_the_workspace_are_offered_but_not_the_copies_in_stores(
     assert trained_in(workspace) == []
     save_sae(load_sae("zoo:attention/resid_post"), workspace.root / "mine")
     try:
-        assert trained_in(workspace) == ["mine"]
+        (workspace.root / "eleuther").mkdir()
+        for name in ("cfg.json", "sae.safetensors"):
+            (workspace.root / "eleuther" / name).touch()
+        assert trained_in(workspace) == ["eleuther", "mine"]
     finally:
         shutil.rmtree(workspace.root / "mine")
+        shutil.rmtree(workspace.root / "eleuther", ignore_errors=True)
 
 
 def test_a_changed_label_changes_the_list_at_once(made):
@@ -76,6 +81,7 @@ def test_a_changed_label_changes_the_list_at_once(made):
     for feature in (5, 3):
         opened.store.labels.set(feature, f"label {feature}")
         assert feature in opened.features(named)
+        assert opened.rows([3, 5])["label"].tolist() == (["label 3", "label 5"] if feature == 3 else ["", "label 5"])
     opened.store.labels.remove(5)
     assert opened.features(named).tolist() == [3]
     near = opened.tables(10).neighbours(10)
@@ -112,6 +118,27 @@ def test_the_code_that_builds_a_store_makes_the_same_one(made, model, tmp_path):
     feature = int(ours.features()["count"].idxmax())
     assert np.array_equal(ours.activations(feature), scope["store"].activations(feature))
     assert ours.neurons(feature).equals(scope["store"].neurons(feature)) and not ours.neurons(feature).empty
+
+
+def test_an_autoencoder_of_ones_own_that_does_not_fit_is_refused_or_warned_of(model, tmp_path):
+    workspace = Workspace(tmp_path)
+    other = load_sae("zoo:gated_delta/resid_post")
+    save_sae(other, tmp_path / "other")
+    fitted = building.fitted_sae(Plan("zoo:attention", "other"), model, workspace)
+    assert "trained on zoo:gated_delta" in building.trained_for_another(model, fitted)
+    assert building.trained_for_another(model, load_sae("zoo:attention/resid_post")) is None
+    for name, change, message in [
+        ("nowhere", {"hook": None}, r'nowhere/cfg\.json does not say which hook.*"hook_name"'),
+        ("elsewhere", {"hook": "blocks.9.hook_resid_post"}, "blocks.9"),
+        ("narrow", {"hook": "blocks.1.mlp.hook_post"}, "128"),
+    ]:
+        save_sae(SparseAutoencoder(replace(other.cfg, **change), other.state_dict()), tmp_path / name)
+        with pytest.raises(WorkbenchError, match=message):
+            building.fitted_sae(Plan("zoo:attention", name), model, workspace)
+    weights = tmp_path / "other" / "sae_weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(LoadError, match="corrupt or truncated"):
+        building.fitted_sae(Plan("zoo:attention", "other"), model, workspace)
 
 
 def test_plans_that_cannot_be_followed_are_refused(tmp_path):
