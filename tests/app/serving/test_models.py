@@ -8,6 +8,7 @@ import pytest
 import workbench as wb
 from workbench.app.serving.jobs import Job, Jobs
 from workbench.app.serving.models import Shelf
+from workbench.app.serving.sources import called
 
 LONG = 30.0
 
@@ -132,3 +133,52 @@ def test_a_model_that_cannot_be_loaded_leaves_the_line_free(monkeypatch: pytest.
 
     threading.Thread(target=work).start()
     assert done.wait(LONG)
+
+
+def test_a_load_that_was_cancelled_keeps_the_turn_and_its_model_is_the_first_to_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shelf, jobs, go_on, loads = Shelf(), Jobs(), threading.Event(), []
+
+    def load(source: str) -> Any:
+        loads.append(source)
+        assert source != "slow" or go_on.wait(LONG)
+        return f"model {source}"
+
+    monkeypatch.setattr(wb, "load", load)
+    use(shelf, "a")
+
+    def work(job: Job) -> None:
+        with shelf.lend("slow"):
+            raise AssertionError("it was cancelled")
+
+    cancelled = jobs.ask("slow", "loading", work)
+    while shelf.loading != "slow":
+        pass
+    cancelled.cancel()
+    assert cancelled.wait(0) and cancelled.state == "cancelled"
+    other = jobs.ask("a", "reading", lambda job: use(shelf, "a"))
+    assert not other.wait(0.3) and shelf.ahead(other.thread) == 1  # a load sets the dtype of the whole process
+    go_on.set()
+    assert other.wait(LONG) and other.state == "done"
+    assert shelf.loading is None
+    use(shelf, "slow")
+    assert loads == ["a", "slow"]  # kept for who asks again
+    fresh = Shelf()
+    go_on.clear()
+    again = jobs.ask("again", "loading", lambda job: use(fresh, "slow"))
+    while fresh.loading != "slow":
+        pass
+    again.cancel()
+    go_on.set()
+    while again.ending:
+        pass
+    for source in ("b", "c"):
+        use(fresh, source)
+    assert fresh.loaded() == ["b", "c"]
+    use(fresh, "b")
+
+
+def test_a_path_is_called_by_its_last_part() -> None:
+    assert called("/home/someone/models/smol.gguf") == "smol.gguf"
+    assert called("zoo:mamba") == "zoo:mamba" and called("state-spaces/mamba-130m-hf") == "state-spaces/mamba-130m-hf"

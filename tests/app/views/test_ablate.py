@@ -10,6 +10,7 @@ import torch
 
 import workbench as wb
 from workbench.app.serving import Workspace
+from workbench.app.views import ablation_study
 from workbench.app.views.ablate import (
     ablation_code,
     components_of,
@@ -18,7 +19,7 @@ from workbench.app.views.ablate import (
     worked_example,
 )
 from workbench.app.views.ablation_effects import effect_figure, in_words, shown_of
-from workbench.app.views.ablation_study import OWN_TEXT, Asking, Measured, run_ablation, study_file
+from workbench.app.views.ablation_study import OWN_TEXT, Asking, Measured, run_ablation, seconds_for, study_file
 from workbench.errors import InputError
 from workbench.saes import FeatureEdit, load_sae, read_features, save_sae
 from workbench.studies import read_study
@@ -189,3 +190,14 @@ def test_what_is_offered_can_be_ablated(model: wb.HookedModel) -> None:
     assert worked_example(offered) == ("L1.mixer",)
     for site in offered:
         assert wb.Site.parse(site).hook_names(model)
+
+
+def test_a_large_model_is_foreseen_to_take_as_many_passes_as_there_are_edits(
+    model: wb.HookedModel, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asking = Asking("zoo:attention", ("L1H0", "L1H2"), "mean", "repeated_random_tokens", "We the people", count=8)
+    assert seconds_for(model, asking, workspace) is None
+    monkeypatch.setattr(ablation_study, "SMALL", 0)
+    monkeypatch.setattr(ablation_study, "pass_seconds", lambda model: 10.0)
+    # 2 heads, both together, 19 random sets, 2 passes without an edit; 8 prompts of 2 x 16 tokens, of 400 a pass.
+    assert seconds_for(model, asking, workspace) == pytest.approx(10.0 * (2 + 1 + 19 + 2) * 8 * 32 / 400)

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 import workbench as wb
+from workbench.app.views import heads as heads_module
 from workbench.app.views.head_figures import above_by_depth, against_null, by_layer, check_figure, head_grid
 from workbench.app.views.head_scripts import against_null_code, check_code, scores_code
 from workbench.app.views.heads import (
@@ -16,6 +17,7 @@ from workbench.app.views.heads import (
     best_sites,
     check_heads,
     comparison,
+    layers_of,
     row_of,
     score_heads,
     seconds_for,
@@ -148,3 +150,40 @@ def test_what_a_kind_is_comes_from_the_registry_and_its_cost_from_a_pass() -> No
     assert seconds_for(model(), "induction") is None  # a moment, for a small model
     long = seconds_for(model(), "3-gram")
     assert long is not None and long > 0
+
+
+def test_some_layers_only_are_looked_at_and_the_code_says_which() -> None:
+    scores = score_heads(model(), SOURCE, "induction", layers=(1, 3))
+    assert set(scores.table["layer"]) == {1, 3} and scores.looked == (1, 3)
+    whole = found().table
+    key = ["site", "score", "low", "high", "null"]
+    both = whole[whole["layer"].isin([1, 3])][key].sort_values("site", ignore_index=True)
+    pd.testing.assert_frame_equal(scores.table[key].sort_values("site", ignore_index=True), both)
+    made = run(scores_code(scores, "excess", "segment"))
+    pd.testing.assert_frame_equal(made["table"], scores.ranked("excess").drop(columns="percentile"))
+    assert "layers=[1, 3]" in check_code(scores, 1, "score", "mean", "segment")
+
+
+def test_layers_are_read_as_people_write_them() -> None:
+    assert layers_of("8, 0-3,2") == (0, 1, 2, 3, 8)
+    assert layers_of("  ") is None and layers_of("5") == (5,)
+    for text, says in (("all", "names no layers"), ("-1", "names no layers"), ("3-1", "ends before it begins")):
+        with pytest.raises(InputError, match=says):
+            layers_of(text)
+    with pytest.raises(InputError, match="There is no layer 9"):
+        score_heads(model(), SOURCE, "induction", layers=(9,))
+
+
+def test_fewer_layers_are_foreseen_to_take_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heads_module, "pass_seconds", lambda model: 2.0)
+    assert seconds_for(model(), "3-gram") == 2.0 * heads_module.PASSES["3-gram"]
+    assert seconds_for(model(), "3-gram", (0,)) == 2.0 * heads_module.PASSES["3-gram"] / 4
+
+
+def test_what_channels_take_is_timed_on_one_layer_and_one_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    mamba, asked, now = wb.load("zoo:mamba"), [], iter([10.0, 13.0])
+    monkeypatch.setattr(heads_module, "find_heads", lambda model, kind, **options: asked.append((kind, options)))
+    monkeypatch.setattr(heads_module.time, "perf_counter", lambda: next(now))
+    # 3 s a layer and text; 2 of 4 layers, 3 texts; a search of 2-grams has 130 / 25 times the entries.
+    assert seconds_for(mamba, "2-gram", (1, 3)) == pytest.approx(3 * 2 * 3 * 130 / 25)
+    assert asked == [("induction", {"layers": [0], "seeds": [0]})]

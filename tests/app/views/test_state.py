@@ -17,6 +17,7 @@ from workbench.app.views.state import (
     half_lives_in_words,
     keeps_code,
     keeps_in_words,
+    largest_heads,
     norms_figure,
     state_norms,
     state_norms_code,
@@ -207,3 +208,11 @@ def test_a_long_text_is_read_at_as_many_places(monkeypatch: pytest.MonkeyPatch) 
     assert found.steps == [0, 4, 9, 14, 18]
     at = model.recurrent_states(PROMPT, 1, found.steps)[0].flatten(2).norm(dim=-1).T
     np.testing.assert_allclose(found.heads[1], at.detach().numpy(), rtol=1e-4)
+
+
+def test_a_picture_has_room_for_so_many_heads_and_shows_those_with_the_largest_states() -> None:
+    norms = np.array([[1.0, 0.0], [0.0, 9.0], [3.0, 3.0], [2.0, 0.0], [0.0, 5.0]])
+    assert largest_heads(norms, most=5) == [0, 1, 2, 3, 4]
+    assert largest_heads(norms, most=3) == [1, 2, 4]
+    assert largest_heads(norms, also=4, most=3) == [1, 2, 4]
+    assert largest_heads(norms, also=0, most=3) == [0, 1, 4]  # the one that is looked at is always among them
