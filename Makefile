@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types docs pytest test-matrix exactness replications notebooks screenshots inputs chromium bench bench-gpu format clean
+.PHONY: help demo test lint types docs pytest test-matrix exactness families replications notebooks screenshots inputs chromium bench bench-gpu format clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
@@ -56,6 +56,9 @@ test-matrix: $(READY) ## the adapters' tests against transformers 5.9, 5.15 and 
 
 exactness: $(READY) ## every family's error in every situation: docs/exactness.md and the README's table
 	$(BIN)/python -m tests.families.exactness $(ARGS)
+
+families: $(READY) ## what can be asked of every family: the README's table, in half a minute
+	$(BIN)/python -m tests.families.abilities
 
 replications: $(READY) ## published results asked again here: docs/replications.md
 	$(BIN)/workbench replicate --all --out docs $(ARGS)

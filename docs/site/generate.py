@@ -67,11 +67,12 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
     return LINK.sub(led, markdown)
 
 
-FAMILIES_INTRODUCED = """Every family has the same hooks, generation, finders, ablation, knock-outs, attribution and
-states. The numbers are errors, made by `make exactness`: of the matrix times the values against the layer's own output
-(core), of the whole mixer's map (mixer), and of the hooked model's logits against the stock class (logits);
-[How exact every family is](exactness.md) has every situation. LSTM, GRU and sLSTM cells are exact *given the gates*,
-which their own past has set. A family of your own is [one file](adding-a-family.md)."""
+FAMILIES_INTRODUCED = """What can be asked of every family, tried on small random models by `make families`. The matrix
+of implicit attention times the values gives the layer's own output, up to the largest relative error that
+`make exactness` measured; [How exact every family is](exactness.md) has every situation, and the logits. LSTM, GRU and
+sLSTM cells are exact *given the gates*, which their own past has set. Head statistics are streamed or read in tiles: no
+matrix is held either way. Layers one behind the other (`nn.LSTM` and its kin) have no residual stream for a tuned lens.
+A family of your own is [one file](adding-a-family.md)."""
 
 
 def linked(text: str, page: str) -> Iterator[str]:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 # Started as a module from the root, Python would take kernels/ there for the package of that name.
@@ -39,7 +38,6 @@ BOUND = {torch.float32: 1e-5, torch.float64: 1e-10}
 # of what is written, so the layer's own arithmetic is no nearer to the truth than that.
 COUNTING = {("zoo:lstm", "mixer", torch.float32): 1e-4}
 LOGITS = {torch.float32: 1e-4}
-BEGIN, END = "<!-- families:begin -->", "<!-- families:end -->"
 
 
 @dataclass(frozen=True)
@@ -221,26 +219,6 @@ def summary(rows: list[Row]) -> list[str]:
     return lines
 
 
-def families(rows: list[Row]) -> list[str]:
-    """The README's table: one line a family, the worst error of all its models and situations."""
-    columns = [(q, d) for q in ("core", "mixer", "logits") for d in ("float64", "float32")]
-    lines = [
-        "| family | mixers | form | matrices a layer | " + " | ".join(f"{q}, {d}" for q, d in columns) + " |",
-        "| --- " * (4 + len(columns)) + "|",
-    ]
-    for family in sorted({row.family for row in rows}):
-        mine = [row for row in rows if row.family == family]
-        mixers = ", ".join(f"`{mixer}`" for mixer in dict.fromkeys(row.mixer for row in mine))
-        forms = ", ".join(dict.fromkeys(row.form.split(",")[0] for row in mine))
-        unit = "one a channel" if all(row.form.endswith("V 1") or "lags" in row.form for row in mine) else "one a head"
-        cells = []
-        for quantity, dtype in columns:
-            errors = [row.error for row in mine if (row.quantity, row.dtype) == (quantity, dtype)]
-            cells.append(f"{max(errors):.0e}" if errors else "")
-        lines.append(f"| {family} | {mixers} | {forms} | {unit} | " + " | ".join(cells) + " |")
-    return lines
-
-
 def _transformers() -> str:
     import transformers
 
@@ -280,12 +258,11 @@ def main() -> None:
 
 
 def write(rows: list[Row]) -> None:
-    """Put the tables where people read them."""
+    """Put the numbers where people read them: the page, and the README's table of families."""
+    from tests.families import abilities
+
     (ROOT / "docs/exactness.md").write_text(tables(rows))
-    readme: Any = ROOT / "README.md"
-    text = readme.read_text()
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    readme.write_text(before + BEGIN + "\n" + "\n".join(families(rows)) + "\n" + END + after)
+    abilities.write()
 
 
 if __name__ == "__main__":
