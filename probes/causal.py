@@ -59,7 +59,7 @@ def ablate_top_k(
             needs the columns ``site`` and ``score``, and is checked on repeated random tokens without ``kind``.
         k: how many heads.
         method: ``"zero"``, ``"mean"`` or ``"resample"``, from the same tokens without ablation; see `Ablate`.
-        draws: random sets.
+        draws: random sets; 0 ablates the top `k` alone, where there is nothing to compare with.
         seed: of the tokens and of the random sets.
         batch: sequences.
         by: column of the table that ranks the heads.
@@ -69,28 +69,29 @@ def ablate_top_k(
         options: of the kind's task: ``block`` and ``bos`` of repeated random tokens, ``length`` of a needle's text.
 
     Returns:
-        Three rows, ``condition`` = ``"baseline"``, ``"top"``, ``"random"``, with ``heads`` (the sites, or how they were
-        drawn) and, for ``loss`` and ``accuracy`` at each label of the task (``loss_first``, ``accuracy_second``; where
-        the kind's check takes all labels together, ``loss`` and ``accuracy``): the mean and ``_low`` and ``_high``.
+        Three rows, ``condition`` = ``"baseline"``, ``"top"``, ``"random"`` (none for 0 draws), with ``heads`` (the
+        sites, or how they were drawn) and, for ``loss`` and ``accuracy`` at each label of the task (``loss_first``,
+        ``accuracy_second``; where the kind's check takes all labels together, ``loss`` and ``accuracy``): the mean and
+        ``_low`` and ``_high``.
         Loss is in nats, accuracy between 0 and 1; of repeated tokens, first and second name the copy. The limits are a
         bootstrap over sequences, and for random sets the quantiles over the draws. ``p_loss_second`` (the kind's own
         column) in row ``"top"`` is the share of random sets that do at least as much harm, counting the top set, and
         ``p_least`` the smallest that it can be, ``1 / (1 + random sets)``: beside three other heads it is 1/4, which
-        says little however much the head matters.
+        says little however much the head matters. Without draws there are no such columns.
 
     Raises:
         InputError: k or draws out of range, too few other heads in the whole table, heads of several kinds in it, or an
             option that the kind's task does not have.
     """
-    if draws < 1:
-        raise InputError(f"draws is {draws}; at least one random set is needed.")
+    if draws < 0:
+        raise InputError(f"draws is {draws}; give a number of random sets, or 0 to ablate the top heads alone.")
     if method == "resample" and batch == 1:
         raise InputError("One sequence cannot be resampled from itself; take batch >= 2.")
     check = _check_of(table)
     top = sites_of(top_heads(table, k, by=by))
     barred = _units([*top, *exclude])
     others = [site for site in sites_of(table) if not _units([site]) & barred]
-    sets = random_sets(top, others, draws, seed)
+    sets = random_sets(top, others, draws, seed) if draws else []
 
     check_options(check.make, options, "The task of this check")
     task = check.make(model, batch=batch, seed=seed, **options)
@@ -109,9 +110,11 @@ def ablate_top_k(
     rows = [
         {"condition": "baseline", "heads": "none", **_over_sequences(baseline, columns, level)},
         {"condition": "top", "heads": " ".join(map(str, top)), **_over_sequences(at_top, columns, level)},
-        {"condition": "random", "heads": f"{len(sets)} draws of {k}", **_over_draws(at_random, columns, level)},
     ]
-    result = pd.DataFrame(rows)
+    if not sets:
+        return pd.DataFrame(rows)
+    drawn = {"condition": "random", "heads": f"{len(sets)} draws of {k}", **_over_draws(at_random, columns, level)}
+    result = pd.DataFrame([*rows, drawn])
     sign = 1 if check.measure in WORSE_WHEN_HIGHER else -1
     harm = [sign * float(scores.per_sequence(check.measure, check.label).mean()) for scores in [at_top, *at_random]]
     as_bad = sum(other >= harm[0] for other in harm[1:])
@@ -165,7 +168,8 @@ def random_sets(top: Sequence[Site], others: Sequence[Site], draws: int, seed: i
         InputError: fewer others than `top` has sites.
     """
     if len(others) < len(top):
-        raise InputError(f"Only {len(others)} other heads are in the table, and {len(top)} are to be drawn.")
+        few = f"Only {len(others)} other heads are in the table, and {len(top)} are to be drawn"
+        raise InputError(f"{few}; draws=0 ablates the top heads alone.")
     pool: dict[MixerPlace, list[Site]] = {}
     for site in others:
         pool.setdefault(_place(site), []).append(site)

@@ -84,6 +84,19 @@ def test_rows_hold_what_running_the_model_under_the_ablation_gives() -> None:
         assert (result[measure] <= result[f"{measure}_high"]).all()
 
 
+def test_where_nothing_is_left_to_compare_with_the_top_heads_are_ablated_alone() -> None:
+    model = llama()
+    table = find_heads(model, "induction", block=8, batch=2, seeds=(0,), layers=0)
+    every, asked = len(table), {"block": 8, "batch": 2}
+    with pytest.raises(InputError, match=r"Only 0 other heads .* draws=0 ablates the top"):
+        ablate_top_k(model, table, every, **asked)
+    alone = ablate_top_k(model, table, every, draws=0, **asked)
+    assert list(alone.condition) == ["baseline", "top"]
+    one = ablate_top_k(model, table, 1, draws=0, **asked)
+    pd.testing.assert_frame_equal(one, ablate_top_k(model, table, 1, draws=1, **asked)[: len(one)][list(one)])
+    assert alone.loss_second[1] != one.loss_second[1]
+
+
 def test_heads_of_other_kinds_can_be_kept_out_of_the_random_sets(monkeypatch: pytest.MonkeyPatch) -> None:
     model = llama()
     table = find_heads(model, "induction", block=8, batch=2, seeds=(0,))
@@ -135,7 +148,7 @@ def test_a_check_is_of_one_kind_and_takes_the_options_of_its_task() -> None:
         (0, {}, "k is 0"),
         (9, {}, "the table has 8 heads"),
         (5, {}, "Only 3 other heads"),
-        (1, {"draws": 0}, "draws is 0"),
+        (1, {"draws": -1}, "draws is -1"),
         (1, {"method": "median"}, "there is: zero, mean, resample"),
         (1, {"method": "resample", "batch": 1}, "One sequence cannot be resampled"),
     ],
