@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import streamlit as st
 
-from workbench.app.screens.attention_panel import Panel, draw_panel
+from workbench.app.screens.attention_chosen import Panel
+from workbench.app.screens.attention_panel import draw_panel
 from workbench.app.screens.attention_statistics import draw_statistics
 from workbench.app.serving import Job, the_server
-from workbench.app.shell import begin, choice, computed, number
+from workbench.app.shell import Asked, begin, choice, computed, number
+from workbench.app.shell.parts import part
 from workbench.app.shell.prompts import PROMPT
 from workbench.app.views.attention import HeadChoice, Outline, best_head, outline, same_depth
 from workbench.app.views.attention.choosing import Measure, Scope
@@ -26,6 +28,11 @@ def draw() -> None:
         "Attention",
         "Who reads whom. Each row of the matrix is a token that reads; its strong columns are what it reads from.",
     )
+    _show(asked)
+
+
+@part
+def _show(asked: Asked) -> None:
     outlines = [_outline(source) for source in asked.models]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         measure = choice(
@@ -57,7 +64,7 @@ def draw() -> None:
             place = found.places[at]
             chosen = HeadChoice(place.layer, place.mixer, head, SCOPES[scope], MEASURES[measure])
             shown[letter] = chosen
-            draw_panel(Panel(letter, source, place, chosen), asked)
+            draw_panel(Panel(asked, letter, source, place, chosen))
     for letter, source in zip("AB", asked.models, strict=False):
         draw_statistics(letter, source, asked, shown[letter])
 

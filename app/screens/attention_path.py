@@ -8,9 +8,11 @@ import pandas as pd
 import streamlit as st
 
 from workbench.app.components.rows import rows
-from workbench.app.serving import Job, the_server
-from workbench.app.shell import Asked, computed, foot
-from workbench.app.views.attention import HeadChoice, ValuePath, path_code, value_path
+from workbench.app.screens.attention_borrowing import borrowed, stream_of
+from workbench.app.screens.attention_chosen import Panel
+from workbench.app.serving import Job
+from workbench.app.shell import computed, foot
+from workbench.app.views.attention import ValuePath, path_code, value_path
 from workbench.figures.tokens import visible_token
 
 METHOD = (
@@ -22,17 +24,16 @@ METHOD = (
 )
 
 
-def draw_path(
-    source: str, choice: HeadChoice, letter: str, asked: Asked, tokens: Sequence[str], cell: tuple[int, int]
-) -> None:
+def draw_path(panel: Panel, tokens: Sequence[str], cell: tuple[int, int]) -> None:
     """Draw it."""
 
     def work(job: Job) -> ValuePath:
-        with the_server().models.lend(source) as model:
-            return value_path(model, asked.prompt, choice, *cell)
+        with borrowed(source, asked, choice) as (model, reading):
+            return value_path(model, reading, stream_of(model, source, asked), choice, *cell)
 
+    source, asked, choice, letter = panel.source, panel.asked, panel.choice, panel.letter
     row, column = cell
-    found = computed("following the value", ("attention", "path", source, asked.prompt_id, choice, cell), work)
+    found = computed("following the value", panel.key("path", cell), work)
     st.text(
         f"{row} “{visible_token(tokens[row])}” reads {column} “{visible_token(tokens[column])}”: weight "
         f"{found.weight:.4g}, {found.share:.1%} of its row. It writes a vector of norm {found.norm:.3g} into the "
@@ -42,10 +43,10 @@ def draw_path(
     for box, title, ends in zip(boxes, ("raises", "lowers"), (found.up, found.down), strict=True):
         with box:
             rows(
-                [(at, [visible_token(token), f"{effect:+.3f}"]) for at, (token, effect) in enumerate(ends)],
+                [(at, [visible_token(token), f"{effect:+.3g}"]) for at, (token, effect) in enumerate(ends)],
                 [f"{title} the logit of", "by"],
                 key=f"path-{title}-{letter}",
-                fingerprint=f"{source} {asked.prompt_id} {choice} {cell}",
+                fingerprint=f"{panel.fingerprint} {cell}",
                 chose=lambda at: None,
                 label=f"Tokens whose logits it {title} most",
             )

@@ -15,6 +15,7 @@ from workbench.errors import InputError
 OFF = "off"
 
 _ASKED, _TEXT, _LINKED, _UNKNOWN, _LINK = "_asked", "prompt-text", "_linked", "_unknown", "_link"
+_OFFERED = "_offered"
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ def sidebar() -> Asked:
             for name, text in EXAMPLES.items():
                 st.button(name, key=f"example-{name}", on_click=_take, args=(text,), type="tertiary")
         st.session_state[_LINK] = st.popover("Link", help="A link to this view")
+        st.session_state[_OFFERED] = False
     open_status()
     prompt = typed.encode("utf-8", "replace").decode()  # half a surrogate pair is no text
     try:
@@ -95,13 +97,20 @@ def offer_link() -> None:
     The link is whole, what is at its default included: another server may have been started with other models.
     """
     found = asked_or_none()
-    if found is None:
+    if found is None or st.session_state.get(_OFFERED):
         return
+    st.session_state[_OFFERED] = True
     chosen = {name: str(st.session_state.get(name, OFF)) for name in ("model", "other")}
     said = {**st.query_params.to_dict(), **chosen, "prompt": found.prompt_id}
     with st.session_state[_LINK]:
         st.code(f"{(st.context.url or '').partition('?')[0]}?{urlencode(said)}", language=None, wrap_lines=True)
         st.caption("It opens this view wherever the same workspace is open.")
+
+
+def renew_link() -> None:
+    """`offer_link` for a part of a page that is drawn alone: what it offered before is offered no longer."""
+    st.session_state[_OFFERED] = False
+    offer_link()
 
 
 def asked() -> Asked:

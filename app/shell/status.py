@@ -19,6 +19,11 @@ _PLACE, _SPENT = "_status", "_spent"
 def open_status() -> None:
     """Make the place in the sidebar that `tell_status` writes to, with nothing computed yet."""
     st.session_state[_PLACE] = st.sidebar.empty()
+    renew_status()
+
+
+def renew_status() -> None:
+    """Count what is computed from here on: a part of a page is drawn alone."""
     st.session_state[_SPENT] = (0.0, 0, 0)
 
 

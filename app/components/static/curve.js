@@ -78,8 +78,9 @@ function build(box) {
       plot.setAttribute("aria-label", `${spec.title} by ${spec.across}. The arrow keys read it out.`);
       ticks.replaceChildren();
       const last = spec.values.length - 1;
-      const places = spec.log ? [0, 1, 10, 100, 1000, 10000] : [0, 1, 2, 3, 4].map((part) => Math.round((part * last) / 4));
-      for (const place of new Set(places.filter((one) => one <= last))) {
+      const step = [1, 2, 5, 10, 20, 50, 100].find((one) => last / one <= 6) ?? 100;
+      const places = spec.log ? [0, 1, 10, 100, 1000, 10000] : Array.from({ length: 7 }, (_, part) => part * step);
+      for (const place of places.filter((one) => one <= last)) {
         const tick = make("span", "", ticks);
         tick.textContent = place;
         tick.style.left = `${100 * across(place)}%`;

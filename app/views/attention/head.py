@@ -10,12 +10,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from workbench.app.views.attention.choosing import HeadChoice
+from workbench.app.views.attention.reading import Reading, checked_head, output_rows
 from workbench.attention import ImplicitAttention
-from workbench.errors import InputError
 from workbench.figures.colours import is_signed
 from workbench.figures.pooling import pool_blocks
 from workbench.model import HookedModel
-from workbench.probes.weights import output_weights
 from workbench.progress import tracked
 
 SIDE = 512
@@ -62,36 +61,35 @@ class HeadView:
 
 
 @torch.no_grad()
-def head_view(model: HookedModel, prompt: str, choice: HeadChoice) -> HeadView:
+def head_view(model: HookedModel, reading: Reading, choice: HeadChoice) -> HeadView:
     """Read one head's matrix, a few rows at a time.
 
     Raises:
-        InputError: no such layer, mixer or head.
+        InputError: no such head.
     """
-    tokens = model.to_tokens(prompt)
-    attention = _attention(model, tokens, choice)
+    attention = checked_head(reading, choice)
+    output = _output(model, choice, attention)
     time = attention.shape[2]
     factor = max(1, -(-time // SIDE))
-    output = _output(model, choice, attention)
     height = factor * max(1, 2**20 // (time * factor))
     pooled, sums, links = [], np.zeros(time), list[Link]()
     negative = False
     for start in tracked(range(0, time, height), False, "reading rows", -(-time // height)):
         rows = np.arange(start, min(start + height, time))
         values = _entries(attention, choice, output, rows.tolist())
-        distance = rows[:, None] - np.arange(time)
-        past = distance >= 0
-        sums += np.bincount(distance[past], np.nan_to_num(values[past]), minlength=time)
-        links = _strongest(links, values, start)
+        known = np.nan_to_num(values)
+        for row, entries in zip(rows, known, strict=True):
+            sums[: row + 1] += entries[row::-1]
+        links = _strongest(links, known, start)
         negative = negative or is_signed(values)
         pooled.append(pool_blocks(values, factor))
     return HeadView(
-        tokens=tuple(model.to_str_tokens(tokens[0])),
-        ids=tuple(tokens[0].tolist()),
+        tokens=reading.tokens,
+        ids=reading.ids,
         pixels=np.concatenate(pooled),
         factor=factor,
         signed=negative,
-        error=attention.check(),
+        error=reading.error,
         profile=sums / np.arange(time, 0, -1),
         links=tuple(links),
     )
@@ -99,14 +97,14 @@ def head_view(model: HookedModel, prompt: str, choice: HeadChoice) -> HeadView:
 
 @torch.no_grad()
 def head_line(
-    model: HookedModel, prompt: str, choice: HeadChoice, token: int
+    model: HookedModel, reading: Reading, choice: HeadChoice, token: int
 ) -> tuple[Float[np.ndarray, " time"], Float[np.ndarray, " time"]]:
     """What a token reads (its row) and who reads it (its column), exact at any length.
 
     Raises:
-        InputError: no such layer, mixer, head or token.
+        InputError: no such head or token.
     """
-    attention = _attention(model, model.to_tokens(prompt), choice)
+    attention = checked_head(reading, choice)
     output = _output(model, choice, attention)
     row = _entries(attention, choice, output, [token])[0]
     if choice.measure == "written":
@@ -122,33 +120,12 @@ def head_line(
 
 @torch.no_grad()
 def head_window(
-    model: HookedModel, prompt: str, choice: HeadChoice, row: int, column: int
+    model: HookedModel, reading: Reading, choice: HeadChoice, row: int, column: int
 ) -> Float[np.ndarray, "rows columns"]:
     """The exact entries of at most 128 destinations from `row` on and 128 sources from `column` on."""
-    attention = _attention(model, model.to_tokens(prompt), choice)
+    attention = checked_head(reading, choice)
     rows = list(range(row, min(row + WINDOW, attention.shape[2])))
     return _entries(attention, choice, _output(model, choice, attention), rows)[:, column : column + WINDOW]
-
-
-def _attention(model: HookedModel, tokens: Tensor, choice: HeadChoice) -> ImplicitAttention:
-    attention = model.implicit_attention(tokens, choice.layer, scope=choice.scope, mixer=choice.mixer)
-    if not 0 <= choice.head < attention.units:
-        raise InputError(
-            f"Layer {choice.layer} has {attention.unit}s 0 to {attention.units - 1}; {choice.head} is not one of them."
-        )
-    return attention
-
-
-def output_rows(model: HookedModel, choice: HeadChoice, attention: ImplicitAttention) -> Tensor:
-    """The rows of the output matrix that a head, or a channel, is written through, ``[each, d_model]``.
-
-    Raises:
-        InputError: the mixer does not write into the residual stream.
-    """
-    weights = output_weights(model, choice.layer, choice.mixer)
-    if attention.unit == "head":
-        return weights[choice.head]
-    return weights.flatten(0, 1)[choice.head : choice.head + 1]
 
 
 def _output(model: HookedModel, choice: HeadChoice, attention: ImplicitAttention) -> Tensor | None:
@@ -170,11 +147,13 @@ def _numbers(values: Tensor) -> Float[np.ndarray, "*shape"]:
     return np.asarray(values.detach().float().cpu())
 
 
-def _strongest(links: list[Link], values: Float[np.ndarray, "rows source"], start: int) -> list[Link]:
+def _strongest(links: list[Link], known: Float[np.ndarray, "rows source"], start: int) -> list[Link]:
     """The strongest links so far and those of some more rows, the strongest first."""
-    rows, columns = np.arange(start, start + len(values))[:, None], np.arange(values.shape[1])
-    sizes = np.where(columns < rows, np.abs(np.nan_to_num(values)), 0).ravel()
-    best = np.argpartition(-sizes, min(LINKS, sizes.size - 1))[:LINKS]
-    width = values.shape[1]
-    new = [Link(start + int(at) // width, int(at) % width, float(values.ravel()[at])) for at in best if sizes[at] > 0]
+    sizes = np.tril(np.abs(known), start - 1).ravel()
+    # Only what beats the last of those there are; of the first rows, which have nothing to beat, the largest.
+    at = np.flatnonzero(sizes > (abs(links[-1].value) if len(links) == LINKS else 0.0))
+    if len(at) > LINKS:
+        at = at[np.argpartition(-sizes[at], LINKS - 1)[:LINKS]]
+    width = known.shape[1]
+    new = [Link(start + int(one) // width, int(one) % width, float(known.ravel()[one])) for one in at]
     return sorted([*links, *new], key=lambda link: (-abs(link.value), link.row, link.column))[:LINKS]

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from workbench.app.views.attention.choosing import HeadChoice
-from workbench.app.views.attention.head import output_rows
+from workbench.app.views.attention.reading import Reading, checked_head, output_rows, stream_cache
 from workbench.errors import InputError
 from workbench.model import HookedModel
 
@@ -36,20 +38,28 @@ class ValuePath:
 
 
 @torch.no_grad()
-def value_path(model: HookedModel, prompt: str, choice: HeadChoice, row: int, column: int) -> ValuePath:
+def value_path(
+    model: HookedModel,
+    reading: Reading,
+    stream: Float[Tensor, "batch time d_model"],
+    choice: HeadChoice,
+    row: int,
+    column: int,
+) -> ValuePath:
     """Follow one entry to the logits at its destination, along the direct path.
 
+    Args:
+        stream: the residual stream that the final norm reads (`read_stream`).
+
     Raises:
-        InputError: a source after its destination, or no such layer, mixer or head.
+        InputError: a source after its destination, or no such head.
     """
     if column > row:
         raise InputError(f"Token {column} comes after token {row}, which cannot read it.")
-    tokens = model.to_tokens(prompt)
-    attention = model.implicit_attention(tokens, choice.layer, scope=choice.scope, mixer=choice.mixer)
+    attention = checked_head(reading, choice)
     entries = attention.dense(heads=choice.head, rows=[row])[0, 0, 0]
     vector = attention.written([row], [column], choice.head)[0, 0] @ output_rows(model, choice, attention)
-    last = f"blocks.{model.cfg.n_layers - 1}.hook_resid_post"
-    _, cache = model.run_with_cache(tokens, names_filter=[last])
+    cache = stream_cache(model, stream)
     effect = cache.vocabulary_attrs(vector[None, None, None], pos_slice=slice(row, row + 1))[0, 0, 0]
     effect = effect - effect.mean()
     order = effect.argsort(descending=True).tolist()
@@ -60,7 +70,7 @@ def value_path(model: HookedModel, prompt: str, choice: HeadChoice, row: int, co
         weight=float(entries[column]),
         share=float(entries[column].abs() / entries.abs().sum()),
         norm=float(vector.norm()),
-        stream=float(cache[last][0, row].norm()),
+        stream=float(stream[0, row].norm()),
         up=tuple(named[:SHOWN]),
         down=tuple(reversed(named[SHOWN:])),
     )

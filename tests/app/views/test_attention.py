@@ -12,6 +12,7 @@ import torch
 import workbench as wb
 from workbench.app.views.attention import (
     HeadChoice,
+    Reading,
     best_head,
     head_code,
     head_line,
@@ -21,6 +22,8 @@ from workbench.app.views.attention import (
     matching,
     outline,
     path_code,
+    read_mixer,
+    read_stream,
     same_depth,
     statistics_code,
     token_spans,
@@ -42,6 +45,10 @@ def model(source: str) -> HookedModel:
     return load(source)
 
 
+def read(source: str, choice: HeadChoice) -> tuple[HookedModel, Reading]:
+    return model(source), read_mixer(model(source), PROMPT, choice)
+
+
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Run a panel's code as pasted, but for the loading of models, which are there already."""
@@ -59,7 +66,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Any:
 @pytest.mark.parametrize("measure", ["weights", "share", "written"])
 def test_the_code_makes_the_matrix(source: str, measure: Measure, run: Any) -> None:
     choice = HeadChoice(1, 0, 1, "core", measure)
-    found = head_view(model(source), PROMPT, choice)
+    found = head_view(*read(source, choice), choice)
     names = run(head_code(source, PROMPT, choice))
     np.testing.assert_allclose(found.pixels, names["values"].numpy(), rtol=1e-5, atol=1e-7)
     assert found.error == names["error"] < 1e-5
@@ -72,7 +79,7 @@ def test_the_code_makes_a_channel_of_the_whole_mixer(source: str, run: Any) -> N
     for measure in ("weights", "written"):
         choice = HeadChoice(2, 0, 3, "mixer", measure)
         names = run(head_code(source, PROMPT, choice))
-        got = head_view(model(source), PROMPT, choice).pixels
+        got = head_view(*read(source, choice), choice).pixels
         np.testing.assert_allclose(got, names["values"].numpy(), rtol=1e-5, atol=1e-7)
 
 
@@ -82,10 +89,10 @@ def test_a_long_text_is_pooled_and_read_exactly_in_parts(
     source: str, measure: Measure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     choice = HeadChoice(1, 0, 1, "core", measure)
-    whole = head_view(model(source), PROMPT, choice)
+    whole = head_view(*read(source, choice), choice)
     monkeypatch.setattr(head_module, "SIDE", 5)
     monkeypatch.setattr(head_module, "WINDOW", 4)
-    pooled = head_view(model(source), PROMPT, choice)
+    pooled = head_view(*read(source, choice), choice)
     values, time, factor = whole.pixels, len(whole.tokens), pooled.factor
     assert factor == -(-time // 5) > 1
     for row in range(0, time, factor):
@@ -94,15 +101,15 @@ def test_a_long_text_is_pooled_and_read_exactly_in_parts(
             expected = block[np.abs(block).argmax()]
             assert pooled.pixels[row // factor, column // factor] == pytest.approx(expected, rel=1e-5)
     assert pooled.links == whole.links
-    row, column = head_line(model(source), PROMPT, choice, 6)
+    row, column = head_line(*read(source, choice), choice, 6)
     np.testing.assert_allclose(row, values[6], rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(column, values[:, 6], rtol=1e-4, atol=1e-6)
-    window = head_window(model(source), PROMPT, choice, 3, 2)
+    window = head_window(*read(source, choice), choice, 3, 2)
     np.testing.assert_allclose(window, values[3:7, 2:6], rtol=1e-4, atol=1e-6)
 
 
 def test_the_profile_is_the_mean_of_each_diagonal_and_links_are_the_largest_entries_before_it() -> None:
-    found = head_view(model("zoo:mamba2"), PROMPT, HeadChoice(1, 0, 1))
+    found = head_view(*read("zoo:mamba2", HeadChoice(1, 0, 1)), HeadChoice(1, 0, 1))
     for distance, mean in enumerate(found.profile):
         assert mean == pytest.approx(np.diagonal(found.pixels, -distance).mean(), rel=1e-4, abs=1e-6)
     before = np.sort(np.abs(found.pixels[np.tril_indices_from(found.pixels, -1)]))[::-1]
@@ -114,7 +121,7 @@ def test_the_profile_is_the_mean_of_each_diagonal_and_links_are_the_largest_entr
 @pytest.mark.parametrize("source", MODELS)
 def test_what_an_entry_does_is_what_its_code_makes(source: str, run: Any) -> None:
     choice = HeadChoice(2, 0, 1)
-    found = value_path(model(source), PROMPT, choice, 7, 4)
+    found = value_path(*read(source, choice), read_stream(model(source), PROMPT), choice, 7, 4)
     names = run(path_code(source, PROMPT, choice, 7, 4))
     assert found.weight == pytest.approx(float(names["weight"]), rel=1e-4)
     assert found.norm == pytest.approx(float(names["vector"].norm()), rel=1e-4)
@@ -122,7 +129,7 @@ def test_what_an_entry_does_is_what_its_code_makes(source: str, run: Any) -> Non
     np.testing.assert_allclose([by for _, by in found.up], effect.topk(8).values.numpy(), rtol=1e-3)
     np.testing.assert_allclose([by for _, by in found.down], -(-effect).topk(8).values.numpy(), rtol=1e-3)
     with pytest.raises(InputError, match="cannot read it"):
-        value_path(model(source), PROMPT, choice, 4, 7)
+        value_path(*read(source, choice), read_stream(model(source), PROMPT), choice, 4, 7)
 
 
 def test_value_paths_of_all_sources_add_up_to_the_heads_direct_effect(run: Any) -> None:
@@ -196,4 +203,4 @@ def test_tokens_of_two_tokenizers_meet_at_their_characters() -> None:
 
 def test_a_head_that_is_not_there_is_one_sentence() -> None:
     with pytest.raises(InputError, match="heads 0 to 3; 9 is not one"):
-        head_view(model("zoo:attention"), PROMPT, HeadChoice(1, 0, 9))
+        head_view(*read("zoo:attention", HeadChoice(1, 0, 9)), HeadChoice(1, 0, 9))
