@@ -5,7 +5,8 @@
 # A recurrent model keeps a state of fixed size instead, and never looks back. Does it have such a matrix, too? And if
 # both models complete the same sentence, do they read the same token to do so?
 #
-# Change `MODEL` to look at another model; nothing else needs to change.
+# Change the line `MODEL = ...` to look at another model; nothing else needs to change. The answer at the end is that of
+# the two models here; what is claimed below it is checked again on yours, claim by claim.
 
 # %%
 MODEL = "zoo:mamba2"  # a member of the zoo, a Hugging Face id, a folder, or a .gguf file

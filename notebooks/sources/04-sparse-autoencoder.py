@@ -6,8 +6,9 @@
 # Mamba has a second place where information lies: the recurrent state, which carries what was read on to later tokens.
 # Do features work there as well, and are they about something else than those of the stream?
 #
-# Change `MODEL` to ask it of another model. Autoencoders come with some members of the zoo; for other models small ones
-# are trained here, in minutes, and are worth as much.
+# Change the line `MODEL = ...` to ask it of another model. Autoencoders come with some members of the zoo; for other
+# models small ones are trained here, in a minute or more, on far less text, and are rougher. The answer at the end is that
+# of `zoo:mamba`; what is claimed below it is checked again on yours, claim by claim.
 
 # %%
 MODEL = "zoo:mamba"  # a member of the zoo, a Hugging Face id, a folder, or a .gguf file

@@ -6,7 +6,8 @@
 # 2024](https://arxiv.org/abs/2404.15574)). A recurrent model must fetch it from a state of fixed size. Does it have such
 # heads? Does retrieval depend on them? And how far back do they reach?
 #
-# Change `MODEL` to ask it of another model.
+# Change the line `MODEL = ...` to ask it of another model. The answer at the end is that of the three models here; what
+# is claimed below it is checked again on yours, claim by claim. Of a model of 135 million parameters it takes minutes.
 
 # %%
 MODEL = "zoo:mamba2"  # a member of the zoo, a Hugging Face id, a folder, or a .gguf file
@@ -69,7 +70,8 @@ pd.DataFrame(
 # models were trained on texts of 256 tokens.
 #
 # How to read the plot: solid lines are the models as they are, dotted ones without as many other heads, dashed ones
-# without the retrieval heads. The higher, the more of the hidden tokens is right; 256 tokens is where training ended.
+# without the retrieval heads. The higher, the more of the hidden tokens is right. The vertical line stands at 256 tokens,
+# the length of the zoo's training texts; other models were trained on longer ones.
 
 # %%
 # In small layers there are few sets of others to draw: the table below says how many it took.

@@ -8,6 +8,9 @@
 #
 # A search that finds nothing is worth as much as what it would have found. So we also build three small
 # models that know all successors, in ways that we chose, and search those.
+#
+# Change the line `MODEL = ...` to ask it of another model. The answer at the end is that of `zoo:attention`;
+# what is claimed below it is checked again on yours, claim by claim.
 
 # %%
 MODEL = "zoo:attention"  # a Hugging Face id or a .gguf file that has read about weekdays works better

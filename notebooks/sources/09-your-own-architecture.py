@@ -9,6 +9,8 @@
 # that it now reads in those notes, and takes what followed
 # ([Olsson et al. 2022](https://arxiv.org/abs/2209.11895)). If the keys of a linear attention are made
 # from the token *before*, one layer should be enough.
+#
+# Change the line `MODEL = ...` to set ours beside another model; that is all the line is for.
 
 # %%
 MODEL = "zoo:attention"  # what ours is compared with; any Hugging Face id works, too

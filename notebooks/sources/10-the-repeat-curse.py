@@ -8,6 +8,9 @@
 #
 # A cause works both ways: held up, the features should start a loop; taken out, they should end one. And
 # they should do either better than random features.
+#
+# Change the line `MODEL = ...` to ask it of another model that an autoencoder comes with. The answer at the end
+# is that of `zoo:gated_delta`; what is claimed below it is checked again on yours, claim by claim.
 
 # %%
 MODEL = "zoo:gated_delta"  # or zoo:mamba, zoo:attention; a hub id with an autoencoder of yours as SAE
