@@ -143,4 +143,4 @@ def _told(server: Server, job: Job) -> str:
     text = f"{job.what or job.label} · {job.seconds:.0f} s"
     if ahead:
         return text + f" · {ahead} before it" + (f", {called(loading)} is being loaded" if loading else "")
-    return text if left is None else text + f" · {left:.0f} s left"
+    return text if left is None or left < 0.5 else text + f" · {left:.0f} s left"

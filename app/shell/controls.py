@@ -30,8 +30,9 @@ def choice(
     said = _asked_for(key)
     index = options.index(default) if default is not None and default in options else 0
     with _row(steps):
-        value = st.selectbox(label, options, index=index, key=key, format_func=show, help=help, bind="query-params")
-        assert value is not None
+        held = st.selectbox(label, options, index=index, key=key, format_func=show, help=help, bind="query-params")
+        # Another page with a control of this name may have left its own value there: the text "2" where this one has 2.
+        value = next((option for option in options if held in (option, show(option))), options[index])
         if steps:
             at = options.index(value)
             _step(key, label, options[at - 1] if at else None, options[at + 1] if at + 1 < len(options) else None)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.browser import Explorer, visit, width_needed
+from benchmarks.browser import Explorer, settled, visit, width_needed
 from workbench.app.navigation import ENTRIES
 
 PHONE = {"width": 400, "height": 800}
@@ -37,3 +37,13 @@ def test_a_page_fits_a_phone_in_light_and_dark(entry: Any, explorer: Explorer, p
     assert min(dark_ratio, light_ratio) >= 7
     assert width_needed(page) == PHONE["width"]
     assert page.locator('[data-testid="stException"]').count() == 0
+
+
+def test_a_tour_of_all_pages_with_one_model_meets_no_fault(explorer: Explorer, page: Any) -> None:
+    """Pages share controls by their names in the link; what one leaves there another must be able to take."""
+    visit(page, explorer.address("attention", model="zoo:mamba"))
+    for entry in [*ENTRIES, *reversed(ENTRIES)]:
+        page.get_by_test_id("stSidebarNavItems").get_by_role("link", name=entry.title, exact=True).click()
+        page.locator("h1", has_text=entry.title).wait_for()
+        settled(page)
+        assert page.locator('[data-testid="stException"]').count() == 0, entry.name

@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from benchmarks.browser import free_port
+
 from .conftest import Run
 
 HOME = Path(__file__).resolve().parents[2] / "app" / "Home.py"
@@ -47,15 +49,16 @@ def taken(port: int) -> Iterator[None]:
         yield
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def test_a_workspace_that_is_not_there_is_one_sentence(refused: Callable[..., str], tmp_path: Path) -> None:
-    said = refused("app", "--workspace", tmp_path / "nothing")
+def test_a_workspace_is_made_and_what_cannot_be_one_is_one_sentence(
+    refused: Callable[..., str], run: Run, started: list[Any], tmp_path: Path
+) -> None:
+    said = refused("app", "--workspace", tmp_path / "nothing" / "deep")
     assert f"There is no folder {tmp_path / 'nothing'}; create it, or name another with --workspace." in said
+    (tmp_path / "file").touch()
+    assert "is a file; a workspace is a folder" in refused("app", "--workspace", tmp_path / "file")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert run("app", "--workspace", tmp_path / "new", "--port", free_port()).exit_code == 0
+    assert (tmp_path / "new").is_dir() and started[2]["WORKBENCH_WORKSPACE"] == str(tmp_path / "new")
 
 
 def test_a_model_file_that_is_not_there_is_one_sentence(refused: Callable[..., str], tmp_path: Path) -> None:

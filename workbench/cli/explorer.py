@@ -24,7 +24,10 @@ _HERE = ("localhost", "127.0.0.1", "[::1]")
 def app(
     workspace: Annotated[
         Path,
-        typer.Option(help="The folder whose studies, features and models are shown; prompts are kept there."),
+        typer.Option(
+            help="The folder whose studies, features and models are shown; prompts are kept there. It is made where "
+            "there is none."
+        ),
     ] = Path(),
     model: Annotated[
         list[str] | None,
@@ -38,8 +41,8 @@ def app(
 
     Example: workbench app --workspace my-research
     """
-    root = _folder(workspace)
     named = [_source(source) for source in model or []]
+    root = _folder(workspace)
     _check_free(host, port)
     alone = _loopback(host)
     shown = f"[{host}]" if ":" in host else host
@@ -49,7 +52,11 @@ def app(
             "there is no password.",
             file=sys.stderr,
         )
-    print(f"The explorer is at http://{shown}:{port} with the workspace {root}; Ctrl-C ends it.", flush=True)
+    print(
+        f"The explorer starts at http://{shown}:{port} and answers in a few seconds; its workspace is {root}. "
+        "Ctrl-C ends it.",
+        flush=True,
+    )
     options = {
         "server.address": host,
         "server.port": port,
@@ -90,10 +97,21 @@ def _home() -> Path:
 
 
 def _folder(workspace: Path) -> Path:
-    """The workspace. Raises InputError where there is none, or prompts could not be kept in it."""
+    """The workspace, made where there is none. Raises InputError where prompts could not be kept in it.
+
+    Of a path whose folder is missing, too, only a mistake is likely; nothing is made then.
+    """
     root = workspace.expanduser().resolve()
-    if not root.is_dir():
-        raise InputError(f"There is no folder {root}; create it, or name another with --workspace.")
+    if root.exists() and not root.is_dir():
+        raise InputError(f"{root} is a file; a workspace is a folder: name another with --workspace.")
+    if not root.parent.is_dir():
+        raise InputError(f"There is no folder {root.parent}; create it, or name another with --workspace.")
+    try:
+        root.mkdir(exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"The folder {root} cannot be made: {error.strerror}; name another with --workspace."
+        ) from error
     if not os.access(root, os.W_OK | os.X_OK):
         raise InputError(f"The folder {root} cannot be written to; name another with --workspace.")
     return root

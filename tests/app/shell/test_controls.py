@@ -69,3 +69,22 @@ def test_a_switch_with_a_key_has_a_button() -> None:
     assert found.code[0].value == "1 copying True "
     found.button(key="turn-baseline").click().run()
     assert found.code[0].value == "1 copying False "
+
+
+def pages() -> None:
+    import streamlit as st
+
+    from workbench.app.shell.controls import choice
+
+    other = st.toggle("Other page")
+    layer = choice("Layer", [1, 2, 3], "layer") if other else choice("Layer", ["0", "1", "2"], "layer", default="2")
+    st.code(repr(layer))
+
+
+def test_a_choice_of_another_page_is_taken_over_by_what_it_is_called() -> None:
+    found = AppTest.from_function(pages, default_timeout=60).run()
+    assert found.code[0].value == "'2'"
+    assert found.toggle[0].set_value(True).run().code[0].value == "2"
+    found = AppTest.from_function(pages, default_timeout=60).run()
+    found.selectbox[0].set_value("0").run()
+    assert found.toggle[0].set_value(True).run().code[0].value == "1"  # this page has no 0
