@@ -150,7 +150,7 @@ def _files(place: Path) -> list[Path]:
             return [place]
     except (OSError, ValueError) as error:  # a path can be refused before the disk is asked: one with a null byte
         raise InputError(f"{str(place)!r} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
-    raise InputError(f"There is no file or folder {str(place)!r}.")
+    raise InputError(f"There is no file or folder {str(place)!r}; a text goes in a list, as [text].")
 
 
 def _size(file: Path) -> int:

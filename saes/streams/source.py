@@ -78,7 +78,8 @@ class TextSource:
 
     Args:
         content: a path or several (`TextFiles`); texts or rows of token ids, in a list, an array or an iterator; a
-            function that makes an iterator; a Hugging Face dataset (`DatasetTexts`); or any `Documents`.
+            function that makes an iterator; a Hugging Face dataset (`DatasetTexts`); or any `Documents`. A string alone
+            is a path, unless it has several lines or more than 255 characters: then it is one text.
         length: tokens a window, those that mark its beginning included.
         bos: begin every window with the tokenizer's beginning-of-text token.
         pack: let windows run on from a document into the next, an end-of-text token between them, as language models
@@ -260,9 +261,9 @@ def _documents(content: Any) -> Documents:
     if isinstance(content, Documents):
         return content
     if isinstance(content, str | Path):
-        if isinstance(content, str) and (len(content) > 255 or "\n" in content):
-            raise InputError("A text goes in a list, as [text]; a string alone is the path of a file or folder.")
-        return TextFiles(content)
+        # A string is the path of a file or folder, but for one that no file is called by.
+        is_text = isinstance(content, str) and (len(content) > 255 or "\n" in content)
+        return listed([content]) if is_text else TextFiles(content)
     if is_dataset(content):
         return DatasetTexts(content)
     if isinstance(content, Tensor | np.ndarray):

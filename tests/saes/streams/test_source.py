@@ -120,6 +120,13 @@ def test_the_first_place_of_an_order_is_anywhere_alike():
     assert ((counts - 200) ** 2 / 200).sum() < 27.9
 
 
+@pytest.mark.parametrize("text", ["one line\nand another", "word " * 60])
+def test_a_string_that_cannot_be_a_path_is_one_text(model, text):
+    alone, in_a_list = (list(TextSource(content, 16).batches(model)) for content in (text, [text]))
+    assert len(alone) == len(in_a_list) > 0
+    assert all(torch.equal(one.tokens, other.tokens) for one, other in zip(alone, in_a_list, strict=True))
+
+
 def test_what_looks_like_a_special_token_in_a_text_is_text(model):
     (batch,) = TextSource(["one <|endoftext|> two"], 32).batches(model)
     ids = batch.tokens[batch.text].tolist()
@@ -263,7 +270,7 @@ def test_short_documents_share_passes_with_others_as_short(model):
         ([[0.5, 1.5]], "Document 0 is list"),
         ("no/such/place", "There is no file or folder 'no/such/place'"),
         ("a\x00b", r"There is no file or folder 'a\\x00b'|cannot be read"),
-        ("one line\nand another", "A text goes in a list"),
+        ("one line", "no file or folder 'one line'; a text goes in a list"),
         (torch.zeros(3, dtype=torch.long), r"\[rows, time\], not \[3\]"),
         (3.5, "float is no source of text"),
     ],
