@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.browser import ARGUMENTS, Explorer, chromium_path, visit
+from benchmarks.browser import ARGUMENTS, PATIENCE, Explorer, chromium_path, settled, visit
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "explorer"
 WIDTH, HEIGHT = 1300, 1000
@@ -25,6 +25,9 @@ EXAMPLES: dict[str, dict[str, str | int]] = {
     "features": {"model": "zoo:mamba"},
 }
 """What the controls of a page are set to; a page that is not named shows what it opens on."""
+
+BUILD = "Build its features"
+"""The button that is pressed where a page offers it: a picture of features needs a store of them."""
 
 
 def compressed(png: bytes) -> bytes:
@@ -64,6 +67,10 @@ def main() -> int:
             for name in asked.pages or names:
                 page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
                 visit(page, explorer.address(name, **EXAMPLES.get(name, {})), calm=1.0)
+                if (build := page.get_by_role("button", name=BUILD)).count():
+                    build.click()
+                    page.get_by_role("listbox", name="Features; click one").wait_for(timeout=1000 * PATIENCE)
+                    settled(page, calm=1.0)
                 picture = compressed(page.screenshot())
                 (asked.out / f"{name}.png").write_bytes(picture)
                 print(f"{asked.out / name}.png: {len(picture):,} bytes", flush=True)

@@ -92,7 +92,8 @@ def _foreseen(plan: Plan) -> tuple[float, building.PassOptions, str | None]:
             seconds = building.seconds_for(model, sae, plan.tokens)
             return seconds, building.options_for(plan, model, sae), building.trained_for_another(model, sae)
 
-    return computed("timing a pass", ("features", "seconds", plan.model, plan.sae, plan.tokens), work)
+    written = building.written(plan, the_server().workspace)
+    return computed("timing a pass", ("features", "seconds", plan.model, plan.sae, plan.tokens, written), work)
 
 
 def _nothing_to_build(model: str) -> None:

@@ -149,6 +149,12 @@ def sae_of(plan: Plan, workspace: Path) -> str:
     return plan.sae if plan.sae in MEMBERS else str(workspace / plan.sae)
 
 
+def written(plan: Plan, workspace: Workspace) -> tuple[int, ...]:
+    """When the files of an autoencoder of the workspace were written; another one in the same folder is another."""
+    files = [workspace.root / plan.sae / name for name in ("cfg.json", *WEIGHTS)]
+    return () if plan.sae in MEMBERS else tuple(one.stat().st_mtime_ns if one.is_file() else 0 for one in files)
+
+
 def speeches(workspace: Path) -> Path:
     """Where the speeches are kept once they were fetched."""
     return workspace / OWN / "speeches"

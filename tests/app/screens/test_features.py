@@ -7,8 +7,12 @@ import pytest
 import workbench as wb
 from benchmarks.browser import PATIENCE, settled, visit, width_needed
 from workbench.app.views.features.facts import facts_of
+from workbench.app.views.features.proposing import proposal
 from workbench.app.views.features.steering import Steer, steered
 from workbench.app.views.features.stores import open_store
+from workbench.app.views.features.trying import text_features
+from workbench.figures.tokens import visible_token
+from workbench.saes import load_sae, save_sae
 
 NAME = "features-tests/hostile"
 HOSTILE_LABEL = '<img src=x onerror="window.hacked=1"> **bold** :red[x] $x^2$ <script>window.hacked=1</script>'
@@ -65,7 +69,8 @@ def test_features_are_found_turned_over_and_named_and_the_link_restores_them(exp
     page.keyboard.press("j")
     await_feature(page, numbers[2])
     label = page.get_by_label("Label", exact=True)
-    label.fill("jk typed here turn no page")
+    label.click()
+    label.press_sequentially("jk typed here turn no page")
     label.press("Enter")
     page.get_by_text("Labelled by a person").wait_for(timeout=1000 * PATIENCE)
     found = store.store.labels.get(numbers[2])
@@ -86,6 +91,50 @@ def test_a_text_is_tried_and_a_click_goes_to_its_features(explorer, page, store)
     await_feature(page, number)
 
 
+def test_a_text_of_ones_own_is_tried_and_the_link_restores_it(explorer, page, store):
+    visit(page, explorer.address("features", store=NAME, panel="Try a text"))
+    shown = page.get_by_role("heading", name="Feature ").last.inner_text()
+    text = 'j k "Congress" <b>met</b> 漢'
+    box = page.get_by_label("Text", exact=True)
+    assert box.input_value() == page.get_by_label("Prompt", exact=True).input_value()
+    box.fill("")
+    box.press_sequentially(text)
+    assert page.get_by_role("heading", name="Feature ").last.inner_text() == shown
+    page.get_by_role("button", name="Try it").click()
+    page.get_by_role("button", name="Back to the sidebar's prompt").wait_for(timeout=1000 * PATIENCE)
+    settled(page)
+    expected = text_features(wb.load("zoo:attention"), store, text)
+    assert page.get_by_role("heading", name="Feature ").last.inner_text() == shown
+    tokens = page.get_by_role("listbox", name="at each token of the text").get_by_role("option").all_inner_texts()
+    assert [one.strip() for one in tokens] == [visible_token(one) for one in expected.tokens]
+    assert options(page, "Features that fire").first.inner_text().split()[0] == str(expected.strongest(1)[0][0])
+    address = page.url
+    page.goto("about:blank")
+    visit(page, address)
+    assert page.get_by_label("Text", exact=True).input_value() == text
+    page.get_by_role("button", name="Back to the sidebar's prompt").click()
+    page.get_by_role("button", name="Back to the sidebar's prompt").wait_for(state="detached", timeout=1000 * PATIENCE)
+    settled(page)
+    assert page.get_by_label("Text", exact=True).input_value() == page.get_by_label("Prompt", exact=True).input_value()
+    assert "try=" not in page.url
+
+
+def test_a_label_is_proposed_and_a_persons_label_is_safe_from_that(explorer, page, store, script_feature):
+    visit(page, explorer.address("features", store=NAME, feature=script_feature))
+    page.get_by_role("button", name="Propose a label").click()
+    page.get_by_text("Labelled automatically, from tokens and logits").wait_for(timeout=1000 * PATIENCE)
+    settled(page)
+    label = page.get_by_label("Label", exact=True)
+    kept = store.store.labels.get(script_feature)
+    assert kept.source == "auto" and label.input_value() == kept.label == proposal(store, script_feature).label
+    label.fill("mine")
+    label.press("Enter")
+    page.get_by_text("Labelled by a person").wait_for(timeout=1000 * PATIENCE)
+    settled(page)
+    assert page.get_by_role("button", name="Propose a label").is_disabled()
+    assert store.store.labels.get(script_feature).label == "mine"
+
+
 def test_steered_texts_are_those_of_the_library(explorer, page, store):
     facts = facts_of(store, store.telling)
     visit(page, explorer.address("features", store=NAME, panel="Steer", **{"steer-tokens": 8}))
@@ -104,7 +153,8 @@ def test_a_phone_shows_it_without_scrolling_sideways(explorer, page, store):
     assert width_needed(page) == 400
 
 
-def test_a_store_is_built_from_the_page_and_a_model_without_autoencoder_is_told_so(explorer, page):
+def test_stores_are_built_from_the_page_and_opened_and_a_model_without_autoencoder_is_told_so(explorer, page):
+    """One that comes with the workbench, and then one of a recurrent state that lies in the workspace."""
     texts = explorer.workspace / "built-texts"
     texts.mkdir()
     (texts / "small.txt").write_text("The Congress of the United States met at noon. " * 30, encoding="utf-8")
@@ -118,6 +168,21 @@ def test_a_store_is_built_from_the_page_and_a_model_without_autoencoder_is_told_
         built = open_store(explorer.workspace / "features" / "gated_delta-resid_post-built-texts")
         assert built.info.finished
         await_feature(page, built.telling)
+        state = load_sae("zoo:mamba/state")
+        save_sae(state, explorer.workspace / "mine" / "state")
+        own = asked | {"model": "zoo:mamba", "sae": "mine/state"}
+        visit(page, explorer.address("features", **own))
+        page.get_by_role("button", name="Build its features (100,000 tokens, about").click()
+        options(page)
+        built = open_store(explorer.workspace / "features" / "mine-state-built-texts")
+        await_feature(page, built.telling)
+        said = page.get_by_test_id("stMain").inner_text()
+        assert "features of zoo:mamba, blocks.1.mixer.hook_state" in said and "Top tokens" in said
+        weights = explorer.workspace / "mine" / "state" / "sae_weights.safetensors"
+        weights.write_bytes(weights.read_bytes()[:1000])
+        visit(page, explorer.address("features", **own | {"place": "other", "store": "build another"}))
+        assert "sae_weights.safetensors is corrupt or truncated" in page.get_by_test_id("stAlert").inner_text()
     finally:
         shutil.rmtree(texts)
+        shutil.rmtree(explorer.workspace / "mine", ignore_errors=True)
         shutil.rmtree(explorer.workspace / "features", ignore_errors=True)
