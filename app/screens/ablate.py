@@ -49,7 +49,7 @@ def draw() -> None:
         "Ablate",
         "Take components out and see what gets worse. An effect counts where random sets of as many do less.",
     )
-    parts = computed("reading the model's parts", ("parts", asked.model), lambda job: _parts(asked.model))
+    parts = computed("reading the model's parts", ("ablate-parts", asked.model), lambda job: _parts(asked.model))
     asking, pressed = _form(asked, parts)
     if not asking.chips:
         st.info("Choose what to take out: a head (L1H2), a mixer (L1.mixer), an MLP (L0.mlp) or a layer (L2).")

@@ -98,7 +98,7 @@ def _half_lives(asked: Asked, norms: Norms) -> None:
         with the_server().models.lend(asked.model) as model:
             return half_lives(model, asked.prompt)
 
-    table = computed("reading the gates", ("half-lives", asked.model, asked.prompt_id), work)
+    table = computed("reading the gates", ("state-half-lives", asked.model, asked.prompt_id), work)
     st.text(half_lives_in_words(table))
     figure = half_lives_figure(table)
     if figure.data[0].y is not None and len(figure.data[0].y):

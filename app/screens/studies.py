@@ -163,14 +163,18 @@ def _state_of(run: Listed) -> None:
         if unfinished and st.button("Resume", key="resume-run", help="Go on with what is missing or failed"):
             _told(lambda: the_runs().resume(folder))
             st.rerun()
-        if the_runs().changed(folder):
-            st.warning("The study has changed since this run was planned.")
-            if st.button("Replan", key="replan-run", help="Go on with the changed study; what is in both is kept"):
+        if the_runs().refused(folder):
+            changed = the_runs().changed(folder)
+            if changed:
+                st.warning("The study has changed since this run was planned. The run said:")
+            else:
+                st.error("The last process that was started for this run ended with an error. It said:")
+            st.code(the_runs().said(folder), language=None, wrap_lines=True)
+            if changed and st.button(
+                "Replan", key="replan-run", help="Go on with the changed study; what is in both is kept"
+            ):
                 _told(lambda: the_runs().replan(folder))
                 st.rerun()
-        if the_runs().refused(folder):
-            st.error("The last process that was started for this run ended with an error. It said:")
-            st.code(the_runs().said(folder), language=None, wrap_lines=True)
 
     st.fragment(shown, run_every=POLL if going else None)()
 
@@ -180,7 +184,7 @@ def _state_of(run: Listed) -> None:
 
 def _results(run: Listed) -> None:
     folder = the_server().workspace.inside(Path(RUNS) / run.name)
-    found = computed("reading the results", ("study", run.name, *stamp(folder)), lambda job: found_in(folder))
+    found = computed("reading the results", ("studies", run.name, *stamp(folder)), lambda job: found_in(folder))
     st.subheader(run.name, anchor=False)
     st.text(found.page.lead)
     _blocks(found.page.blocks, f"study-{run.name}")
@@ -229,7 +233,7 @@ def _comparison(run: Listed, runs: list[Listed]) -> None:
     first, second = (workspace.inside(Path(RUNS) / name) for name in (run.name, other))
     found = computed(
         "comparing",
-        ("compare", run.name, other, *stamp(first), *stamp(second)),
+        ("studies-compare", run.name, other, *stamp(first), *stamp(second)),
         lambda job: compared(first, second),
     )
     st.text(found.page.lead)
@@ -262,7 +266,10 @@ def _blocks(blocks: Iterable[Block], key: str) -> None:
 def _drawn(blocks: list[Block], key: str) -> None:
     for number, block in enumerate(blocks):
         if isinstance(block, Heading):
-            st.markdown(f"{'#' * (block.level + 2)} {_plain(block.text)}")
+            if block.level == 2:
+                st.subheader(_plain(block.text), anchor=False)
+            else:
+                st.markdown(f"**{_plain(block.text)}**")
         elif isinstance(block, Paragraph):
             st.text(block.text)
         elif isinstance(block, Note):
