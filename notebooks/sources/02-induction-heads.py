@@ -6,13 +6,15 @@
 # nothing. Do recurrent models, whose past is folded into a state, have such heads too? And is that what copying depends
 # on, or only where it shows?
 #
-# Change `MODEL` to ask it of another model.
+# Change the line `MODEL = ...` to ask it of another model. The answer at the end is that of the three models here; what
+# is claimed below it is checked again on yours, claim by claim. Of a model of 135 million parameters it takes minutes.
 
 # %%
 MODEL = "zoo:mamba"  # a member of the zoo, a Hugging Face id, a folder, or a .gguf file
 OTHERS = ["zoo:attention", "zoo:gated_delta"]
 
 # %%
+import math
 import warnings
 
 import numpy as np
@@ -21,7 +23,7 @@ import pandas as pd
 import workbench as wb
 from workbench.figures import plain_figure, titled
 from workbench.figures.colours import CONDITIONS
-from workbench.probes import ablate_top_k, find_heads, heads_of_other_kinds
+from workbench.probes import ablate_top_k, find_heads, heads_of_other_kinds, top_heads
 from workbench.report import Claims
 
 models = {name: wb.load(name) for name in (MODEL, *OTHERS)}
@@ -34,8 +36,9 @@ models[MODEL]
 # Every model reads random tokens, and then the same tokens again. The score of a head is the share of its row, in the
 # second copy, that lies on the token which came after this one in the first copy: for softmax a share of attention, for
 # recurrent heads a share of the squared implicit attention of the whole mixer. In Mamba every channel has a matrix of its
-# own and counts as a head. The *null* is what a head of the same model reaches at wrong places, so a head is called an
-# induction head when it scores above its own null.
+# own and counts as a head. The two kinds of share are different numbers, so compare heads within a model and with their
+# null, not an attention score with a recurrent one. The *null* is what a head of the same model reaches at wrong places,
+# so a head is called an induction head when it scores above its own null.
 
 # %%
 tables = {name: find_heads(model, "induction", seeds=2) for name, model in models.items()}
@@ -91,7 +94,7 @@ titled(figure, "Induction scores of all heads, layer by layer")
 # their mean over positions and texts, more and more of them, and the second copy is scored: the share of its tokens that
 # are predicted. Beside them, as many others of the same layers where there are enough, else of the nearest; heads of
 # another known kind (previous-token heads, for example, which induction heads are built on) are left alone there,
-# because losing those breaks copying for another reason.
+# because losing those breaks copying for another reason. Where too few others are left, the best go alone.
 
 # %%
 # In a layer of four heads there are few sets of others to draw: the table says how many it took.
@@ -106,7 +109,9 @@ for name, model in models.items():
         k = max(1, round(share * len(found[name])))
         if (name, k) in {(step["model"], step["heads"]) for step in steps}:
             continue
-        effect = ablate_top_k(model, tables[name], k=k, draws=4, exclude=spared)
+        left = set(tables[name].site) - set(top_heads(tables[name], k).site) - set(spared)
+        draws = 4 if len(left) >= k else 0
+        effect = ablate_top_k(model, tables[name], k=k, draws=draws, exclude=spared)
         accuracy = effect.set_index("condition").accuracy_second
         steps.append(
             {
@@ -115,8 +120,8 @@ for name, model in models.items():
                 "share of those found": k / len(found[name]),
                 "intact": accuracy["baseline"],
                 "without the best": accuracy["top"],
-                "without others": accuracy["random"],
-                "others drawn": effect.heads.iloc[-1],
+                "without others": accuracy["random"] if draws else math.nan,
+                "others drawn": effect.heads.iloc[-1] if draws else "too few left",
             }
         )
 steps = pd.DataFrame(steps)
@@ -178,7 +183,7 @@ claims.add(
     all(table.layer[table.score > 0.1].nunique() == 1 for table in tables.values()),
 )
 claims.add(
-    "In Mamba the work is spread over many channels.",
+    f"In {MODEL} the work is spread over many heads or channels.",
     len(found[MODEL]) > 50,
     channels=len(tables[MODEL]),
     above_their_null=len(found[MODEL]),
@@ -192,8 +197,8 @@ claims.add(
 claims.add(
     "Without as many others it is not.",
     (whole["without others"] > 0.9 * whole.intact).all(),
-    mamba_intact=whole.intact[MODEL],
-    mamba=whole["without others"][MODEL],
+    intact=whole.intact[MODEL],
+    without_others=whole["without others"][MODEL],
     attention_intact=whole.intact[attention],
     attention=whole["without others"][attention],
     gated_delta_intact=whole.intact[delta],

@@ -7,6 +7,9 @@
 # A prediction that can fail: hold the forgetting of that layer at a fixed rate. Copying should break when
 # the memory's half-life falls below some fraction of the block, *the same fraction for every block*.
 #
+# Change the line `MODEL = ...` to ask it of another model with a forget gate. The answer at the end is that
+# of `zoo:mamba2`; what is claimed below it is checked again on yours, claim by claim.
+#
 # One such question is a thousand runs. A *study* is a file that says which; it is planned before it runs,
 # can be killed at any time, and ends in tables with intervals and corrected tests.
 
@@ -16,6 +19,7 @@ MODEL = "zoo:mamba2"  # any model with a forget gate: zoo:gla, zoo:retnet, state
 # %%
 import math
 import tempfile
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -134,7 +138,7 @@ def half_life(log_decay: float) -> float:
 effects = effects_table(read_results(folder / "which-layer"))
 accuracy = effects[effects["metric"] == "accuracy"].sort_values("dose", ascending=True)
 figure = plain_figure("half-life of the layer's memory (tokens)", "accuracy of copying (share)")
-for colour, (layer, rows) in zip(COLOURS, accuracy.groupby("layer"), strict=False):
+for colour, (layer, rows) in zip(cycle(COLOURS), accuracy.groupby("layer"), strict=False):
     limits = rows["baseline"] + rows["low"], rows["baseline"] + rows["high"]
     bars = error_bars(rows["value"], *limits)
     figure.add_scatter(y=rows["value"], error_y=bars, name=f"layer {layer}", line_color=colour)

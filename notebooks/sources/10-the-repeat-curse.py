@@ -114,7 +114,8 @@ for strength in strengths:
 #
 # **How to read it.** The *self-reinforcement curve*: the mean probability of a text's tokens when it is
 # read a first, second, ... fifth time in a row. If the model repeated by these features alone, the
-# curve would stay down without them.
+# curve would stay down without them. Blue, with nothing ablated, lies under grey where random features
+# change nothing.
 
 # %%
 figure = plain_figure("copy of the text (1 is the first)", "probability of its tokens (mean)")
