@@ -8,6 +8,7 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python; do \
 	$$p -c '$(SUITABLE)' 2>/dev/null && echo $$p && exit; done; echo python3)
 VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
+USABLE := $(VENV)/.usable
 READY := $(VENV)/.ready
 INSTALLED := $(abspath $(VENV))/type-checked
 
@@ -17,13 +18,16 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types docs pytest test-matrix exactness families replications notebooks screenshots inputs chromium bench bench-gpu format clean
+.PHONY: help demo app test lint types docs pytest test-matrix exactness families replications notebooks screenshots inputs chromium bench bench-gpu format clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile
 
-demo: $(READY) ## a first look: trained models, their heads, one picture each
+demo: $(USABLE) ## a first look: trained models, their heads, one picture each
 	$(BIN)/workbench demo
+
+app: $(USABLE) ## the explorer in a browser, on this machine alone; ARGS="--port 8600 --workspace FOLDER"
+	$(BIN)/workbench app $(ARGS)
 
 test: lint types docs pytest ## everything a change must pass: lint, types and the tests
 
@@ -94,11 +98,17 @@ clean: ## remove the environment, builds and caches
 	rm -rf $(VENV) .matrix build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# torch comes first and alone, at the version constraints.txt names: see the note there.
-$(READY): pyproject.toml setup.py constraints.txt
+# torch comes first and alone, at the version constraints.txt names: see the note there. Whoever uses the workbench needs
+# none of the tools of those who change it; pip is not quiet, because it takes minutes.
+$(USABLE): pyproject.toml setup.py constraints.txt
 	@$(PYTHON) -c '$(SUITABLE)' 2>/dev/null || \
 		{ echo "This needs Python 3.11 or newer; name one as in: make $(MAKECMDGOALS) PYTHON=python3.11." >&2; exit 1; }
+	@echo "Installing into $(VENV), about 3 GB; this takes a few minutes."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install -c constraints.txt torch
+	$(BIN)/python -m pip install -c constraints.txt -e .
+	@touch $(USABLE)
+
+$(READY): $(USABLE)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev,ray,notebooks]"
 	@touch $(READY)
