@@ -7,8 +7,9 @@
 # Do features work there as well, and are they about something else than those of the stream?
 #
 # Change the line `MODEL = ...` to ask it of another model. Autoencoders come with some members of the zoo; for other
-# models small ones are trained here, in a minute or more, on far less text, and are rougher. The answer at the end is that
-# of `zoo:mamba`; what is claimed below it is checked again on yours, claim by claim.
+# models small ones are trained here, in a minute or more, on the very speech that they are then judged on: that is rougher,
+# and kinder to them. The answer at the end is that of `zoo:mamba`; what is claimed below it is checked again on yours,
+# claim by claim.
 
 # %%
 MODEL = "zoo:mamba"  # a member of the zoo, a Hugging Face id, a folder, or a .gguf file
