@@ -173,7 +173,7 @@ titled(figure, "Induction heads of echo and of the model beside it", height=420)
 
 # %% [markdown]
 # A score says where a head reads; ablation says whether anything depends on it. Each part of echo is
-# put out (zeros in its place), one at a time.
+# ablated (zeros in its place), one at a time.
 #
 # **How to read it.** Bars are the share of right tokens in the second copy, whiskers the 95 % interval
 # over sequences. Copying is lost without the mixer of layer 0 and survives without that of layer 1.
@@ -184,7 +184,7 @@ accuracy = {"nothing": score_model(echo, task).interval("accuracy", "second")}
 for site in ("L0.mixer", "L0.mlp", "L1.mixer", "L1.mlp"):
     with Ablate(site).applied(echo):
         accuracy[site] = score_model(echo, task).interval("accuracy", "second")
-figure = plain_figure("what is put out", "accuracy (share of tokens)")
+figure = plain_figure("what is ablated", "accuracy (share of tokens)")
 mean, low, high = zip(*accuracy.values(), strict=True)
 bars = error_bars(mean, low, high)
 figure.add_bar(x=list(accuracy), y=mean, error_y=bars, marker_color="#0072B2", width=0.6)
