@@ -78,7 +78,7 @@ def _form(asked: Asked, parts: list[str]) -> tuple[Asking, bool]:
             help="Type to search, Enter to add: L1H2 is a head, L0H0:64 heads 0 to 63, L1.mixer, L0.mlp, L2 a layer, "
             "zoo:mamba/resid_post#12 a feature of an autoencoder.",
         )
-        first, second, third, fourth = st.columns(4)
+        first, second, third, fourth = st.columns([3, 5, 3, 4])  # the names of tasks are long
         with first:
             method = choice(
                 "Put in their place",
@@ -96,7 +96,7 @@ def _form(asked: Asked, parts: list[str]) -> tuple[Asking, bool]:
                 help="A task of the workbench, or the prompt in the sidebar.",
             )
         with third:
-            count = number("Prompts", 2, 256, "count", default=12, help="Of the task, or windows of a long prompt.")
+            count = number("Prompts", 2, 256, "prompts", default=12, help="Of the task, or windows of a long prompt.")
         with fourth:
             match = choice(
                 "Random controls",

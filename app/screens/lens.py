@@ -34,6 +34,9 @@ from workbench.probes.lenses import Lens
 
 CHOICES = ("logit", "tuned", "both")
 
+SHORT = {"probability": "top token", "entropy": "entropy", "kl": "KL to the end", "loss": "loss"}
+"""The measures where there is little room; a caption has them in full."""
+
 MOST = 128
 """Tokens of a window: more columns of words than that nobody reads."""
 
@@ -74,7 +77,7 @@ def draw() -> None:
     )
     with st.container(horizontal=True, vertical_alignment="bottom"):
         kind = choice("Lens", CHOICES, "lens", help="Both: the one below the other.")
-        measure = choice("Colour", tuple(MEASURES), "colour", show=MEASURES.__getitem__)
+        measure = choice("Colour", tuple(MEASURES), "colour", show=SHORT.__getitem__)
         first = number("From token", 0, 1_000_000, "from", help="Position of the first token shown, from 0.")
         count = number("Tokens shown", 2, MOST, "count", default=32)
     for letter, model in zip("AB", asked.models, strict=False):

@@ -46,7 +46,8 @@ def sidebar() -> Asked:
     server = the_server()
     _follow_link(server)
     offered = server.sources.offered()
-    with st.sidebar.form("asked-form", border=False):
+    # A model that is chosen is looked at at once; a prompt only when somebody is done with writing it.
+    with st.sidebar:
         model = st.selectbox(
             "Model A",
             offered,
@@ -64,6 +65,7 @@ def sidebar() -> Asked:
             accept_new_options=True,
             help="To compare with.",
         )
+    with st.sidebar.form("asked-form", border=False):
         typed = st.text_area("Prompt", key=_TEXT, height=140)
         st.form_submit_button("Run", type="primary", width="stretch")
     with st.sidebar.container(horizontal=True):

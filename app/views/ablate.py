@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from workbench.app.serving import Workspace
-from workbench.app.views.ablation_study import OWN_TEXT, Asking, Measured
+from workbench.app.views.ablation_study import ENOUGH, OWN_TEXT, Asking, Measured
 from workbench.app.views.scripts import script
 from workbench.errors import InputError
 from workbench.interventions import Ablate
@@ -57,7 +57,14 @@ def components_of(model: HookedModel) -> list[str]:
 
 
 def worked_example(components: list[str]) -> tuple[str, ...]:
-    """What the page opens on: the token mixer of the second layer, which every family has."""
+    """What the page opens on: a head of the second layer, or its token mixer where heads are too many or too few.
+
+    There are as many random controls as other components of the kind, and of few of them nothing can be said.
+    """
+    heads = [site for site in components if "H" in site]
+    second = [site for site in heads if site.startswith("L1H")]
+    if second and len(heads) > ENOUGH:
+        return tuple(second[:1])
     mixers = [site for site in components if site.endswith(".mixer")]
     return tuple(mixers[1:2] or mixers or components[:1])
 

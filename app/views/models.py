@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -14,10 +16,14 @@ from workbench import zoo
 from workbench.figures import plain_figure
 from workbench.model import HookedModel
 from workbench.progress import tracked
+from workbench.report.files import write_atomically
 from workbench.saes.shipped.members import MEMBERS
 
 TEXT = "The state of the Union is strong because our people are strong."
 """Read to see what a model carries from token to token."""
+
+KEPT = Path(__file__).with_name("zoo_facts.json")
+"""Facts about the members of the zoo, which are part of the package and do not change."""
 
 LICENCE = "Apache-2.0"
 """Of the zoo, which is part of the package."""
@@ -95,11 +101,30 @@ def facts(model: HookedModel, source: str) -> Facts:
 
 
 def zoo_facts() -> list[Facts]:
-    """The members of the zoo, each loaded for a moment."""
-    names = sorted(zoo.available(), key=lambda name: (name != "attention", name))
-    return [
-        facts(wb.load(f"zoo:{name}", check=False), f"zoo:{name}") for name in tracked(names, False, "reading the zoo")
-    ]
+    """The members of the zoo: facts that were kept by `keep_zoo_facts`, since loading twelve models takes long."""
+    kept = [_from_json(one) for one in json.loads(KEPT.read_text("utf-8"))]
+    known = {one.source: one for one in kept}
+    return [known.get(f"zoo:{name}") or measured(name) for name in _members()]
+
+
+def measured(name: str) -> Facts:
+    """What there is to say about a member of the zoo, from the member itself."""
+    return facts(wb.load(f"zoo:{name}", check=False), f"zoo:{name}")
+
+
+def keep_zoo_facts() -> None:
+    """Write the file that `zoo_facts` reads; whoever changes the zoo calls this, and a test says when it is due."""
+    found = [asdict(measured(name)) for name in tracked(_members(), True, "reading the zoo")]
+    write_atomically(KEPT, json.dumps(found, indent=1) + "\n")
+
+
+def _members() -> list[str]:
+    return sorted(zoo.available(), key=lambda name: (name != "attention", name))
+
+
+def _from_json(kept: dict[str, Any]) -> Facts:
+    lists = {name: tuple(value) for name, value in kept.items() if isinstance(value, list)}
+    return Facts(**{**kept, **lists})
 
 
 def carried(found: Facts) -> str:

@@ -30,6 +30,11 @@ def opened(server: Server, **asked: str) -> AppTest:
     found = AppTest.from_function(screen, default_timeout=240)
     for name, value in asked.items():
         found.query_params[name] = value
+    return computed(found, server)
+
+
+def computed(found: AppTest, server: Server) -> AppTest:
+    """Run it until nothing is awaited."""
     found.run()
     deadline = time.monotonic() + 400
     while (server.jobs.running() or found.get("progress")) and time.monotonic() < deadline:
@@ -59,6 +64,28 @@ def test_a_link_restores_the_head_and_the_check(server: Server) -> None:
     assert "zoo:attention without L1H2: bars are means over 8 sequences" in captions(found)
     assert "(it could be 0.250 at least)" in captions(found)  # three other heads in the layer
     assert not found.error
+
+
+def test_another_number_of_heads_is_another_check(server: Server) -> None:
+    found = opened(server, check="true", k="1", rank="score")
+    one = captions(found)
+    found.number_input(key="k").set_value(2)
+    computed(found, server)
+    assert "without L1H2: bars" in one and "without L1H2, L1H" in captions(found)
+
+
+def test_layers_that_are_none_are_a_sentence(server: Server) -> None:
+    found = opened(server, layers="first")
+    assert found.error[0].value == "'first' names no layers; write numbers and ranges, as in: 0-3, 8."
+    assert not server.jobs.running() and not found.dataframe
+
+
+def test_some_layers_only_are_shown(server: Server) -> None:
+    found = opened(server, layers="0-1")
+    assert "zoo:attention: 4 of 8 heads (50%)" in captions(found)
+    found.text_input(key="layers").set_value("0")
+    computed(found, server)
+    assert "zoo:attention: 0 of 4 heads (0%)" in captions(found)
 
 
 def test_a_head_that_is_not_there_is_answered_with_a_sentence(server: Server) -> None:

@@ -10,11 +10,13 @@ from workbench.app.views.models import (
     facts,
     gap,
     heads,
+    measured,
     memory_figure,
     size,
     support,
     table,
     table_code,
+    zoo_facts,
 )
 
 
@@ -76,3 +78,11 @@ def test_the_figure_has_a_point_a_model_where_it_belongs(found: dict[str, Facts]
 @pytest.mark.parametrize(("count", "said"), [(96, "96 bytes"), (4096, "4.1 kB"), (274432, "274 kB"), (5.4e9, "5.4 GB")])
 def test_sizes_are_read(count: float, said: str) -> None:
     assert size(count) == said
+
+
+@pytest.mark.parametrize("name", sorted(zoo.available()))
+def test_what_is_kept_of_the_zoo_is_what_its_members_say(name: str) -> None:
+    kept = {one.source: one for one in zoo_facts()}
+    assert len(kept) == len(zoo.available())
+    # Where they differ the zoo has changed: call keep_zoo_facts.
+    assert kept[f"zoo:{name}"] == measured(name)
