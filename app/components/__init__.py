@@ -5,6 +5,7 @@ from workbench.app.components.kept import keep, kept
 from workbench.app.components.matrix import matrix
 from workbench.app.components.rows import rows
 from workbench.app.components.strip import token_strip
+from workbench.app.components.thumbnails import thumbnails
 from workbench.figures.axes import Axis
 
-__all__ = ["Axis", "curve", "keep", "kept", "matrix", "rows", "token_strip"]
+__all__ = ["Axis", "curve", "keep", "kept", "matrix", "rows", "thumbnails", "token_strip"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from workbench.app.components.kept import kept
-from workbench.app.components.mounting import declare, mount
+from workbench.app.components.mounting import declare, framed, mount
 from workbench.figures.axes import Axis
 from workbench.figures.canvas import CanvasMatrix, canvas_matrix
 from workbench.figures.levels import palette
@@ -104,12 +103,15 @@ def matrix(
 
 
 def _framed(drawn: CanvasMatrix, fingerprint: str) -> bytes:
-    """Length of the header, header, two palettes, levels, values: what ``static/matrix.js`` takes apart."""
-    text = json.dumps({**drawn.header, "fingerprint": fingerprint}, allow_nan=False).encode()
+    """Header, two palettes, levels, values: what ``static/matrix.js`` takes apart."""
     signed = drawn.levels.signed
-    palettes = palette(signed, dark=False).tobytes() + palette(signed, dark=True).tobytes()
-    exact = b"" if drawn.values is None else drawn.values.astype("<f4").tobytes()
-    return len(text).to_bytes(4, "little") + text + palettes + drawn.levels.levels.tobytes() + exact
+    return framed(
+        {**drawn.header, "fingerprint": fingerprint},
+        palette(signed, dark=False).tobytes(),
+        palette(signed, dark=True).tobytes(),
+        drawn.levels.levels.tobytes(),
+        b"" if drawn.values is None else drawn.values.astype("<f4").tobytes(),
+    )
 
 
 @lru_cache(maxsize=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from importlib.resources import files
 from typing import Any
@@ -35,6 +36,12 @@ def declare(name: str, shared: tuple[str, ...]) -> Callable[..., Any]:
         css="\n".join([own.joinpath("theme.css").read_text("utf-8"), *styles]),
         js="\n".join([*scripts, *(own.joinpath(f"{part}.js").read_text("utf-8") for part in (name, "connect"))]),
     )
+
+
+def framed(header: Mapping[str, Any], *parts: bytes) -> bytes:
+    """Length of the header as JSON, the header, then bytes: what ``opened`` in ``static/connect.js`` takes apart."""
+    text = json.dumps(header, allow_nan=False).encode()
+    return b"".join([len(text).to_bytes(4, "little"), text, *parts])
 
 
 def mount(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from workbench.app.screens.attention_chosen import Panel
+from workbench.app.screens.attention_layer import draw_layer
 from workbench.app.screens.attention_panel import draw_panel
 from workbench.app.screens.attention_statistics import draw_statistics
 from workbench.app.serving import Job, the_server
@@ -50,7 +51,7 @@ def _show(asked: Asked) -> None:
             help="The softmax or recurrence alone, a matrix a head; or the whole mixer with convolution, gate, norm "
             "and skip, which has a matrix a channel.",
         )
-    shown: dict[str, HeadChoice] = {}
+    shown: list[tuple[Panel, tuple[str, ...]]] = []
     boxes = st.columns(len(outlines), gap="large")
     at = best_head(outlines[0])[0]
     for letter, source, found, box in zip("AB", asked.models, outlines, boxes, strict=False):
@@ -63,10 +64,10 @@ def _show(asked: Asked) -> None:
                 head = _head(found, at, SCOPES[scope], suffix)
             place = found.places[at]
             chosen = HeadChoice(place.layer, place.mixer, head, SCOPES[scope], MEASURES[measure])
-            shown[letter] = chosen
-            draw_panel(Panel(asked, letter, source, place, chosen))
-    for letter, source in zip("AB", asked.models, strict=False):
-        draw_statistics(letter, source, asked, shown[letter])
+            panel = Panel(asked, letter, source, place, chosen)
+            shown.append((panel, draw_panel(panel)))
+    for panel, tokens in shown:
+        draw_layer(panel, tokens, *draw_statistics(panel))
 
 
 def _outline(source: str) -> Outline:

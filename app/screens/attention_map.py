@@ -8,14 +8,12 @@ from jaxtyping import Float
 
 from workbench.app.components import Axis, keep, kept, matrix
 from workbench.app.screens.attention_borrowing import borrowed
-from workbench.app.screens.attention_chosen import SAID, UNITS, Panel
+from workbench.app.screens.attention_chosen import FUTURE, SAID, UNITS, Panel
 from workbench.app.screens.attention_token import choose_token
 from workbench.app.serving import Job
 from workbench.app.shell import computed, foot
 from workbench.app.views.attention import HeadView, head_code, head_window
 from workbench.app.views.attention.head import WINDOW
-
-FUTURE = "Hatched: tokens that come later."
 
 
 def draw_map(panel: Panel, found: HeadView, token: int) -> tuple[int, int] | None:

@@ -17,8 +17,8 @@ from workbench.app.views.attention import HeadChoice, HeadView, Place, head_view
 from workbench.figures.tokens import visible_token
 
 
-def draw_panel(panel: Panel) -> None:
-    """Draw one model's part of the page."""
+def draw_panel(panel: Panel) -> tuple[str, ...]:
+    """Draw one model's part of the page; the tokens of the text."""
 
     def work(job: Job) -> HeadView:
         with borrowed(panel.source, panel.asked, panel.choice) as (model, reading):
@@ -32,6 +32,7 @@ def draw_panel(panel: Panel) -> None:
     draw_path(panel, found.tokens, cell or (token, strongest))
     _distances(panel, found)
     _links(panel, found)
+    return found.tokens
 
 
 def _kind(place: Place, choice: HeadChoice) -> str:

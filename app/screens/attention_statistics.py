@@ -5,9 +5,10 @@ from __future__ import annotations
 import streamlit as st
 
 from workbench.app.components import Axis, matrix
+from workbench.app.screens.attention_chosen import Panel
 from workbench.app.serving import Job, the_server
-from workbench.app.shell import Asked, choice, computed, foot
-from workbench.app.views.attention import HeadChoice, HeadStatistics, head_statistics, statistics_code
+from workbench.app.shell import choice, computed, foot
+from workbench.app.views.attention import HeadStatistics, head_statistics, statistics_code
 from workbench.app.views.attention.statistics import MEASURES
 
 SAYS = {
@@ -17,8 +18,9 @@ SAYS = {
 }
 
 
-def draw_statistics(letter: str, source: str, asked: Asked, shown: HeadChoice) -> None:
-    """Draw the map of layers and heads of one model; a click shows the head above."""
+def draw_statistics(panel: Panel) -> tuple[HeadStatistics, str]:
+    """Draw the map of layers and heads of one model, and return it with the measure; a click shows the head above."""
+    letter, source, asked, shown = panel.letter, panel.source, panel.asked, panel.choice
 
     def work(job: Job) -> HeadStatistics:
         with the_server().models.lend(source) as model:
@@ -60,3 +62,4 @@ def draw_statistics(letter: str, source: str, asked: Asked, shown: HeadChoice) -
         data=found.table,
         method=SAYS[measure],
     )
+    return found, measure

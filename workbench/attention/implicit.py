@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from workbench.attention.averages import AVERAGES, Average, averaged
 from workbench.attention.check import relative_error
 from workbench.attention.operators import CoreOperator, MixerOperator, Operator
 from workbench.attention.reductions import LINEAR
@@ -193,6 +194,33 @@ class ImplicitAttention:
         """
         rows = torch.arange(self.shape[2]) if query is None else query
         return written_norms(self._operator, self._listed(rows, "query", self.shape[2]), self._unit(head), output)
+
+    def average(
+        self,
+        over: Average | str = "size",
+        heads: Heads = None,
+        rows: Positions | None = None,
+        output: Float[Tensor, "units each model"] | None = None,
+    ) -> Float[Tensor, "b r s"]:
+        """The matrices of the layer as one, exactly, and never all of them at once.
+
+        Args:
+            over: ``"mean"`` of the entries, in which signs cancel; ``"size"``, the mean of ``|A[t, s]|``; or
+                ``"written"``, the mean norm of what each writes (`written_norms`).
+            heads: the units to average over, None for all.
+            rows: destinations, None for all; the result holds as many rows.
+            output: for ``"written"``, every unit's rows of the output matrix (``HeadWeights.W_O``), in the order of
+                the layer; None for norms in ``hook_head_out``.
+
+        Raises:
+            InputError: no such average, unit or row.
+        """
+        if over not in AVERAGES:
+            raise InputError(f"over {over!r} is none of {', '.join(AVERAGES)}.")
+        units = self._units(heads) or list(range(self.units))
+        query = self._listed(torch.arange(self.shape[2]) if rows is None else rows, "row", self.shape[2])
+        each = None if output is None else [output[unit] for unit in units]
+        return averaged(self._operator, over, units, query, each)
 
     def row_sum(self) -> Float[Tensor, "b u t"]:
         """``sum_s A[t, s]``, signs kept, ``[batch, units, time]``."""

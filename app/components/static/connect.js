@@ -7,6 +7,14 @@ function same(one, other) {
   return one.length === other.length && one.every((byte, at) => byte === other[at]);
 }
 
+/* The header of ``framed`` in Python, and a function that takes as many of the bytes behind it as it is told. */
+function opened(bytes) {
+  const length = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
+  const spec = JSON.parse(new TextDecoder().decode(bytes.subarray(4, 4 + length)));
+  let at = 4 + length;
+  return { spec, next: (count) => bytes.subarray(at, (at += count)) };
+}
+
 export default function (component) {
   const { parentElement, setTriggerValue, data } = component;
   const box = parentElement.querySelector(".root");

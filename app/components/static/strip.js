@@ -51,6 +51,16 @@ function build(box, choose) {
     }
   }
 
+  /* Inside the strip only: the page itself must not jump. */
+  function reveal() {
+    const marked = state.strip.querySelector(".chosen");
+    if (!marked || state.strip.scrollHeight <= state.strip.clientHeight) return;
+    const top = marked.getBoundingClientRect().top - state.strip.getBoundingClientRect().top;
+    if (top < 0 || top + marked.offsetHeight > state.strip.clientHeight) {
+      state.strip.scrollTop += top - (state.strip.clientHeight - marked.offsetHeight) / 2;
+    }
+  }
+
   function show(first) {
     const { tokens, breaks, values, most, signed, selected, page } = state.data;
     state.first = first;
@@ -102,6 +112,7 @@ function build(box, choose) {
     const page = data.selected === null ? 0 : Math.floor(data.selected / data.page) * data.page;
     show(!chosen || (same && data.selected === null) ? state.first : page);
     state.strip.scrollTop = scrolled;
+    if (chosen) reveal();
     if (focused) state.strip.querySelector('[tabindex="0"]')?.focus({ preventScroll: true });
     resting();
   };

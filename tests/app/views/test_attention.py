@@ -30,9 +30,13 @@ from workbench.app.views.attention import (
     value_path,
 )
 from workbench.app.views.attention import head as head_module
+from workbench.app.views.attention import layer as layer_module
 from workbench.app.views.attention.choosing import Measure
+from workbench.app.views.attention.layer import REDUCTIONS, layer_code, layer_view, thumbnails
 from workbench.app.views.attention.statistics import by_rank
+from workbench.attention.averages import Average
 from workbench.errors import InputError
+from workbench.figures.pooling import pool_blocks
 from workbench.model import HookedModel
 
 PROMPT = "The state of the Union is strong. The state of the"
@@ -156,6 +160,27 @@ def test_statistics_are_those_of_the_public_call(run: Any) -> None:
     values, heads = found.map("entropy")
     np.testing.assert_allclose(values.ravel(), names["table"]["entropy"], rtol=1e-6)
     assert heads.tolist() == [[0, 1, 2, 3]] * 4 and found.cell("entropy", HeadChoice(2, 0, 3)) == (2, 3)
+
+
+@pytest.mark.parametrize("over", list(REDUCTIONS))
+def test_a_layer_as_a_whole_is_what_its_code_makes_and_pooled_where_it_is_long(
+    over: Average, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choice, first = HeadChoice(1, 0, 0), [200, 3, 17]
+    of, reading = read("zoo:mamba", choice)
+    names = run(layer_code("zoo:mamba", PROMPT, choice, over, first))
+    whole, small = layer_view(of, reading, choice, over), thumbnails(reading, first)
+    size = float(names["average"].abs().max())
+    np.testing.assert_allclose(whole.pixels, names["average"].numpy(), rtol=1e-4, atol=1e-5 * size)
+    np.testing.assert_allclose(small.pixels, names["matrices"].numpy(), rtol=1e-4)
+    assert (whole.units, whole.factor, small.heads) == (256, 1, (200, 3, 17))
+    assert whole.signed == (over == "mean") or whole.pixels.min() >= 0
+    for name, least in (("SIDE", 5), ("SMALL", 5), ("AT_ONCE", 40)):
+        monkeypatch.setattr(layer_module, name, least)
+    pooled, fewer = layer_view(of, reading, choice, over), thumbnails(reading, first)
+    for found, every in ((pooled.pixels, whole.pixels), *zip(fewer.pixels, small.pixels, strict=True)):
+        np.testing.assert_allclose(found, pool_blocks(every, pooled.factor), rtol=1e-4, atol=1e-5 * np.abs(every).max())
+    assert pooled.factor == fewer.factor == -(-len(whole.pixels) // 5) > 1
 
 
 def test_many_channels_are_drawn_by_rank_and_few_heads_by_number() -> None:
