@@ -44,7 +44,7 @@ def compressed(png: bytes) -> bytes:
 
 
 def main() -> int:
-    """Make the pictures that are asked for; 1 where one of them is too large."""
+    """Make the pictures that are asked for; 1 where one of them is too large, or its page shows an error."""
     from playwright.sync_api import sync_playwright
 
     from workbench.app.navigation import ENTRIES
@@ -59,7 +59,7 @@ def main() -> int:
     if (executable := chromium_path()) is None:
         parser.error("there is no Chromium here; make chromium installs it where it may")
     asked.out.mkdir(parents=True, exist_ok=True)
-    too_large = []
+    too_large, errors = [], list[str]()
     with tempfile.TemporaryDirectory() as scratch, sync_playwright() as playwright:
         explorer = Explorer(Path(scratch)).start()
         try:
@@ -71,6 +71,7 @@ def main() -> int:
                     build.click()
                     page.get_by_role("listbox", name="Features; click one").wait_for(timeout=1000 * PATIENCE)
                     settled(page, calm=1.0)
+                errors += [f"{name}: {one}" for one in page.get_by_test_id("stAlertContentError").all_inner_texts()]
                 picture = compressed(page.screenshot())
                 (asked.out / f"{name}.png").write_bytes(picture)
                 print(f"{asked.out / name}.png: {len(picture):,} bytes", flush=True)
@@ -82,7 +83,9 @@ def main() -> int:
             explorer.stop()
     if too_large:
         print(f"More than {LARGEST:,} bytes: {', '.join(too_large)}.", file=sys.stderr)
-    return 1 if too_large else 0
+    for error in errors:
+        print(f"An error is in the picture of {error}", file=sys.stderr)
+    return 1 if too_large or errors else 0
 
 
 if __name__ == "__main__":
