@@ -56,3 +56,26 @@ def test_hostile_tokens_are_text_and_clicks_and_keys_choose_the_cell_that_they_p
     page.wait_for_url("**token=5**")
     settled(page)
     assert page.locator(".strip").first.locator(".tok.chosen").inner_text().rstrip("+−") in shown
+
+
+def test_a_part_of_a_page_is_drawn_alone_and_the_link_in_the_sidebar_follows(explorer: Explorer, page: Any) -> None:
+    visit(page, explorer.address("attention", model="zoo:mamba", layer=1, head=5, whole="true"))
+    page.evaluate("document.querySelector('[data-testid=stSidebar] textarea').dataset.kept = 'yes'")
+    third = page.locator(".thumbnail").nth(2)
+    head = third.locator("bdi").inner_text().removeprefix("L1H")
+    third.click()
+    page.wait_for_url(f"**head={head}&**")
+    settled(page)
+    assert page.locator('.thumbnail[aria-pressed="true"] bdi').all_inner_texts() == [f"L1H{head}"]
+    page.get_by_text(f"L1H{head}, mamba").wait_for()
+    assert page.locator("[data-kept]").count() == 1
+    page.get_by_role("button", name="Link").click()
+    link = page.locator('[data-testid="stPopoverBody"] code')
+    link.first.wait_for()
+    assert link.count() == 1 and f"head={head}&" in f"{link.inner_text()}&"
+
+    line = page.locator(".curve-plot")
+    line.focus()
+    line.press("ArrowRight")
+    line.press("ArrowRight")
+    assert page.locator(".strip-readout").get_by_text("1 back: mean weight").count() == 1
