@@ -25,8 +25,8 @@ from workbench.probes.heads.tally import Tally
 from workbench.progress import tracked
 from workbench.tasks import RepeatedTokens, Task, repeated_random_tokens
 
-# Shares that are held at once; 4M of them are 16 MB, and as much again for the entries they come from.
-_ELEMENTS_AT_ONCE = 2**22
+# Shares that are held at once; 1M of them are 4 MB, which a cache holds: four times as many take a seventh longer.
+_ELEMENTS_AT_ONCE = 2**20
 
 AnyTask = TypeVar("AnyTask", bound=Task)
 PairsOf: TypeAlias = Callable[[Any], DefiningPairs]

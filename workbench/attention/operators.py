@@ -268,24 +268,29 @@ class MixerOperator(Operator):
         chosen = self._chosen(units)
         heads, position = self._heads_of(chosen)
         total = self.form.outputs.new_zeros(self.batch, len(chosen), key.shape[-1])
-        gate = None if self._gate is None else _gather(self._gate[:, chosen], query)
-        skip = None if self._skip is None else _gather(self._skip[:, chosen], query)
+        beside: Tensor | None = None  # what the skip adds, which no gate multiplies
         lags = 1 if self._lags is None else self._lags.shape[1]
         core = self._core_entries(query, key, heads, lags)
+        last = query + (self.source - self.time)
         for j in range(lags):
             late = key + j
-            inside = late <= query + (self.source - self.time)
+            inside = _spread(late <= last)
+            own = _spread(late == last)
             late = late.clamp(max=self.source - 1)
-            entry = core(late, j)[:, position]
-            if gate is not None:
-                entry = entry * gate
-            if skip is not None:
-                entry = entry + skip * _spread(late == query + (self.source - self.time))
-            if self._source is not None:
-                entry = entry * _gather(self._source[:, chosen], late)
+            # Masked where it is small: an entry a head, of which there are as many copies as a head has channels.
+            entry = (core(late, j) * inside)[:, position]
+            weight = None if self._source is None else _gather(self._source[:, chosen], late)
             if self._lags is not None:
-                entry = entry * self._lags[chosen, j, None]
-            total = total + entry * _spread(inside)
+                tap = self._lags[chosen, j, None]
+                weight = tap if weight is None else weight * tap
+            total = total + (entry if weight is None else entry * weight)
+            if self._skip is not None and bool(own.any()):
+                passed = own.to(total.dtype) if weight is None else weight * own
+                beside = passed if beside is None else beside + passed
+        if self._gate is not None:
+            total = total * _gather(self._gate[:, chosen], query)
+        if beside is not None and self._skip is not None:
+            total = total + beside * _gather(self._skip[:, chosen], query)
         return total
 
     def _core_entries(
