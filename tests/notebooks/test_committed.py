@@ -73,8 +73,20 @@ def test_a_question_stands_at_the_beginning_an_answer_and_the_next_question_at_t
 @each
 def test_the_model_is_one_line_of_the_first_code_cell(notebook: Notebook) -> None:
     cells = [cell.source for cell in committed(notebook).cells if cell.cell_type == "code"]
-    assert MODEL_LINE.search(cells[0])
-    assert not any(MODEL_LINE.search(cell) for cell in cells[1:])
+    assert len(MODEL_LINE.findall(cells[0])) == 1
+    assert not any(re.search(r"^\s*MODEL\s*=", cell, re.MULTILINE) for cell in cells[1:])
+
+
+@each
+def test_the_text_says_which_line_to_change_and_whose_the_answer_is(notebook: Notebook) -> None:
+    content = committed(notebook)
+    beginning = " ".join(content.cells[0].source.split())
+    assert "Change the line `MODEL = ...`" in beginning
+    # What is written of the model here need not hold for another: the claims below the answer are what is asked again.
+    assert "The answer at the end is that of" in beginning or "that is all the line is for" in beginning
+    code = "\n".join(cell.source for cell in content.cells if cell.cell_type == "code")
+    model = MODEL_LINE.search(code)
+    assert model is not None and code.count(f'"{model["model"]}"') == 1, "The model stands in more than its one line."
 
 
 @each
