@@ -14,9 +14,19 @@ STYLE = """<style>
 @media (max-width: 640px) { [data-testid="stMainBlockContainer"] { padding-left: 1rem; padding-right: 1rem; } }
 </style>"""
 
+# On a phone the sidebar lies over the page, so it goes when another page was chosen in it.
+TO_THE_PAGE = """<script>
+// {page}
+if (window.innerWidth <= 640) document.querySelector('[data-testid="stSidebarCollapseButton"] button')?.click();
+</script>"""
+
 st.set_page_config(page_title="workbench", page_icon=str(ICON), layout="wide")
 st.html(STYLE)
 chosen = st.navigation(pages())
+if st.session_state.setdefault("_page", chosen.url_path) != chosen.url_path:
+    st.session_state["_page"] = chosen.url_path
+    # The same script twice would run once.
+    st.html(TO_THE_PAGE.replace("{page}", chosen.url_path), unsafe_allow_javascript=True)
 sidebar()
 try:
     fetch_models()

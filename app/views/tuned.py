@@ -32,6 +32,9 @@ JUDGED = 16
 EVERY = 25
 """Steps between checkpoints, from which a training that was cancelled goes on."""
 
+TIMED = 3
+"""Steps that are timed before a training is offered."""
+
 MOST_TEXTS = 60
 """Text files that are offered."""
 
@@ -106,12 +109,16 @@ def texts_of(workspace: Workspace) -> dict[str, Path]:
 
 
 def step_seconds(model: HookedModel, text: Path) -> float:
-    """How long a step of `train_lens` takes, in seconds, from one that is timed now."""
-    with TemporaryDirectory() as scratch:
-        windows = _windows(model, text)[0]
-        began = time.perf_counter()
-        lenses.train_tuned_lens(model, windows, _options(1), checkpoint=Path(scratch) / "training.pt")
-        return time.perf_counter() - began
+    """How long a step of `train_lens` takes, in seconds, from three that are timed now.
+
+    They come after one that is not timed: the first of a process takes as long as ten others.
+    """
+    windows = _windows(model, text)[0]
+    for steps in (1, TIMED):
+        with TemporaryDirectory() as scratch:
+            began = time.perf_counter()
+            lenses.train_tuned_lens(model, windows, _options(steps), checkpoint=Path(scratch) / "training.pt")
+    return (time.perf_counter() - began) / TIMED
 
 
 def train_lens(model: HookedModel, source: str, text: Path, name: str, steps: int, folder: Path) -> Tuned:

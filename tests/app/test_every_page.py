@@ -47,3 +47,16 @@ def test_a_tour_of_all_pages_with_one_model_meets_no_fault(explorer: Explorer, p
         page.locator("h1", has_text=entry.title).wait_for()
         settled(page)
         assert page.locator('[data-testid="stException"]').count() == 0, entry.name
+
+
+def test_on_a_phone_the_sidebar_goes_when_a_page_was_chosen_in_it(explorer: Explorer, page: Any) -> None:
+    page.set_viewport_size(PHONE)
+    visit(page, explorer.address("studies"))
+    for name in ("State", "Studies"):
+        page.get_by_test_id("stExpandSidebarButton").click()
+        page.get_by_test_id("stSidebar").get_by_role("link", name=name).click()
+        page.wait_for_function("""() => {
+            const place = document.querySelector('[data-testid="stSidebar"]').getBoundingClientRect();
+            return place.right <= 0;
+        }""")
+        settled(page)
