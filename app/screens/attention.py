@@ -66,8 +66,10 @@ def _show(asked: Asked) -> None:
             chosen = HeadChoice(place.layer, place.mixer, head, SCOPES[scope], MEASURES[measure])
             panel = Panel(asked, letter, source, place, chosen)
             shown.append((panel, draw_panel(panel)))
-    for panel, tokens in shown:
-        draw_layer(panel, tokens, *draw_statistics(panel))
+    for (panel, tokens), found in zip(shown, outlines, strict=True):
+        drawn = draw_statistics(panel, len(tokens), sum(place.heads for place in found.places))
+        if drawn is not None:
+            draw_layer(panel, tokens, *drawn)
 
 
 def _outline(source: str) -> Outline:

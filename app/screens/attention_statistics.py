@@ -7,7 +7,7 @@ import streamlit as st
 from workbench.app.components import Axis, matrix
 from workbench.app.screens.attention_chosen import Panel
 from workbench.app.serving import Job, the_server
-from workbench.app.shell import choice, computed, foot
+from workbench.app.shell import about_seconds, choice, computed, foot, switch
 from workbench.app.views.attention import HeadStatistics, head_statistics, statistics_code
 from workbench.app.views.attention.statistics import MEASURES
 
@@ -18,8 +18,23 @@ SAYS = {
 }
 
 
-def draw_statistics(panel: Panel) -> tuple[HeadStatistics, str]:
-    """Draw the map of layers and heads of one model, and return it with the measure; a click shows the head above."""
+PER_SECOND = 100e6
+"""Entries that are streamed in a second, roughly: what an estimate is made of."""
+
+SOON = 5.0
+"""Seconds from which on the heads are read only when that is asked for: meanwhile the model reads nothing else."""
+
+
+def draw_statistics(panel: Panel, tokens: int, count: int) -> tuple[HeadStatistics, str] | None:
+    """Draw the map of layers and heads of one model; a click shows the head above.
+
+    Args:
+        tokens: of the text.
+        count: heads of all layers together.
+
+    Returns:
+        What is drawn and the measure; None where it would take long and nobody has asked for it yet.
+    """
     letter, source, asked, shown = panel.letter, panel.source, panel.asked, panel.choice
 
     def work(job: Job) -> HeadStatistics:
@@ -28,6 +43,9 @@ def draw_statistics(panel: Panel) -> tuple[HeadStatistics, str]:
 
     suffix = "" if letter == "A" else "-b"
     st.subheader("All heads" if asked.other is None else f"All heads of {letter} · {source}", anchor=False)
+    seconds = tokens * tokens / 2 * count / PER_SECOND
+    if seconds > SOON and not switch(f"Read all {count} of them: {about_seconds(seconds)}", f"all{suffix}"):
+        return None
     measure = choice("Statistic", tuple(MEASURES), f"statistic{suffix}", show=lambda name: MEASURES[name])
     key = ("attention", "statistics", source, asked.prompt_id)
     found = computed(f"reading all heads of {source}", key, work)

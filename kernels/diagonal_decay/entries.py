@@ -14,6 +14,8 @@ from workbench.kernels.forms import DiagonalDecay
 from workbench.kernels.grouping import spread
 from workbench.kernels.precision import compute_dtype
 
+__all__ = ["columns", "pairs", "rows"]
+
 BLOCK = 64
 
 
