@@ -43,10 +43,12 @@ trained, judged = {}, []
 for name, model in models.items():
     large = model.cfg.n_layers * model.cfg.d_vocab > 100_000  # logits a token, over all depths
     options = lenses.TunedLensOptions(steps=10 if large else 40, rows=2 if large else 16)
-    windows = lenses.text_windows(model, speech, WINDOW)[: TRAINED_ON + 6 if large else None]
-    trained[name] = lenses.train_tuned_lens(model, windows[:TRAINED_ON], options).lens
+    windows = lenses.text_windows(model, speech, WINDOW)
+    split = min(TRAINED_ON, len(windows) * 2 // 3)  # large vocabularies need fewer tokens
+    trained[name] = lenses.train_tuned_lens(model, windows[:split], options).lens
     both = [lenses.LogitLens(model), trained[name]]
-    judged.append(lenses.evaluate_lenses(both, windows[TRAINED_ON:]).assign(model=name))
+    unseen = windows[split : split + 6 if large else None]
+    judged.append(lenses.evaluate_lenses(both, unseen).assign(model=name))
 judged = pd.concat(judged, ignore_index=True)
 kl = judged.pivot(index="depth", columns=["model", "lens"], values="kl")
 kl.round(2)
