@@ -66,6 +66,8 @@ def test_autoencoders_of_the_workspace_are_offered_but_not_the_copies_in_stores(
         (workspace.root / "eleuther").mkdir()
         for name in ("cfg.json", "sae.safetensors"):
             (workspace.root / "eleuther" / name).touch()
+        (workspace.root / "mine" / "weights-alone").mkdir()
+        (workspace.root / "mine" / "weights-alone" / "sae.safetensors").touch()
         assert trained_in(workspace) == ["eleuther", "mine"]
     finally:
         shutil.rmtree(workspace.root / "mine")
