@@ -109,12 +109,12 @@ titled(
 # 21.3 to 2.6 in `zoo:gated_delta`: most of what a logit lens gets wrong there is the basis and the commonest words, which
 # a trained map knows before it has read any.
 #
-# When they know differs. Halfway, after two of four layers, the tuned lens is 0.37 nats from the Mamba, 0.54 from the
+# When they know differs. Halfway, after two of four layers, the tuned lens is 0.36 nats from the Mamba, 0.54 from the
 # Transformer and 0.78 from the gated delta rule. And the Mamba already writes in its last basis there: a plain logit lens
-# is 0.49 nats away, where it is 2.43 from the Transformer and 1.47 from the gated delta rule. So whether a logit lens is
+# is 0.49 nats away, where it is 2.42 from the Transformer and 1.46 from the gated delta rule. So whether a logit lens is
 # good enough depends on the model, and no family is safe to assume.
 #
-# What this does not show: sixty windows of one speech and forty steps are a first look, and the lenses are judged by how
+# What this does not show: a few dozen windows of one speech and forty steps are a first look, and the lenses are judged by how
 # well they foresee the model, not the text. A trained map also knows the commonest words, so a tuned lens that is near at
 # depth 0 has not seen the answer; it has seen the average one.
 
