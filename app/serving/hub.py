@@ -73,9 +73,9 @@ def fetch(source: str, told: Callable[[int, int], None]) -> None:
 
 def _counting(told: Callable[[int, int], None]) -> Any:
     """The hub's progress bars, which draw nothing; the one of bytes that are written tells how far it is."""
-    from tqdm.auto import tqdm
+    from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
-    class Counting(tqdm):  # type: ignore[type-arg]
+    class Counting(tqdm):  # type: ignore[misc]
         def __init__(self, *given: Any, **named: Any) -> None:
             self.bytes_there = 0.0
             self.tells = named.pop("name", "") == "huggingface_hub.snapshot_download"
@@ -85,6 +85,6 @@ def _counting(told: Callable[[int, int], None]) -> Any:
             self.bytes_there += n or 0
             if self.tells:
                 told(int(self.bytes_there), int(self.total or 0))
-            return super().update(n)
+            return bool(super().update(n))
 
     return Counting

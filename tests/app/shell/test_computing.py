@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
+import workbench as wb
 from workbench.app.serving import Job, Server, the_server
 from workbench.app.serving import results as results_module
 from workbench.errors import InputError
@@ -25,6 +26,17 @@ def page() -> None:
     from workbench.app.shell.computing import computed
 
     st.text(computed("reading the head", ("page", 1), WORK["work"]))
+
+
+def page_of_a_model() -> None:
+    import streamlit as st
+
+    from tests.app.shell.test_computing import WORK
+    from workbench.app.shell.computing import computed
+    from workbench.app.shell.status import open_status
+
+    open_status()
+    st.text(computed("reading the head", ("page", st.query_params["head"]), WORK["work"]))
 
 
 @pytest.fixture
@@ -138,3 +150,33 @@ def test_a_value_too_large_to_keep_is_said(opened: AppTest, server: Server, monk
     server.results = results_module.Results(room=2**20)
     WORK["work"] = lambda job: np.zeros(2**21, np.uint8)
     assert "takes 2 MB; the explorer keeps 1 MB at most" in opened.run().error[0].value
+
+
+def test_the_sidebar_says_what_was_computed_and_what_was_kept(server: Server) -> None:
+    WORK["work"] = lambda job: "a value"
+    found = AppTest.from_function(page_of_a_model, default_timeout=60)
+    found.query_params["head"] = "1"
+    assert found.run().sidebar.caption[0].value.startswith("computed in ")
+    assert found.run().sidebar.caption[0].value == "from the cache"
+
+
+def test_what_only_waits_for_a_model_is_given_up_for_the_next_that_is_asked_for(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wb, "load", lambda source: f"model {source}")
+
+    def work(job: Job) -> str:
+        with the_server().models.lend("a"):
+            return "a value"
+
+    WORK["work"] = work
+    found = AppTest.from_function(page_of_a_model, default_timeout=60)
+    with server.models.lend("a"):
+        found.query_params["head"] = "1"
+        found.run()
+        (first,) = server.jobs.running()
+        found.query_params["head"] = "2"
+        found.run()
+        (second,) = server.jobs.running()
+    assert first.state == "cancelled" and second is not first
+    assert second.wait(60) and second.state == "done"
