@@ -22,23 +22,29 @@ SORTS = {
     "max": "max",
     "mean": "mean",
     "label": "label",
+    "telling": "telling",
     "match": "place",
 }
-"""What a list may be sorted by, and the column that it is. ``match``: features with the text in their labels first,
-then those with it high among their top tokens."""
+"""What a list may be sorted by, and the column that it is.
+
+``match``: features with the text in their labels first, then those with it high among their top tokens; alike ones, and
+all where no text is searched for, as by ``telling`` descending. ``telling``, descending: features worth a look first,
+the strongest of those that fire seldom but not by accident, at 20 tokens at least and at less than 1 % of them.
+"""
 
 _ORDER = """
 with hits as (
     select feature, min(rank) as rank from top_tokens where contains(lower(token), $needle) group by feature
 ), known as (
     select f.feature, f.density, f.max, if(f.dead, null, f.mean) as mean, f.dead, l.label, l.source,
+        rank() over (order by (f.count >= 20 and f.density < 0.01), f.max) as telling,
         case when $needle = '' then 0 when contains(lower(l.label), $needle) then -1 else h.rank end as place
     from features f left join named l using (feature) left join hits h using (feature)
 )
 select feature from known
 where place is not null and density between $least and $most
     and ($labelled is null or (label is not null) = $labelled) and ($dead is null or dead = $dead)
-order by {column} {direction} nulls last, feature
+order by {column} {direction} nulls last, if($like = 'match', -telling, 0), feature
 """
 
 _ROWS = """
@@ -75,7 +81,7 @@ class FeatureQuery:
 
 
 def list_features(store: FeatureStore, query: FeatureQuery) -> Int[np.ndarray, " found"]:
-    """Numbers of the features that a query means, in its order; ties by number.
+    """Numbers of the features that a query means, in its order; ties by number, of ``match`` by ``telling``.
 
     Raises:
         InputError: no such order; bounds that leave nothing between them.
@@ -87,6 +93,7 @@ def list_features(store: FeatureStore, query: FeatureQuery) -> Int[np.ndarray, "
     statement = _ORDER.format(column=SORTS[query.by], direction="desc" if query.descending else "asc")
     values: dict[str, Any] = {
         "needle": query.text.lower(),
+        "like": query.by,
         "least": query.least,
         "most": query.most,
         "labelled": query.labelled,
@@ -96,12 +103,8 @@ def list_features(store: FeatureStore, query: FeatureQuery) -> Int[np.ndarray, "
 
 
 def telling_feature(store: FeatureStore) -> int:
-    """A feature worth a first look: of those that fire seldom but not by accident, the strongest.
-
-    At 20 tokens at least and at less than 1 % of them; where there is none such, the strongest of all.
-    """
-    statement = "select feature from features order by (count >= 20 and density < 0.01) desc, max desc, feature limit 1"
-    return int(store.run(statement, []).fetchall()[0][0])
+    """A feature worth a first look: the first of those ordered by ``telling``."""
+    return int(list_features(store, FeatureQuery(by="telling", descending=True))[0])
 
 
 def feature_rows(store: FeatureStore, features: Sequence[int], *, tokens: int = 4) -> pd.DataFrame:

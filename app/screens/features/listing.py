@@ -24,7 +24,8 @@ FEATURE = "feature"
 PAGE = 50
 
 _ORDERS = {
-    "best match, then number": ("match", False),
+    "best match, most telling": ("match", False),
+    "number": ("feature", False),
     "density, most often first": ("density", True),
     "density, least often first": ("density", False),
     "largest activation first": ("max", True),
@@ -40,7 +41,7 @@ _DENSITIES = {
 _LABELLED = {"labelled or not": None, "labelled": True, "not labelled": False}
 _DEAD = {"dead or not": None, "alive": False, "dead": True}
 
-_TURNED = "features-page"
+_TURNED, _SEARCHED = "features-page", "features-searched"
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,10 @@ def feature_list(opened: OpenStore) -> Order:
     query = FeatureQuery(said.replace("·", " "), least, most, labelled, dead, by, descending)
     order = Order(opened.features(query))
     count = len(order.features)
+    if said != st.session_state.setdefault(_SEARCHED, said):
+        st.session_state[_SEARCHED] = said
+        if count and order.place(int(st.session_state[FEATURE])) is None:
+            _show(int(order.features[0]))  # what was searched for, not what was looked at before
     page = _page(order)
     shown = opened.rows(order.features[page * PAGE : (page + 1) * PAGE].tolist())
     _say_how_many(opened, count, query)
@@ -102,8 +107,10 @@ def feature_list(opened: OpenStore) -> Order:
         code=list_code(opened.folder, query),
         data=shown.assign(tokens=[" ".join(map(visible_token, one)) for one in shown["tokens"]]),
         method=(
-            "Density is the share of the text's tokens at which a feature is above 0. Search looks for the text, as it "
-            "stands, in labels and in the ten tokens on which a feature's activations add up to most. Without a label "
+            "Density is the share of the text's tokens at which a feature is above 0. Most telling: features that fire "
+            "at 20 tokens or more and at less than 1 % of them, the strongest first; then the others. Search looks for "
+            "the text, as it stands, in labels and in the ten tokens on which a feature's activations add up to most. "
+            "Without a label "
             "a row shows the first four of these tokens. Data holds the rows of this page of the list."
         ),
     )
@@ -143,8 +150,12 @@ def _first_feature(opened: OpenStore) -> None:
             st.caption(f"The link asked for feature {said}; there is 0 to {last}.")
     if said is None or said > last or changed:
         said = opened.telling
-    st.session_state[FEATURE] = said
-    st.query_params[FEATURE] = str(said)
+    _show(said)
+
+
+def _show(feature: int) -> None:
+    st.session_state[FEATURE] = feature
+    st.query_params[FEATURE] = str(feature)
 
 
 def _page(order: Order) -> int:

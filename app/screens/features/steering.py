@@ -21,6 +21,8 @@ from workbench.saes.using import Steering
 _ASKED = "features-steer"
 _BARE = "features-steer-bare"
 
+SAME = " · the same text as unsteered"
+
 BESIDE = 2
 """Texts beside each other, the unsteered one first."""
 
@@ -69,7 +71,7 @@ def _form() -> None:
         first, second = st.columns(2)
         ways = get_args(Ways)
         first.selectbox("What to do", ways, format_func=WAYS.__getitem__, key="steer-how", bind="query-params")
-        second.text_input("Strengths", "0.5, 1, 2", key="steer-strengths", bind="query-params")
+        second.text_input("Strengths", "1, 2, 4", key="steer-strengths", bind="query-params")
         third, fourth, fifth = st.columns(3)
         third.number_input("Tokens to write", 1, MOST_TOKENS, 40, key="steer-tokens", bind="query-params")
         fourth.number_input("Temperature", 0.0, 2.0, 0.0, 0.1, key="steer-temperature", bind="query-params")
@@ -101,6 +103,7 @@ def _texts(found: Steering, facts: Facts, spec: Steer) -> None:
         on_click=st.session_state.update,
         args=({_BARE: not bare},),
     )
+    unsteered = found.strengths.index(0.0)
     shown = [number for number, strength in enumerate(found.strengths) if strength or not bare]
     for first in range(0, len(shown), BESIDE):
         for column, number in zip(st.columns(BESIDE, gap="small"), shown[first : first + BESIDE], strict=False):
@@ -109,4 +112,10 @@ def _texts(found: Steering, facts: Facts, spec: Steer) -> None:
                 st.markdown(f"**{called(strength, facts.most, spec.how)}**")
                 st.text(found.texts[number])
                 cost = "" if strength == 0 else f"KL {found.kl[number]:.2f} nats a token · "
-                st.caption(f"{cost}repetition {found.repetition[number]:.0%}")
+                same = strength != 0 and found.texts[number] == found.texts[unsteered]
+                st.caption(f"{cost}repetition {found.repetition[number]:.0%}" + (SAME if same else ""))
+    if all(text == found.texts[unsteered] for text in found.texts):
+        st.info(
+            "The feature changed no word. Try greater strengths, a temperature above 0, or a prompt that leaves more "
+            "open: words that the text has already made nearly certain are hard to change."
+        )

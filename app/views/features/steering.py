@@ -35,7 +35,7 @@ class Steer:
     """
 
     how: Ways = "add"
-    strengths: tuple[float, ...] = (0.5, 1.0, 2.0)
+    strengths: tuple[float, ...] = (1.0, 2.0, 4.0)
     tokens: int = 40
     temperature: float = 0.0
     seed: int = 0

@@ -13,6 +13,7 @@ from workbench.app.views.features.stores import open_store
 from workbench.app.views.features.trying import text_features
 from workbench.figures.tokens import visible_token
 from workbench.saes import load_sae, save_sae
+from workbench.saes.features import FeatureQuery
 
 NAME = "features-tests/hostile"
 HOSTILE_LABEL = '<img src=x onerror="window.hacked=1"> **bold** :red[x] $x^2$ <script>window.hacked=1</script>'
@@ -83,6 +84,27 @@ def test_features_are_found_turned_over_and_named_and_the_link_restores_them(exp
     assert page.get_by_label("Label", exact=True).input_value() == found.label
 
 
+def test_the_list_begins_with_the_most_telling_and_what_is_searched_for_is_shown(explorer, page, store):
+    visit(page, explorer.address("features", store=NAME))
+    await_feature(page, store.telling)
+    assert options(page).first.inner_text().split()[0] == str(store.telling)
+    search = page.get_by_label("Search", exact=True)
+    holds = {
+        number: list(store.store.top_tokens(number)["token"]) for number in store.features(FeatureQuery()).tolist()
+    }
+    named = [token for tokens in holds.values() for token in tokens if token.strip().isalpha() and len(token) > 4]
+    word = next(token.strip() for token in named if not any(token in one for one in holds[store.telling]))
+    found = store.features(FeatureQuery(text=word, by="match")).tolist()
+    assert store.telling not in found
+    search.fill(word)
+    search.press("Enter")
+    await_feature(page, found[0])
+    search.fill("")
+    search.press("Enter")
+    settled(page)
+    await_feature(page, found[0])  # it is in the list again, and stays
+
+
 def test_a_text_is_tried_and_a_click_goes_to_its_features(explorer, page, store):
     visit(page, explorer.address("features", store=NAME, panel="Try a text"))
     first = options(page, "Features that fire").first
@@ -145,6 +167,12 @@ def test_steered_texts_are_those_of_the_library(explorer, page, store):
     expected = steered(wb.load("zoo:attention"), store, facts.feature, facts.most, prompt, Steer(tokens=8))
     texts = [one.strip() for one in page.get_by_test_id("stMain").get_by_test_id("stText").all_inner_texts()]
     assert texts[-4:] == [one.strip() for one in expected.texts]
+    main = page.get_by_test_id("stMain")
+    assert main.inner_text().count("the same text as unsteered") == expected.texts[1:].count(expected.texts[0])
+    page.get_by_label("Strengths", exact=True).fill("0.00001")
+    page.get_by_role("button", name="Steer", exact=True).click()
+    page.get_by_text("The feature changed no word.").wait_for(timeout=1000 * PATIENCE)
+    assert main.inner_text().count("the same text as unsteered") == 1
 
 
 def test_a_phone_shows_it_without_scrolling_sideways(explorer, page, store):

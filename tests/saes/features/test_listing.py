@@ -10,7 +10,7 @@ import workbench as wb
 from tests.saes.features.planted import TEXTS, handmade
 from workbench.errors import InputError
 from workbench.saes import collect_features
-from workbench.saes.features.listing import FeatureQuery, feature_rows
+from workbench.saes.features.listing import FeatureQuery, feature_rows, telling_feature
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +41,25 @@ def test_filters_and_orders_are_those_of_the_whole_table(store):
         ordered = whole.sort_values([by, "feature"], ascending=[False, True], na_position="last")
         assert store.find(FeatureQuery(by=by, descending=True)).tolist() == ordered["feature"].tolist()
     assert store.find(FeatureQuery(by="label"))[:2].tolist() == [7, 9]
+    assert store.find(FeatureQuery(by="telling", descending=True)).tolist() == by_telling(store)
+    assert store.find(FeatureQuery(by="match")).tolist() == by_telling(store)
+    assert telling_feature(store) == by_telling(store)[0]
+
+
+def by_telling(store):
+    """Of those at 20 tokens or more and less than 1 % of them the strongest first, then the strongest others."""
+    whole = store.features()
+    seldom = (whole["count"] >= 20) & (whole["density"] < 0.01)
+    ordered = whole.assign(seldom=seldom).sort_values(["seldom", "max", "feature"], ascending=[False, False, True])
+    return ordered["feature"].tolist()
 
 
 def test_text_is_found_in_labels_first_and_then_where_it_ranks_high(store):
     holds = {feature: store.top_tokens(feature)["token"].str.lower().str.contains("the") for feature in range(40)}
     ranks = {feature: int(np.argmax(one)) for feature, one in holds.items() if one.any()}
     assert len(ranks) > 3
-    expected = [7, *sorted((feature for feature in ranks if feature != 7), key=lambda one: (ranks[one], one))]
+    place = by_telling(store)
+    expected = [7, *sorted((one for one in ranks if one != 7), key=lambda one: (ranks[one], place.index(one)))]
     assert store.find(FeatureQuery(text="tHe", by="match")).tolist() == expected
     for nothing in ("%the%", "'; drop table features; --", "t.e"):
         assert len(store.find(FeatureQuery(text=nothing))) == 0
