@@ -14,8 +14,14 @@ from workbench.errors import InputError
 
 OFF = "off"
 
-_ASKED, _TEXT, _LINKED, _UNKNOWN, _LINK = "_asked", "prompt-text", "_linked", "_unknown", "_link"
-_OFFERED = "_offered"
+_ASKED, _LINKED, _UNKNOWN, _LINK, _OFFERED = "_asked", "_linked", "_unknown", "_link", "_offered"
+
+_PROMPT, _SET = "_prompt", "_prompt-set"
+"""The prompt that is looked at; and how often an example or a link has set it, with what the box then begins with.
+
+A box that is set gets a new key and begins with the text. Were the text put into the session under the box's key
+instead, a page that is drawn again before the browser has come to it would lose it, and show an empty box.
+"""
 
 
 @dataclass(frozen=True)
@@ -66,8 +72,10 @@ def sidebar() -> Asked:
             help="To compare with.",
         )
     with st.sidebar.form("asked-form", border=False):
-        typed = st.text_area("Prompt", key=_TEXT, height=140)
-        st.form_submit_button("Run", type="primary", width="stretch")
+        times, first = st.session_state[_SET]
+        box = f"prompt-{times}"
+        st.text_area("Prompt", first, key=box, height=140)
+        st.form_submit_button("Run", type="primary", width="stretch", on_click=_run, args=(box,))
     with st.sidebar.container(horizontal=True):
         with st.popover("Examples", help="Prompts to begin with"):
             for name, text in EXAMPLES.items():
@@ -75,7 +83,7 @@ def sidebar() -> Asked:
         st.session_state[_LINK] = st.popover("Link", help="A link to this view")
         st.session_state[_OFFERED] = False
     open_status()
-    prompt = typed.encode("utf-8", "replace").decode()  # half a surrogate pair is no text
+    prompt = str(st.session_state[_PROMPT]).encode("utf-8", "replace").decode()  # half a surrogate pair is no text
     try:
         found = Asked(
             server.sources.checked(str(model)),
@@ -135,8 +143,13 @@ def model_named(letter: str) -> str:
     return found.model if letter == "A" or found.other is None else found.other
 
 
+def _run(box: str) -> None:
+    st.session_state[_PROMPT] = st.session_state[box]
+
+
 def _take(text: str) -> None:
-    st.session_state[_TEXT] = text
+    st.session_state[_PROMPT] = text
+    st.session_state[_SET] = (st.session_state.get(_SET, (0, ""))[0] + 1, text)
 
 
 def _follow_link(server: Server) -> None:
@@ -146,8 +159,8 @@ def _follow_link(server: Server) -> None:
         text = server.workspace.prompt(linked)
         st.session_state[_UNKNOWN] = linked if text is None else None
         if text is not None:
-            st.session_state[_TEXT] = text
-    if _TEXT not in st.session_state:
-        st.session_state[_TEXT] = PROMPT
+            _take(text)
+    if _PROMPT not in st.session_state:
+        _take(PROMPT)
     if unknown := st.session_state.get(_UNKNOWN):
         st.sidebar.warning(f"The link asked for the prompt {unknown[:40]!r}, which is not in this workspace.")
