@@ -1,5 +1,7 @@
 """The page Studies reads what lies in the workspace: runs, their results, two of them; and changes nothing in it."""
 
+import shutil
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -118,3 +120,17 @@ def test_an_empty_workspace_has_no_runs_and_no_files(tmp_path: Path) -> None:
     assert runs_of(Workspace(tmp_path)) == [] and files_of(Workspace(tmp_path)) == []
     with pytest.raises(InputError, match="holds no study"):
         found_in(tmp_path)
+
+
+def test_a_result_that_is_in_the_journals_log_only_is_news(workspace: Workspace, tmp_path: Path) -> None:
+    """While a run stores, SQLite writes what is new beside the journal; the journal itself stays as it is for long."""
+    folder = tmp_path / "run"
+    shutil.copytree(workspace.root / RUNS / "by-mean", folder)
+    (journal,) = folder.glob("*.sqlite")
+    with sqlite3.connect(journal) as storing:
+        storing.execute("pragma journal_mode = wal")
+        before = stamp(folder), journal.stat().st_mtime_ns
+        storing.execute("create table news (number)")
+        storing.commit()
+        assert journal.stat().st_mtime_ns == before[1] and stamp(folder) != before[0]
+    storing.close()
