@@ -103,13 +103,16 @@ def test_features_of_repetition_are_those_that_fire_on_repeated_tokens():
     site = {"kind": "features", "sae": "zoo:attention/resid_post", "top": 4, "by": "repetition"}
     chosen = [target.units[0] for target in SITES.parse(site).targets(model)]
     assert len(chosen) == 4
-    task = wb.tasks.repeated_random_tokens(model, 24, batch=8, seed=77)
+    task = wb.tasks.repeated_random_tokens(model, 24, batch=48, seed=77)
     once = torch.cat([task.tokens[:, :24].roll(1, 0), task.tokens[:, :24]], dim=1)
     repeated, control = (
-        wb.saes.read_features(model, sae, one)[:, 24:, chosen].mean((0, 1)) for one in (task.tokens, once)
+        wb.saes.read_features(model, sae, one)[:, 24:].flatten(0, 1).double() for one in (task.tokens, once)
     )
-    assert bool((repeated >= control).all())
-    assert float(repeated.sum()) > 2 * float(control.sum())
+    spread = ((repeated.var(0) + control.var(0)) / 2).sqrt()
+    effect = (repeated.mean(0) - control.mean(0)) / spread.clamp_min(1e-9)
+    best = effect.argsort(descending=True)[:20].tolist()  # of 1,024, on other tokens than those that chose
+    assert set(chosen) <= set(best)
+    assert float(effect[chosen].min()) > 0.1 > float(effect.median())
 
 
 def test_the_top_features_of_a_store_are_those_of_its_table(tmp_path):
