@@ -31,10 +31,9 @@ def pairs(
     form: DiagonalDecay, query: Int[Tensor, "#batch pairs"], key: Int[Tensor, "#batch pairs"]
 ) -> Float[Tensor, "batch heads pairs"]:
     """A at the listed places; 0 where the key comes after the query."""
-    batch = form.v.shape[0]
+    batch, total = form.v.shape[0], summed(form)
     if query.shape[0] > 1 or key.shape[0] > 1:  # other places in every sequence
-        return _one_by_one(form, query.expand(batch, -1), key.expand(batch, -1))
-    total = summed(form)
+        return _one_by_one(form, total, query.expand(batch, -1), key.expand(batch, -1))
     result = total.new_empty(batch, form.heads, query.shape[1], dtype=_dtype(form))
     alone = torch.ones_like(query[0], dtype=torch.bool)
     for chosen, border in _rectangles(query[0], key[0], batch * form.heads * form.k.shape[-1]):
@@ -42,7 +41,7 @@ def pairs(
         for heads in blocks(form.heads, batch * len(chosen) * (form.k.shape[-1] + 2)):
             result[:, heads, chosen] = _across(form, total, query[0, chosen], key[0, chosen], border, heads)
     rest = alone.nonzero()[:, 0]
-    result[:, :, rest] = _one_by_one(form, query[:, rest].expand(batch, -1), key[:, rest].expand(batch, -1))
+    result[:, :, rest] = _one_by_one(form, total, query[:, rest].expand(batch, -1), key[:, rest].expand(batch, -1))
     return result
 
 
@@ -100,12 +99,14 @@ def _across(
 
 
 def _one_by_one(
-    form: DiagonalDecay, query: Int[Tensor, "batch pairs"], key: Int[Tensor, "batch pairs"]
+    form: DiagonalDecay,
+    total: Float[Tensor, "batch time heads key_or_one"],
+    query: Int[Tensor, "batch pairs"],
+    key: Int[Tensor, "batch pairs"],
 ) -> Float[Tensor, "batch heads pairs"]:
     dtype = _dtype(form)
     batch, heads, width = form.q.shape[0], form.heads, form.k.shape[-1]
     sequence = torch.arange(batch, device=form.q.device)[:, None]
-    total = summed(form)
     parts = []
     for span in blocks(query.shape[1], batch * heads * width):
         t, s = query[:, span], key[:, span]
