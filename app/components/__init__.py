@@ -7,5 +7,17 @@ from workbench.app.components.rows import rows
 from workbench.app.components.strip import token_strip
 from workbench.app.components.thumbnails import thumbnails
 from workbench.figures.axes import Axis
+from workbench.figures.canvas import canvas_matrix, causal_matrix
 
-__all__ = ["Axis", "curve", "keep", "kept", "matrix", "rows", "thumbnails", "token_strip"]
+__all__ = [
+    "Axis",
+    "canvas_matrix",
+    "causal_matrix",
+    "curve",
+    "keep",
+    "kept",
+    "matrix",
+    "rows",
+    "thumbnails",
+    "token_strip",
+]

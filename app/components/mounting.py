@@ -10,6 +10,7 @@ from typing import Any
 import streamlit as st
 
 from workbench.app.components.kept import keep as keep_in_link
+from workbench.figures.levels import palette
 
 CHOSEN = "chosen"
 """The event that a drawing sends: ``{"fingerprint": text, "at": [numbers]}``."""
@@ -42,6 +43,11 @@ def framed(header: Mapping[str, Any], *parts: bytes) -> bytes:
     """Length of the header as JSON, the header, then bytes: what ``opened`` in ``static/connect.js`` takes apart."""
     text = json.dumps(header, allow_nan=False).encode()
     return b"".join([len(text).to_bytes(4, "little"), text, *parts])
+
+
+def palettes(signed: bool) -> tuple[bytes, bytes]:
+    """The colours of all levels, on a light page and on a dark one."""
+    return palette(signed, dark=False).tobytes(), palette(signed, dark=True).tobytes()
 
 
 def mount(

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from workbench.app.components.mounting import declare, framed, mount
-from workbench.figures.levels import as_levels, palette
+from workbench.app.components.mounting import declare, framed, mount, palettes
+from workbench.figures.levels import as_levels
 
 
 def thumbnails(
@@ -51,7 +51,7 @@ def thumbnails(
     }
     mount(
         _component(),
-        framed(header, palette(signed, dark=False).tobytes(), palette(signed, dark=True).tobytes(), *levels),
+        framed(header, *palettes(signed), *levels),
         key=key,
         fingerprint=fingerprint,
         shape=(len(names),),

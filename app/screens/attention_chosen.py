@@ -18,10 +18,6 @@ UNITS = {
 }
 
 
-FUTURE = "Hatched: tokens that come later."
-"""What is said of the cells of a matrix that are none."""
-
-
 @dataclass(frozen=True)
 class Panel:
     """What a panel shows: what the session looks at, model A or B, its mixer, and the choice of head."""

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import streamlit as st
 
-from workbench.app.components import Axis, matrix, thumbnails
+from workbench.app.components import causal_matrix, matrix, thumbnails
 from workbench.app.screens.attention_borrowing import borrowed
-from workbench.app.screens.attention_chosen import FUTURE, Panel
+from workbench.app.screens.attention_chosen import Panel
 from workbench.app.serving import Job
 from workbench.app.shell import about_seconds, choice, computed, foot
 from workbench.app.views.attention import HeadStatistics
@@ -104,24 +104,16 @@ def _draw(panel: Panel, tokens: tuple[str, ...], found: HeadStatistics, measure:
 
 def _draw_average(panel: Panel, tokens: tuple[str, ...], whole: LayerView, name: str, unit: str) -> None:
     st.text(f"All {whole.units} {unit} as one: {name}")
-    notes = []
-    if whole.factor > 1:
-        size = f"{whole.factor} × {whole.factor}"
-        notes.append(
-            f"Pixel = {size} tokens: the largest entry by size" + (", with its sign." if whole.signed else ".")
-        )
-    matrix(
+    drawn = causal_matrix(
         whole.pixels,
-        rows=Axis.of_tokens("reads", tokens, factor=whole.factor),
-        columns=Axis.of_tokens("is read", tokens, factor=whole.factor),
+        tokens,
+        name=name,
+        signed=whole.signed,
+        factor=whole.factor,
+        resting="Point at a cell to read it out.",
+    )
+    matrix(
+        drawn,
         key=f"average{panel.suffix}",
         fingerprint=f"{panel.source} {panel.asked.prompt_id} {panel.choice.place} {name}",
-        signed=whole.signed,
-        masked=np.triu(np.ones(whole.pixels.shape, dtype=bool), k=1),
-        square=True,
-        name=name,
-        verb="reads",
-        masked_note=FUTURE,
-        notes=notes,
-        resting="Point at a cell to read it out.",
     )

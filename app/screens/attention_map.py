@@ -6,9 +6,9 @@ import numpy as np
 import streamlit as st
 from jaxtyping import Float
 
-from workbench.app.components import Axis, keep, kept, matrix
+from workbench.app.components import causal_matrix, keep, kept, matrix
 from workbench.app.screens.attention_borrowing import borrowed
-from workbench.app.screens.attention_chosen import FUTURE, SAID, UNITS, Panel
+from workbench.app.screens.attention_chosen import SAID, UNITS, Panel
 from workbench.app.screens.attention_token import choose_token
 from workbench.app.serving import Job
 from workbench.app.shell import computed, foot
@@ -62,22 +62,16 @@ def _exact(
         inside = (selected[0] - row, None if selected[1] is None else selected[1] - column)
         if inside[1] is not None and not 0 <= inside[1] < width:
             inside = None
-    matrix(
+    drawn = causal_matrix(
         values,
-        rows=Axis.of_tokens("reads", found.tokens[row : row + height], first=row),
-        columns=Axis.of_tokens("is read", found.tokens[column : column + width], first=column),
-        key=f"matrix{panel.suffix}",
-        fingerprint=f"{panel.fingerprint} {corner}",
-        signed=found.signed,
-        masked=np.arange(column, column + width) > np.arange(row, row + height)[:, None],
-        square=True,
-        selected=inside,
+        found.tokens,
         name=SAID[panel.choice.measure],
-        verb="reads",
-        masked_note=FUTURE,
+        signed=found.signed,
+        corner=corner,
+        selected=inside,
         resting="Click a cell to see what it does; the arrow keys move, Enter chooses.",
-        on_choose=chose,
     )
+    matrix(drawn, key=f"matrix{panel.suffix}", fingerprint=f"{panel.fingerprint} {corner}", on_choose=chose)
 
 
 def _pooled(panel: Panel, found: HeadView) -> tuple[int, int]:
@@ -87,26 +81,16 @@ def _pooled(panel: Panel, found: HeadView) -> tuple[int, int]:
     at = kept(key, shape)
     pixel = (shape[0] - 1, shape[1] - 1) if at is None else (at[0], at[1])
     first, second = (int(min(max(0, (place + 0.5) * factor - WINDOW / 2), max(0, time - WINDOW))) for place in pixel)
-    matrix(
+    drawn = causal_matrix(
         found.pixels,
-        rows=Axis.of_tokens("reads", found.tokens, factor=factor),
-        columns=Axis.of_tokens("is read", found.tokens, factor=factor),
-        key=f"overview{panel.suffix}",
-        fingerprint=panel.fingerprint,
-        signed=found.signed,
-        masked=np.triu(np.ones(shape, dtype=bool), k=1),
-        square=True,
-        selected=pixel,
+        found.tokens,
         name=SAID[panel.choice.measure],
-        verb="reads",
-        masked_note=FUTURE,
-        notes=[
-            f"Pixel = {factor} × {factor} tokens: the largest entry by size"
-            + (", with its sign." if found.signed else ".")
-        ],
+        signed=found.signed,
+        factor=factor,
+        selected=pixel,
         resting="Click a pixel to see the entries around it exactly.",
-        keep=key,
     )
+    matrix(drawn, key=f"overview{panel.suffix}", fingerprint=panel.fingerprint, keep=key)
     return first, second
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from workbench.app.components import Axis, matrix
+from workbench.app.components import Axis, canvas_matrix, matrix
 from workbench.app.screens.attention_chosen import Panel
 from workbench.app.serving import Job, the_server
 from workbench.app.shell import about_seconds, choice, computed, foot, switch
@@ -59,20 +59,18 @@ def draw_statistics(panel: Panel, tokens: int, count: int) -> tuple[HeadStatisti
             st.session_state[f"head{suffix}"] = head
             st.session_state["scope"] = "core"
 
-    matrix(
+    drawn = canvas_matrix(
         values,
         rows=Axis.of("layer", found.places),
         columns=Axis.of("rank" if ranked else "head", [at + ranked for at in range(values.shape[1])]),
-        key=f"statistics{suffix}",
-        fingerprint=f"{source} {asked.prompt_id} {measure}",
         upward=True,
         cell=28,
         selected=found.cell(measure, shown) if shown.scope == "core" else None,
         name=MEASURES[measure],
         notes=["Channels by rank, highest first; at most 512 a layer."] if ranked else [],
         resting="Click a head to look at it above.",
-        on_choose=chose,
     )
+    matrix(drawn, key=f"statistics{suffix}", fingerprint=f"{source} {asked.prompt_id} {measure}", on_choose=chose)
     st.caption(SAYS[measure] + " Averages over the tokens of the prompt.")
     foot(
         f"attention-statistics-{letter}",

@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 from jaxtyping import Float
 
-from workbench.app.components import Axis, matrix
+from workbench.app.components import Axis, canvas_matrix, matrix
 from workbench.app.navigation import page
 from workbench.app.screens.head_check import draw_check
 from workbench.app.serving import Job, the_server
@@ -138,12 +138,10 @@ def _map(letter: str, scores: Scores, by: str, haystack: str) -> None:
     chosen = grid.place(_site(scores, by))
     columns = range(grid.values.shape[1])
     place = f"{scores.unit}s, best first in each layer" if grid.by_rank else scores.unit
-    clicked = matrix(
+    drawn = canvas_matrix(
         grid.values.astype("float32"),
         rows=Axis.of("layer", grid.rows),
         columns=Axis.of("rank" if grid.by_rank else scores.unit, [at + 1 if grid.by_rank else at for at in columns]),
-        key=f"map-{letter}",
-        fingerprint=f"{scores.model} {scores.kind} {haystack} {by} {scores.looked}",
         texts=None if grid.by_rank else _numbers(grid.values, grid.above),
         upward=True,
         cell=34,
@@ -151,6 +149,9 @@ def _map(letter: str, scores: Scores, by: str, haystack: str) -> None:
         selected=chosen,
         name=f"{_called(scores.kind)} {RANKED[by]}",
         resting="Click a cell to look at that head, or go there with the arrow keys and press Enter.",
+    )
+    clicked = matrix(
+        drawn, key=f"map-{letter}", fingerprint=f"{scores.model} {scores.kind} {haystack} {by} {scores.looked}"
     )
     if clicked is not None and (site := grid.sites[clicked[0]][clicked[1]]) and site != st.session_state.get("site"):
         st.session_state["site"] = site

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 import streamlit as st
 
-from workbench.app.components import Axis, kept, matrix
+from workbench.app.components import Axis, canvas_matrix, kept, matrix
 from workbench.app.screens.lens_training import draw_training
 from workbench.app.serving import Job, the_server
 from workbench.app.shell import Asked, begin, choice, computed, foot, number
@@ -136,19 +136,22 @@ def _grid(asked: Asked, source: Source, grid: Grid, letter: str, measure: str) -
     # The middle depth of the last token but one, whose next token is known: a guess that is not yet the answer.
     at = (grid.depths // 2, max(0, values.shape[1] - 2)) if place is None else (place[0], place[1])
     st.subheader(f"{source.kind.capitalize()} lens", anchor=False)
-    matrix(
+    drawn = canvas_matrix(
         values,
         rows=Axis("depth", *depth_names(grid.depths)),
         columns=Axis.of_tokens("token read", shown.tokens, first=shown.first),
-        key=f"grid-{letter}-{source.kind}",
-        fingerprint=f"{source} {asked.prompt_id} {shown.first} {len(shown.tokens)}",
         signed=False,
         texts=shown.words,
         upward=True,
         selected=at,
         name=MEASURES[measure],
-        keep=name,
         notes=_notes(grid, measure),
+    )
+    matrix(
+        drawn,
+        key=f"grid-{letter}-{source.kind}",
+        fingerprint=f"{source} {asked.prompt_id} {shown.first} {len(shown.tokens)}",
+        keep=name,
     )
     st.caption(
         "A cell holds the likeliest next token at that depth. Depth 0 (bottom) is the embedding; the row marked final "

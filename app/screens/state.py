@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from workbench.app.components import Axis, keep, kept, matrix, token_strip
+from workbench.app.components import Axis, canvas_matrix, keep, kept, matrix, token_strip
 from workbench.app.screens.state_editing import edit_panel
 from workbench.app.serving import Job, the_server
 from workbench.app.shell import Asked, begin, choice, computed, foot
@@ -124,18 +124,17 @@ def _map(asked: Asked, norms: Norms, layer: int) -> tuple[int, int]:
     head, step = kept("cell", values.shape) or (int(values[:, -1].argmax()), len(norms.steps) - 1)
     rows = largest_heads(values, head)
     st.subheader(f"Layer {layer}, head by head", anchor=False)
-    clicked = matrix(
+    drawn = canvas_matrix(
         values[rows],
         rows=Axis.of("head", rows),
         columns=Axis.of_tokens("after token", [norms.tokens[at] for at in norms.steps]),
-        key="state-map",
-        fingerprint=f"{asked.model}-{asked.prompt_id}-{layer}-{rows}",
         signed=False,
         upward=True,
         cell=max(6, min(24, 480 // len(rows))),
         selected=(rows.index(head), step),
         name="norm of the head's state",
     )
+    clicked = matrix(drawn, key="state-map", fingerprint=f"{asked.model}-{asked.prompt_id}-{layer}-{rows}")
     if clicked is not None and (chosen := (rows[clicked[0]], clicked[1])) != (head, step):
         keep("cell", chosen)
         st.rerun()
@@ -176,18 +175,17 @@ def _slice(asked: Asked, norms: Norms, layer: int, head: int, position: int) -> 
         nearest = min(range(len(norms.steps)), key=lambda step: abs(norms.steps[step] - clicked))
         keep("cell", (head, nearest))
         st.rerun()
-    matrix(
+    drawn = canvas_matrix(
         found.values[rows],
         rows=Axis.of(found.rows, rows),
         columns=Axis.of(found.columns, range(found.values.shape[1])),
-        key="state-slice",
-        fingerprint=f"{key}",
         signed=True,
         upward=True,
         cell=max(5 if whole else 2, min(12, 480 // len(rows))),
         selected=(rows.index(head), None) if whole else None,
         name="state",
     )
+    matrix(drawn, key="state-slice", fingerprint=f"{key}")
     shown = "All channels" if len(rows) == len(found.values) else f"The {MOST_ROWS} channels with the largest states"
     said = f"{shown} of layer {layer}; the marked row is channel {head}." if whole else f"Head {head}, layer {layer}."
     st.caption(f"{said} Vermillion is positive, blue negative.")

@@ -5,9 +5,12 @@ import zlib
 import numpy as np
 import pytest
 
+from workbench.errors import InputError
 from workbench.figures import ablation_bars, attention_map, pool_causal, score_map, thumbnail_png, token_label
 from workbench.figures.bars import Bar
+from workbench.figures.canvas import causal_matrix
 from workbench.figures.colours import is_signed, signed_limit
+from workbench.figures.levels import MASKED_LEVEL
 from workbench.figures.tokens import visible_token
 
 HOSTILE = ["<script>alert(1)</script>", "</script>", '"><img src=x onerror=alert(1)>', "`${x}`", "$x^2$", "it's"]
@@ -192,3 +195,31 @@ def test_a_thumbnail_is_a_png_whose_opacity_is_size_and_whose_colour_is_sign():
     rows = zlib.decompress(png[start : png.index(b"IEND") - 8])
     assert rows == bytes([0, 213, 94, 0, 255, 0, 114, 178, 128]) + bytes([0, 213, 94, 0, 0, 213, 94, 0, 0])
     assert base64.b64encode(png)
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (5, 2), (2, 5)])
+def test_a_window_into_a_causal_picture_has_the_cells_and_names_of_the_whole(corner):
+    tokens = [f" {at}" for at in range(12)]
+    values = np.random.default_rng(0).random((12, 12))
+    rows, columns = slice(corner[0], corner[0] + 6), slice(corner[1], corner[1] + 4)
+    whole = causal_matrix(values, tokens, name="weight", signed=False)
+    part = causal_matrix(values[rows, columns], tokens, name="weight", signed=False, corner=corner)
+    hatched = whole.levels.levels == MASKED_LEVEL
+    assert (hatched == np.triu(np.ones((12, 12), dtype=bool), k=1)).all()
+    assert ((part.levels.levels == MASKED_LEVEL) == hatched[rows, columns]).all()
+    assert part.header["rowNames"] == whole.header["rowNames"][rows]
+    assert part.header["columnNames"] == whole.header["columnNames"][columns]
+
+
+def test_a_pooled_causal_picture_hatches_the_pixels_of_the_future_and_says_what_a_pixel_is():
+    tokens = [str(at) for at in range(10)]
+    pixels, factor = pool_causal(np.tril(np.ones((10, 10))), 4)
+    drawn = causal_matrix(pixels, tokens, name="weight", signed=True, factor=factor)
+    assert factor == 3 and ((drawn.levels.levels == MASKED_LEVEL) == np.triu(np.ones((4, 4), dtype=bool), k=1)).all()
+    assert drawn.header["rowNames"][1] == "3–5 “3…”" and drawn.header["rowNames"][3] == "9 “9”"
+    assert "Pixel = 3 × 3 tokens: the largest entry by size, with its sign." in drawn.header["notes"]
+
+
+def test_a_causal_picture_of_more_rows_than_tokens_is_refused():
+    with pytest.raises(InputError, match="2 rows and 2 columns are named, the values are 3 x 3"):
+        causal_matrix(np.ones((3, 3)), ["a", "b"], name="weight", signed=False)

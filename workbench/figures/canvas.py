@@ -129,3 +129,48 @@ def canvas_matrix(
         ),
     }
     return CanvasMatrix(header, levels, values if exact else None)
+
+
+def causal_matrix(
+    values: Float[np.ndarray, "rows columns"],
+    tokens: Sequence[str],
+    *,
+    name: str,
+    signed: bool,
+    factor: int = 1,
+    corner: tuple[int, int] = (0, 0),
+    selected: tuple[int, int | None] | None = None,
+    resting: str = "Click a cell, or go there with the arrow keys and press Enter.",
+) -> CanvasMatrix:
+    """What tokens (rows) read of earlier ones (columns), the future hatched.
+
+    Args:
+        values: a matrix of the whole text, pooled (`pool_causal`), or a window into it.
+        tokens: of the whole text.
+        name: what a value is, for the colour bar.
+        signed: whether entries may be negative.
+        factor: tokens a row stands for.
+        corner: the tokens of the first row and the first column, of a window.
+        selected: the cell of `values` that is marked, or with no column the row.
+        resting: what is read out while nothing is selected.
+
+    Raises:
+        InputError: the tokens are fewer than the rows or columns need, or there are no values.
+    """
+    row, column = corner
+    height, width = (size * factor for size in values.shape)
+    pooled = f"Pixel = {factor} × {factor} tokens: the largest entry by size"
+    return canvas_matrix(
+        values,
+        rows=Axis.of_tokens("reads", tokens[row : row + height], first=row, factor=factor),
+        columns=Axis.of_tokens("is read", tokens[column : column + width], first=column, factor=factor),
+        signed=signed,
+        masked=np.arange(column, column + width, factor) > np.arange(row, row + height, factor)[:, None],
+        square=True,
+        selected=selected,
+        name=name,
+        verb="reads",
+        notes=[] if factor == 1 else [f"{pooled}, with its sign." if signed else f"{pooled}."],
+        masked_note="Hatched: tokens that come later.",
+        resting=resting,
+    )

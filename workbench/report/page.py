@@ -11,11 +11,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import plotly.graph_objects as go
 
-from workbench.figures.axes import Axis
-from workbench.figures.canvas import canvas_matrix
+from workbench.figures.canvas import causal_matrix
 from workbench.figures.levels import palette
 from workbench.figures.thumbnail import thumbnail_png
 from workbench.figures.tokens import visible_token
@@ -116,21 +114,10 @@ _NAMES = ("rowLabels", "rowNames", "columnLabels", "columnNames")
 
 def _matrix_data(view: MatrixView) -> dict[str, Any]:
     """What ``static/page.js`` hands to ``static/matrix.js``; the names of rows and columns once for all panels."""
-    axes = [Axis.of_tokens(title, view.tokens, factor=view.factor) for title in ("token that reads", "token read")]
     names: dict[str, Any] = {}
     panels = []
     for panel in view.panels:
-        drawn = canvas_matrix(
-            panel.pixels,
-            rows=axes[0],
-            columns=axes[1],
-            signed=panel.signed,
-            masked=np.triu(np.ones(panel.pixels.shape, dtype=bool), k=1),
-            square=True,
-            name=view.name,
-            verb="reads",
-            masked_note="Hatched: tokens that come later.",
-        )
+        drawn = causal_matrix(panel.pixels, view.tokens, name=view.name, signed=panel.signed, factor=view.factor)
         names = {name: drawn.header.pop(name) for name in _NAMES}
         panels.append(
             {

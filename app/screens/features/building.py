@@ -8,7 +8,7 @@ from typing import get_args
 import streamlit as st
 
 from workbench.app.serving import Job, the_server
-from workbench.app.shell import choice, computed
+from workbench.app.shell import about_seconds, choice, computed
 from workbench.app.shell import text as text_of
 from workbench.app.views.features import building
 from workbench.app.views.features.building import Builds, Plan
@@ -61,8 +61,9 @@ def build_panel(model: str) -> None:
         seconds, options, another = _foreseen(plan)
         if another:
             st.warning(another)
-        verb = f"Go on building its features ({there.tokens:,} of" if there and there.tokens else "Build its features ("
-        said = f"{verb} {plan.tokens:,} tokens, about {seconds:.0f} s)".replace("( ", "(")
+        before = 0 if there is None else there.tokens
+        verb, of = ("Go on building", f"{before:,} of ") if before else ("Build", "")
+        said = f"{verb} its features ({of}{plan.tokens:,} tokens, {about_seconds(seconds)})"
         offer = st.empty()
         with offer.container(horizontal=True):
             begun = st.button(said, type="primary")
