@@ -11,6 +11,8 @@ from workbench.app.shell.downloading import fetch_models
 ICON = Path(__file__).parent / "shell" / "static" / "icon.svg"  # a named icon would be fetched from another site
 STYLE = """<style>
 [data-testid="stMainBlockContainer"] { padding-top: 3rem; }
+/* Else the gap behind it would move the page down for one run. */
+[data-testid="stLayoutWrapper"]:has(> .st-key-to-the-page) { position: absolute; }
 @media (max-width: 640px) { [data-testid="stMainBlockContainer"] { padding-left: 1rem; padding-right: 1rem; } }
 </style>"""
 
@@ -26,7 +28,8 @@ chosen = st.navigation(pages())
 if st.session_state.setdefault("_page", chosen.url_path) != chosen.url_path:
     st.session_state["_page"] = chosen.url_path
     # The same script twice would run once.
-    st.html(TO_THE_PAGE.replace("{page}", chosen.url_path), unsafe_allow_javascript=True)
+    with st.container(key="to-the-page"):
+        st.html(TO_THE_PAGE.replace("{page}", chosen.url_path), unsafe_allow_javascript=True)
 sidebar()
 try:
     fetch_models()

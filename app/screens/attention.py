@@ -37,19 +37,21 @@ def _show(asked: Asked) -> None:
     outlines = [_outline(source) for source in asked.models]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         measure = choice(
-            "Entries",
+            "What a cell shows",
             tuple(MEASURES),
             "measure",
             default="weights" if asked.other is None else "share of row",
-            help="Weights as they are; their sizes as a share of the row, signs removed, which compares models; or the "
-            "norm of what each entry writes into the residual stream: weight times value through the output matrix.",
+            help="A cell of the matrix says how a token (its row) reads an earlier one (its column). weights: how much "
+            "of that one's value arrives. share of row: the size of the weight as a share of its row, signs removed, "
+            "which compares models. value-weighted: the norm of what the cell writes into the residual stream, weight "
+            "times value through the output matrix.",
         )
         scope = choice(
-            "Of",
+            "Which part",
             tuple(SCOPES),
             "scope",
-            help="The softmax or recurrence alone, a matrix a head; or the whole mixer with convolution, gate, norm "
-            "and skip, which has a matrix a channel.",
+            help="core: the softmax or the recurrence alone, a matrix a head. whole mixer: with convolution, gate, "
+            "norm and skip, which has a matrix a channel.",
         )
     shown: list[tuple[Panel, tuple[str, ...]]] = []
     boxes = st.columns(len(outlines), gap="large")
@@ -94,14 +96,14 @@ def _head(found: Outline, at: int, scope: Scope, suffix: str) -> int:
     place = found.places[at]
     best = int(place.scores.argmax())
     if scope == "core" or place.channels == place.heads:
-        unit = "Head" if place.heads <= 64 else "Channel"
         return number(
-            unit,
+            place.unit.capitalize(),
             0,
             place.heads - 1,
             f"head{suffix}",
             default=best,
-            help="Begins with the one that reads the token before most.",
+            help="Begins with the one that reads the token before most, in rows that are about as large as each other, "
+            "so that there is something to see. It is chosen on the text that the page opens on.",
         )
     each = place.channels // place.heads
     return number("Channel", 0, place.channels - 1, f"channel{suffix}", default=best * each, help=f"{each} a head.")

@@ -10,6 +10,10 @@ from workbench.app.views.attention import HeadChoice, Place
 SAID = {"weights": "weight", "share": "share of row", "written": "norm written"}
 """What an entry is called."""
 
+SOFTMAX = "A weight is a share of its row, between 0 and 1."
+
+IMPLICIT = "A weight has no unit: it multiplies the value of the token that is read. It is not a probability."
+
 UNITS = {
     "weights": "A[t, s], how much of token s's value reaches token t; no unit.",
     "share": "|A[t, s]| / sum over s of |A[t, s]|: between 0 and 1, signs removed.",
@@ -32,6 +36,13 @@ class Panel:
     def suffix(self) -> str:
         """Of keys in the link."""
         return "" if self.letter == "A" else "-b"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What stands under the colour bar of its matrix."""
+        if self.choice.measure != "weights":
+            return ()
+        return (SOFTMAX,) if self.place.softmax and self.choice.scope == "core" else (IMPLICIT,)
 
     @property
     def fingerprint(self) -> str:

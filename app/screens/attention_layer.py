@@ -37,7 +37,7 @@ METHOD = (
 
 def draw_layer(panel: Panel, tokens: tuple[str, ...], found: HeadStatistics, measure: str) -> None:
     """Draw it, once it is asked for: what nobody sees would be drawn again at each change of the head."""
-    unit = "channels" if found.ranked else "heads"
+    unit = f"{panel.place.unit}s"
     of = "" if panel.asked.other is None else f" of {panel.letter} · {panel.source}"
     seconds = seconds_of(len(tokens), panel.place.heads)
     takes = f" ({about_seconds(seconds)})" if seconds > SOON else ""

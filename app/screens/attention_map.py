@@ -24,7 +24,7 @@ def draw_map(panel: Panel, found: HeadView, token: int) -> tuple[int, int] | Non
     if found.factor == 1:
         _exact(panel, found, found.pixels, (0, 0), cell or (token, None))
     else:
-        _window(panel, found, _pooled(panel, found), cell)
+        _window(panel, found, _pooled(panel, found, token), cell or (token, None))
     scope = "A times the values" if panel.choice.scope == "core" else "the matrix times the inputs, plus its constant"
     st.caption(
         f"Reconstruction error {found.error:.1e}: {scope}, against what the layer itself computed (largest difference "
@@ -69,17 +69,18 @@ def _exact(
         signed=found.signed,
         corner=corner,
         selected=inside,
+        notes=panel.notes,
         resting="Click a cell to see what it does; the arrow keys move, Enter chooses.",
     )
     matrix(drawn, key=f"matrix{panel.suffix}", fingerprint=f"{panel.fingerprint} {corner}", on_choose=chose)
 
 
-def _pooled(panel: Panel, found: HeadView) -> tuple[int, int]:
-    """The overview of a long text; the corner of the window that is chosen."""
+def _pooled(panel: Panel, found: HeadView, token: int) -> tuple[int, int]:
+    """The overview of a long text; the corner of the window that is chosen, or else lies around a token."""
     shape, factor, time = found.pixels.shape, found.factor, len(found.tokens)
     key = f"window{panel.suffix}"
     at = kept(key, shape)
-    pixel = (shape[0] - 1, shape[1] - 1) if at is None else (at[0], at[1])
+    pixel = (token // factor, token // factor) if at is None else (at[0], at[1])
     first, second = (int(min(max(0, (place + 0.5) * factor - WINDOW / 2), max(0, time - WINDOW))) for place in pixel)
     drawn = causal_matrix(
         found.pixels,
@@ -88,13 +89,14 @@ def _pooled(panel: Panel, found: HeadView) -> tuple[int, int]:
         signed=found.signed,
         factor=factor,
         selected=pixel,
+        notes=panel.notes,
         resting="Click a pixel to see the entries around it exactly.",
     )
     matrix(drawn, key=f"overview{panel.suffix}", fingerprint=panel.fingerprint, keep=key)
     return first, second
 
 
-def _window(panel: Panel, found: HeadView, corner: tuple[int, int], cell: tuple[int, int] | None) -> None:
+def _window(panel: Panel, found: HeadView, corner: tuple[int, int], cell: tuple[int, int | None]) -> None:
     def work(job: Job) -> Float[np.ndarray, "rows columns"]:
         with borrowed(panel.source, panel.asked, panel.choice) as (model, reading):
             return head_window(model, reading, panel.choice, *corner)

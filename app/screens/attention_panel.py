@@ -37,7 +37,10 @@ def draw_panel(panel: Panel) -> tuple[str, ...]:
 
 def _kind(place: Place, choice: HeadChoice) -> str:
     if place.softmax:
-        return "softmax attention: a row of weights adds up to 1 (less where a model has a sink)."
+        return (
+            "softmax attention: a row of weights adds up to 1, or to less where the model has learned a sink, a place "
+            "beside the tokens that takes a part of the row."
+        )
     given = ", exact given the gates, which the past has set" if place.given_gates else ""
     sign = "an entry may be negative" if choice.measure == "weights" else "the signs are removed here"
     return f"{place.family}: implicit mixing, signed ({sign}){given}. Rows do not add up to 1."

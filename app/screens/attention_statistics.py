@@ -9,12 +9,13 @@ from workbench.app.screens.attention_chosen import Panel
 from workbench.app.serving import Job, the_server
 from workbench.app.shell import about_seconds, choice, computed, foot, switch
 from workbench.app.views.attention import HeadStatistics, head_statistics, statistics_code
-from workbench.app.views.attention.statistics import MEASURES
+from workbench.app.views.attention.statistics import MEASURES, WIDEST
 
 SAYS = {
     "entropy": "Low: the head reads few tokens; high: many alike. In nats, over the shares |A| / mass of a row.",
     "mean_distance_by_mass": "How many tokens back the head reads on average, each source weighted by |A|.",
-    "mass": "The sum of |A| over a row: 1 for softmax (less where there is a sink), any size for implicit mixing.",
+    "mass": "The sum of |A| over a row: 1 for softmax (less where the model has learned a sink, which takes a part of "
+    "the row and is no token), any size for implicit mixing.",
 }
 
 
@@ -35,20 +36,20 @@ def draw_statistics(panel: Panel, tokens: int, count: int) -> tuple[HeadStatisti
     Returns:
         What is drawn and the measure; None where it would take long and nobody has asked for it yet.
     """
-    letter, source, asked, shown = panel.letter, panel.source, panel.asked, panel.choice
+    letter, source, asked, shown, unit = panel.letter, panel.source, panel.asked, panel.choice, panel.place.unit
 
     def work(job: Job) -> HeadStatistics:
         with the_server().models.lend(source) as model:
             return head_statistics(model, asked.prompt)
 
     suffix = "" if letter == "A" else "-b"
-    st.subheader("All heads" if asked.other is None else f"All heads of {letter} · {source}", anchor=False)
+    st.subheader(f"All {unit}s" if asked.other is None else f"All {unit}s of {letter} · {source}", anchor=False)
     seconds = tokens * tokens / 2 * count / PER_SECOND
     if seconds > SOON and not switch(f"Read all {count} of them: {about_seconds(seconds)}", f"all{suffix}"):
         return None
     measure = choice("Statistic", tuple(MEASURES), f"statistic{suffix}", show=lambda name: MEASURES[name])
     key = ("attention", "statistics", source, asked.prompt_id)
-    found = computed(f"reading all heads of {source}", key, work)
+    found = computed(f"reading all {unit}s of {source}", key, work)
     values, heads = found.map(measure)
     ranked = found.ranked
 
@@ -62,13 +63,17 @@ def draw_statistics(panel: Panel, tokens: int, count: int) -> tuple[HeadStatisti
     drawn = canvas_matrix(
         values,
         rows=Axis.of("layer", found.places),
-        columns=Axis.of("rank" if ranked else "head", [at + ranked for at in range(values.shape[1])]),
+        columns=Axis.of(f"{unit}, by rank" if ranked else unit, [at + ranked for at in range(values.shape[1])]),
+        cells=[
+            ["" if head < 0 else f"L{place}H{head}" for head in row]
+            for place, row in zip(found.places, heads.tolist(), strict=True)
+        ],
         upward=True,
         cell=28,
         selected=found.cell(measure, shown) if shown.scope == "core" else None,
         name=MEASURES[measure],
-        notes=["Channels by rank, highest first; at most 512 a layer."] if ranked else [],
-        resting="Click a head to look at it above.",
+        notes=[f"{unit.capitalize()}s by rank, highest first; at most {WIDEST} a layer."] if ranked else [],
+        resting=f"Click a {unit} to look at it above.",
     )
     matrix(drawn, key=f"statistics{suffix}", fingerprint=f"{source} {asked.prompt_id} {measure}", on_choose=chose)
     st.caption(SAYS[measure] + " Averages over the tokens of the prompt.")

@@ -15,19 +15,22 @@ from workbench.app.views.attention import HeadView, head_line, matching, token_s
 from workbench.figures.colours import signed_limit, unsigned_limit
 from workbench.figures.tokens import visible_token
 
+OPENING = "The page opens on the token three quarters into the text, which reads and is read; click any other."
+
 
 def chosen_token(panel: Panel, found: HeadView) -> int:
     """The token whose row and column are shown: kept for model A, and found in B's text by its characters."""
-    last = len(found.tokens) - 1
     if panel.letter == "A":
-        at = kept("token", [len(found.tokens)])
-        return last if at is None else at[0]
+        return _kept_or_first(len(found.tokens))
     ours = _tokens_of(panel.asked)
-    at = kept("token", [len(ours)])
-    if at is None:
-        return last
     text = panel.asked.prompt
-    return matching(at[0], token_spans(ours, text), token_spans(found.tokens, text))
+    return matching(_kept_or_first(len(ours)), token_spans(ours, text), token_spans(found.tokens, text))
+
+
+def _kept_or_first(time: int) -> int:
+    """The token in the link; else one that has much before it to read, and some after it that read it."""
+    at = kept("token", [time])
+    return 3 * time // 4 if at is None else at[0]
 
 
 def choose_token(panel: Panel, found: HeadView, at: int) -> None:
@@ -52,6 +55,8 @@ def draw_strips(panel: Panel, found: HeadView, token: int) -> int:
     else:
         row, column = computed("reading a row and a column", panel.key("line", token), work)
     limit = signed_limit(found.pixels)[0] if found.signed else unsigned_limit(found.pixels)
+    if panel.letter == "A" and kept("token", [len(found.tokens)]) is None:
+        st.caption(OPENING)
     positions = np.arange(len(found.tokens))
     shown = visible_token(found.tokens[token])
     for what, values, label in (

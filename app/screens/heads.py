@@ -42,8 +42,10 @@ HAYSTACKS = ("segment", "needle", "passkey")
 
 RANKED = {"excess": "excess over null", "score": "score"}
 
+SITE = "Layer and head or channel, as sites are written: L1H2."
+
 COLUMNS = {
-    "site": st.column_config.TextColumn("head", help="Layer and head, as sites are written: L1H2."),
+    "site": st.column_config.TextColumn("head"),
     "score": st.column_config.NumberColumn("score", format="%.3f"),
     "low": st.column_config.NumberColumn("95 % from", format="%.3f", help="Bootstrap over sequences."),
     "high": st.column_config.NumberColumn("to", format="%.3f"),
@@ -63,7 +65,14 @@ def draw() -> None:
     asked = begin("Heads", "Which heads do a known job: a score for every head, beside what chance would give it.")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         kind = choice("Kind of head", kinds(), "kind", default="induction", show=_called)
-        by = choice("Rank by", RANKS, "rank", show=RANKED.__getitem__)
+        by = choice(
+            "Rank by",
+            RANKS,
+            "rank",
+            show=RANKED.__getitem__,
+            help="score: how much of a row lies on the token that such a head is to read. null: what the same head "
+            "puts on rival tokens, at the 95th percentile, which chance gives. excess over null: the score less that.",
+        )
         haystack = "segment"
         if kind == "retrieval":
             haystack = choice(
@@ -128,7 +137,8 @@ def _found(scores: Scores) -> str:
     table = scores.table
     return (
         f"{called(scores.model)}: {scores.above} of {len(table)} {scores.unit}s ({scores.above / len(table):.0%}) lie "
-        "above their null with their whole interval; by chance about 5 % would at most."
+        f"above their null, which is what the same {scores.unit} gets at rival places, with their whole interval; by "
+        "chance about 5 % would at most."
     )
 
 
@@ -136,19 +146,20 @@ def _map(letter: str, scores: Scores, by: str, haystack: str) -> None:
     grid = head_grid(scores, by)
     st.subheader(f"{letter} · {called(scores.model)}" if letter else f"Every {scores.unit}", anchor=False)
     chosen = grid.place(_site(scores, by))
-    columns = range(grid.values.shape[1])
+    columns = [at + grid.by_rank for at in range(grid.values.shape[1])]
     place = f"{scores.unit}s, best first in each layer" if grid.by_rank else scores.unit
     drawn = canvas_matrix(
         grid.values.astype("float32"),
         rows=Axis.of("layer", grid.rows),
-        columns=Axis.of("rank" if grid.by_rank else scores.unit, [at + 1 if grid.by_rank else at for at in columns]),
+        columns=Axis.of(f"{scores.unit}, by rank" if grid.by_rank else scores.unit, columns),
+        cells=grid.names,
         texts=None if grid.by_rank else _numbers(grid.values, grid.above),
         upward=True,
         cell=34,
         limit=None if grid.by_rank else float(np.nanmax(np.abs(grid.values))) or 1.0,
         selected=chosen,
         name=f"{_called(scores.kind)} {RANKED[by]}",
-        resting="Click a cell to look at that head, or go there with the arrow keys and press Enter.",
+        resting=f"Click a cell to look at that {scores.unit}, or go there with the arrow keys and press Enter.",
     )
     clicked = matrix(
         drawn, key=f"map-{letter}", fingerprint=f"{scores.model} {scores.kind} {haystack} {by} {scores.looked}"
@@ -231,7 +242,7 @@ def _table(several: Sequence[Scores], by: str, haystack: str) -> None:
         st.dataframe(
             shown[list(COLUMNS)],
             hide_index=True,
-            column_config=COLUMNS,
+            column_config={**COLUMNS, "site": st.column_config.TextColumn(scores.unit, help=SITE)},
             height=min(420, 36 * (len(shown) + 1)),
             key=f"table-{scores.model}",
         )
@@ -249,7 +260,7 @@ def _distribution(several: Sequence[Scores], haystack: str) -> None:
     figure = against_null(several)
     st.plotly_chart(figure, key="against-null")
     st.caption(
-        "At each score, how many heads reach it, in percent, and how many would by their null alone. "
+        f"At each score, how many {several[0].unit}s reach it, in percent, and how many would by their null alone. "
         "Where the coloured line runs to the right of the grey one, chance does not explain the scores."
     )
     if len(several) > 1:

@@ -85,8 +85,9 @@ def _norms(asked: Asked, norms: Norms) -> None:
         "state-norms",
         code=state_norms_code(asked.model, asked.prompt, *next(iter(norms.mixers.items()))),
         data={"steps": np.array(norms.steps), **{f"layer_{layer}": values for layer, values in norms.layers.items()}},
-        method="Frobenius norm of the state [heads, key, value] of a layer after each token, over all its heads. Where "
-        "gates are exponential (RWKV-4, mLSTM) the state is kept divided by exp(m), and so is the norm.",
+        method="Frobenius norm of the state [heads, key, value] of a layer after each token, over all its "
+        f"{norms.unit}s. Where gates are exponential (RWKV-4, mLSTM) the state is kept divided by exp(m), and so is "
+        "the norm.",
         figure=figure,
     )
 
@@ -99,46 +100,46 @@ def _half_lives(asked: Asked, norms: Norms) -> None:
             return half_lives(model, asked.prompt)
 
     table = computed("reading the gates", ("state-half-lives", asked.model, asked.prompt_id), work)
-    st.text(half_lives_in_words(table))
+    st.text(half_lives_in_words(table, norms.unit))
     figure = half_lives_figure(table)
     if figure.data[0].y is not None and len(figure.data[0].y):
         st.plotly_chart(figure, key="state-half-lives")
         st.caption(
-            "A dot is a head (in Mamba, LSTM and GRU a channel): after how many tokens half of what it wrote is left, "
-            "by its gates alone. The scale is logarithmic."
+            f"A dot is a {norms.unit}: after how many tokens half of what it wrote is left, by its gates alone. The "
+            "scale is logarithmic."
         )
     foot(
         "state-half-lives",
         code=half_lives_code(asked.model, asked.prompt, list(norms.heads)),
         data=table,
-        method="ln 2 / mean(-log decay) over the tokens of the prompt, the median over a head's key dimensions; in "
-        "tokens. What a delta rule erases or overwrites fades sooner.",
+        method="ln 2 / mean(-log decay) over the tokens of the prompt, the median over the key "
+        f"dimensions of a {norms.unit}; in tokens. What a delta rule erases or overwrites fades sooner.",
         figure=figure,
     )
 
 
 def _map(asked: Asked, norms: Norms, layer: int) -> tuple[int, int]:
     """The picture of a layer's heads over the text; the head and token that are looked at."""
-    values = norms.heads[layer]
+    values, unit = norms.heads[layer], norms.units[layer]
     # The link holds the head's own number, whichever heads there is room for.
     head, step = kept("cell", values.shape) or (int(values[:, -1].argmax()), len(norms.steps) - 1)
     rows = largest_heads(values, head)
-    st.subheader(f"Layer {layer}, head by head", anchor=False)
+    st.subheader(f"Layer {layer}, {unit} by {unit}", anchor=False)
     drawn = canvas_matrix(
         values[rows],
-        rows=Axis.of("head", rows),
+        rows=Axis.of(unit, rows),
         columns=Axis.of_tokens("after token", [norms.tokens[at] for at in norms.steps]),
         signed=False,
         upward=True,
         cell=max(6, min(24, 480 // len(rows))),
         selected=(rows.index(head), step),
-        name="norm of the head's state",
+        name=f"norm of the {unit}'s state",
     )
     clicked = matrix(drawn, key="state-map", fingerprint=f"{asked.model}-{asked.prompt_id}-{layer}-{rows}")
     if clicked is not None and (chosen := (rows[clicked[0]], clicked[1])) != (head, step):
         keep("cell", chosen)
         st.rerun()
-    said = "Norm of each head's state after each token. Click a cell to see that state, and to edit it below."
+    said = f"Norm of each {unit}'s state after each token. Click a cell to see that state, and to edit it below."
     if len(rows) < len(values):
         said += f" The {len(rows)} of {len(values):,} with the largest states are shown; Data has all."
     st.caption(said)
@@ -146,11 +147,11 @@ def _map(asked: Asked, norms: Norms, layer: int) -> tuple[int, int]:
         f"state-L{layer}-heads",
         code=state_norms_code(asked.model, asked.prompt, layer, norms.mixers[layer]),
         data={"norms": values, "steps": np.array(norms.steps)},
-        method="Frobenius norm of a head's state [key, value] after each token.",
+        method=f"Frobenius norm of a {unit}'s state [key, value] after each token.",
     )
     if len(rows) < len(values):
         with st.columns([1, 2])[0]:
-            wanted = st.number_input("Go to head", 0, len(values) - 1, head, 1, key=f"head-of-{layer}-{head}")
+            wanted = st.number_input(f"Go to {unit}", 0, len(values) - 1, head, 1, key=f"head-of-{layer}-{head}")
         if int(wanted) != head:
             keep("cell", (int(wanted), step))
             st.rerun()

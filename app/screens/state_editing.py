@@ -30,21 +30,22 @@ def edit_panel(asked: Asked, norms: Norms, layer: int, head: int, position: int)
     except InputError as error:
         st.warning(f"The link asked for edits that there are not: {error}")
         edits = ()
-    _form(edits, layer, head, position)
-    _queue(edits)
+    _form(edits, norms, layer, head, position)
+    _queue(edits, norms)
     with st.columns([1, 2])[0]:
         length = number("Tokens to go on for", 1, 100, "tokens", default=20)
     if not edits:
         edits = (StateEdit("zero", layer, None, len(norms.tokens) - 1),)
-        st.caption(f"No edit is queued yet; this is what the first of them would do: {edits[0].words.lower()}.")
+        st.caption(f"No edit is queued yet; this is what the first of them would do: {edits[0].words().lower()}.")
     _outcome(asked, edits, length)
 
 
-def _form(edits: tuple[StateEdit, ...], layer: int, head: int, position: int) -> None:
+def _form(edits: tuple[StateEdit, ...], norms: Norms, layer: int, head: int, position: int) -> None:
+    unit = norms.units[layer]
     with st.form("state-edit", border=True):
         first, second, third = st.columns(3)
         kind = first.selectbox("Edit", get_args(Kind), help="patch: put in another prompt's state")
-        heads = [f"head {head}", "all heads"]
+        heads = [f"{unit} {head}", f"all {unit}s"]
         which = second.selectbox(f"Of layer {layer}, after token {position}", heads, help="As chosen in the map above")
         factor = third.number_input("Factor, of scale", -10.0, 10.0, 0.5, 0.25)
         other = st.text_input("Other prompt, of patch", OTHER, help="Its state is put in place of this one's")
@@ -66,11 +67,11 @@ def _form(edits: tuple[StateEdit, ...], layer: int, head: int, position: int) ->
     st.rerun()
 
 
-def _queue(edits: tuple[StateEdit, ...]) -> None:
+def _queue(edits: tuple[StateEdit, ...], norms: Norms) -> None:
     if not edits:
         return
     for number_of, edit in enumerate(edits, 1):
-        st.text(f"{number_of}. {edit.words}")
+        st.text(f"{number_of}. {edit.words(norms.units.get(edit.layer, norms.unit))}")
         if edit.kind == "patch":
             st.text(f"    other prompt: {visible_text(the_server().workspace.prompt(edit.source) or '(not kept)')}")
     with st.container(horizontal=True):

@@ -32,6 +32,7 @@ class HeadGrid:
     Attributes:
         values: the ranking measure, a row a mixer, the first at the bottom; NaN where there is no head.
         sites: of each cell; "" where there is no head.
+        names: of each cell with its score and its null, for the read-out; "" where there is no head.
         above: whether the whole interval of a head lies above its null.
         rows: what the rows are called: ``"2"``, ``"2.mixer1"``.
         by_rank: whether each row is sorted, best first.
@@ -39,6 +40,7 @@ class HeadGrid:
 
     values: Float[np.ndarray, "rows columns"]
     sites: list[list[str]]
+    names: list[list[str]]
     above: list[list[bool]]
     rows: list[str]
     by_rank: bool
@@ -57,15 +59,19 @@ def head_grid(scores: Scores, by: str) -> HeadGrid:
     widest = max(len(rows) for _, rows in mixers)
     by_rank = widest > SORTED_FROM
     values = np.full((len(mixers), widest), np.nan)
-    sites, above, called = [], [], []
+    sites, names, above, called = [], [], [], []
     for number, ((layer, mixer), rows) in enumerate(mixers):
         ordered = rows.sort_values(by, ascending=False, kind="stable") if by_rank else rows.sort_values("head")
         values[number, : len(ordered)] = ordered[by]
         empty = widest - len(ordered)
         sites.append([*map(str, ordered["site"]), *[""] * empty])
+        numbers = zip(ordered["site"], ordered["score"], ordered["null"], strict=True)
+        names.append(
+            [*(f"{site} (score {score:.3f}, null {null:.3f})" for site, score, null in numbers), *[""] * empty]
+        )
         above.append([*map(bool, ordered["low"] > ordered["null"]), *[False] * empty])
         called.append(f"{layer}.mixer{mixer}" if mixer else f"{layer}")
-    return HeadGrid(values, sites, above, called, by_rank)
+    return HeadGrid(values, sites, names, above, called, by_rank)
 
 
 def against_null(several: Sequence[Scores]) -> go.Figure:

@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 
 from workbench.errors import InputError, nearest
+from workbench.families.base import unit_name
 from workbench.model import HookedModel
 from workbench.probes import ablate_top_k, find_heads, sites_of, top_heads
 from workbench.probes.heads import get_kind
@@ -156,8 +157,7 @@ def score_heads(
     chosen: dict[str, Any] = {} if layers is None else {"layers": list(layers)}
     with _heard() as notes:
         table = find_heads(model, kind, **options_of(kind, haystack), **chosen)
-    unit = "channel" if _by_channel(model) else "head"
-    return Scores(source, kind, table, unit, model.cfg.n_layers, tuple(notes), layers)
+    return Scores(source, kind, table, unit_name(model.mixers), model.cfg.n_layers, tuple(notes), layers)
 
 
 def seconds_for(model: HookedModel, kind: str, layers: tuple[int, ...] | None = None) -> float | None:
@@ -170,7 +170,7 @@ def seconds_for(model: HookedModel, kind: str, layers: tuple[int, ...] | None = 
     passes = PASSES.get(kind, PASSES["3-gram"])
     count = model.cfg.n_layers
     share = 1.0 if layers is None else len([layer for layer in layers if layer < count]) / count
-    if kind not in ("successor", "copying_circuit") and _by_channel(model):
+    if kind not in ("successor", "copying_circuit") and unit_name(model.mixers) == "channel":
         began = time.perf_counter()
         with _heard():
             find_heads(model, TIMED, layers=[0], seeds=[0])
@@ -255,10 +255,6 @@ def comparison(several: list[Scores]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
-
-
-def _by_channel(model: HookedModel) -> bool:
-    return all(mixer.d_value == 1 for mixer in model.mixers)
 
 
 def pass_seconds(model: HookedModel) -> float:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from workbench import at_steps
 from workbench.app.views.scripts import script
-from workbench.families.base import MixerAdapter
+from workbench.families.base import MixerAdapter, unit_name
 from workbench.figures import plain_layout
 from workbench.hooks import HookPoint
 from workbench.model import HookedModel
@@ -56,6 +56,7 @@ class Norms:
         keeps: what every mixer remembers: `state_sizes`.
         cache: bytes that the model holds in fact after the prompt.
         mixers: which of its layer's mixers keeps the state, by layer.
+        units: what a head of it is called, ``"head"`` or ``"channel"``, by layer.
     """
 
     tokens: list[str]
@@ -64,6 +65,12 @@ class Norms:
     keeps: pd.DataFrame
     cache: int
     mixers: Mapping[int, int]
+    units: Mapping[int, str]
+
+    @property
+    def unit(self) -> str:
+        """What a head of any layer is called."""
+        return "channel" if set(self.units.values()) == {"channel"} else "head"
 
     @property
     def layers(self) -> Mapping[int, Float[np.ndarray, " steps"]]:
@@ -93,6 +100,7 @@ def state_norms(model: HookedModel, prompt: str) -> Norms:
         keeps=state_sizes(model, [time]),
         cache=cache_bytes(model, tokens),
         mixers={layer: mixer.index for layer, mixer in mixers.items()},
+        units={layer: unit_name([mixer]) for layer, mixer in mixers.items()},
     )
 
 
@@ -189,18 +197,18 @@ def half_lives_figure(table: pd.DataFrame) -> go.Figure:
     return figure
 
 
-def half_lives_in_words(table: pd.DataFrame) -> str:
-    """The range, and what the picture leaves out."""
+def half_lives_in_words(table: pd.DataFrame, unit: str = "head") -> str:
+    """The range, and what the picture leaves out; `unit` is what a head is called."""
     values = table["half_life"]
     finite, endless = values[values <= ENDLESS], int((values > ENDLESS).sum())
     said = []
     if len(finite):
         said.append(
-            f"Half of the heads that forget lose half of what they wrote within {finite.median():.3g} tokens; the "
+            f"Half of the {unit}s that forget lose half of what they wrote within {finite.median():.3g} tokens; the "
             f"shortest half-life is {finite.min():.3g}, the longest {finite.max():.3g}."
         )
     if endless:
-        said.append(f"{endless} of {len(values)} heads keep half for over a million tokens: they never forget.")
+        said.append(f"{endless} of {len(values)} {unit}s keep half for over a million tokens: they never forget.")
     return " ".join(said)
 
 

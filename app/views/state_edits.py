@@ -17,6 +17,7 @@ from workbench import at_steps
 from workbench.app.views.scripts import script
 from workbench.app.views.state import recurrent_mixers
 from workbench.errors import InputError
+from workbench.families.base import unit_name
 from workbench.hooks import HookFunction, HookPoint
 from workbench.model import HookedModel
 
@@ -85,21 +86,19 @@ class StateEdit:
             source_position=int(found["at"] or 0),
         )
 
-    @property
-    def place(self) -> str:
+    def place(self, unit: str = "head") -> str:
         """In words: ``head 3 of layer 1 after token 5``."""
-        what = f"layer {self.layer}" if self.head is None else f"head {self.head} of layer {self.layer}"
+        what = f"layer {self.layer}" if self.head is None else f"{unit} {self.head} of layer {self.layer}"
         return f"{what} after token {self.position}"
 
-    @property
-    def words(self) -> str:
-        """What it does, for people."""
+    def words(self, unit: str = "head") -> str:
+        """What it does, for people, with what a head is called."""
         if self.kind == "zero":
-            return f"Zero the state of {self.place}"
+            return f"Zero the state of {self.place(unit)}"
         if self.kind == "scale":
-            return f"Scale the state of {self.place} by {self.factor:g}"
+            return f"Scale the state of {self.place(unit)} by {self.factor:g}"
         at = "last token" if self.source_position == -1 else f"token {self.source_position}"
-        return f"Give {self.place} the other prompt's state after its {at}"
+        return f"Give {self.place(unit)} the other prompt's state after its {at}"
 
 
 def edits_of(text: str) -> tuple[StateEdit, ...]:
@@ -126,7 +125,10 @@ def edit_hooks(model: HookedModel, time: int, edits: Sequence[StateEdit], prompt
             raise InputError(f"Layer {edit.layer} keeps no recurrent state; these layers do: {sorted(mixers)}.")
         mixer = mixers[edit.layer]
         if edit.head is not None and edit.head >= mixer.n_heads:
-            raise InputError(f"Head {edit.head} is out of range: {mixer.place} has heads 0 to {mixer.n_heads - 1}.")
+            unit = unit_name([mixer])
+            raise InputError(
+                f"{unit.capitalize()} {edit.head} is out of range: {mixer.place} has {unit}s 0 to {mixer.n_heads - 1}."
+            )
         if edit.position >= time:
             raise InputError(f"The prompt has tokens 0 to {time - 1}, and an edit is for token {edit.position}.")
         hooks.append((mixer.points["hook_state"].name, at_steps(_function(model, edit, prompts), edit.position)))
@@ -237,7 +239,7 @@ def outcome_code(model: str, prompt: str, edits: Sequence[StateEdit], prompts: M
         lines += [
             "",
             "",
-            f"def {name}(state, hook):  # {edit.words}",
+            f"def {name}(state, hook):  # {edit.words()}",
             "    state = state.clone()",
             f"    state{where or '[:]'} = {value}",
             "    return state",

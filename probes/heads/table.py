@@ -119,5 +119,10 @@ def meaning(table: pd.DataFrame) -> str:
     if row["kind"] == "copying":
         return f"A score is in logits, weighed by shares of a row ({row['normalise']}, {row['scope']} scope)."
     if row["normalise"] in ("mass", "energy"):
-        return f"A score is the share of a row ({row['normalise']}, {row['scope']} scope) on the defining source."
+        of = "sizes" if row["normalise"] == "mass" else "squares"
+        whose = "whole mixer" if row["scope"] == "mixer" else "softmax or recurrence alone"
+        return (
+            f"A score is the share of a row that lies on the token such heads read: of the {of} of its weights "
+            f"({row['normalise']}), in the matrix of the {whose} ({row['scope']} scope)."
+        )
     return f"A score is taken from the {row['normalise']} ({row['scope']} scope)."

@@ -102,7 +102,7 @@ def investigate(model: HookedModel, effort: Effort, seed: int, output: Output, s
     """
     import torch
 
-    from workbench.cli.models import unit_name
+    from workbench.families.base import unit_name
     from workbench.probes.causal import ablate_top_k
     from workbench.probes.heads import find_heads
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from workbench.cli import options
-from workbench.cli.models import open_model, summary, unit_name
+from workbench.cli.models import open_model, summary
 from workbench.cli.output import Output, facts, records
 
 if TYPE_CHECKING:
@@ -123,6 +123,7 @@ def heads(
     )
     if html_file is not None:
         from workbench.cli import sections
+        from workbench.families.base import unit_name
         from workbench.report import Page
 
         blocks = [

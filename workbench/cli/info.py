@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from workbench.cli import options
-from workbench.cli.models import open_model, summary, unit_name
+from workbench.cli.models import open_model, summary
 from workbench.cli.output import Output
 from workbench.cli.tables import layer_cell
 
@@ -53,6 +53,8 @@ def check_layers(model: HookedModel, output: Output, seed: int = 0) -> list[dict
     import torch
     from rich.progress import track
 
+    from workbench.families.base import unit_name
+
     generator = torch.Generator().manual_seed(seed)
     tokens = torch.randint(model.cfg.d_vocab, (1, _length(model)), generator=generator)
     rows: list[dict[str, Any]] = []
@@ -95,6 +97,8 @@ def _memory(core: Form) -> dict[str, int]:
 
 def _print(output: Output, model: HookedModel, facts: dict[str, Any], layers: list[dict[str, Any]]) -> None:
     from rich.table import Table
+
+    from workbench.families.base import unit_name
 
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     shown = {

@@ -9,9 +9,6 @@ from workbench.cli.options import AS_STORED, Loading
 from workbench.cli.output import Output
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from workbench.families.base import MixerAdapter
     from workbench.model import HookedModel
 
 
@@ -38,11 +35,6 @@ def silence_libraries() -> None:
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-
-
-def unit_name(mixers: Sequence[MixerAdapter]) -> str:
-    """What a head of these mixers is called: "channel" where each carries a single value (Mamba-1), else "head"."""
-    return "channel" if all(mixer.d_value == 1 for mixer in mixers) else "head"
 
 
 def summary(model: HookedModel) -> dict[str, Any]:

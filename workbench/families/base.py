@@ -8,7 +8,7 @@ never asks which family it is looking at.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -249,6 +249,11 @@ def unregister(adapter: type[MixerAdapter]) -> None:
         del _ADAPTERS[name]
     if adapter in _REGISTERED:
         _REGISTERED.remove(adapter)
+
+
+def unit_name(mixers: Sequence[MixerAdapter]) -> str:
+    """What a head of these mixers is called: "channel" where each carries a single value (Mamba-1), else "head"."""
+    return "channel" if all(mixer.d_value == 1 for mixer in mixers) else "head"
 
 
 def adapter_class(module: nn.Module) -> type[MixerAdapter] | None:

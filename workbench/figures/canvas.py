@@ -45,6 +45,7 @@ def canvas_matrix(
     masked: Bool[np.ndarray, "rows columns"] | None = None,
     limit: float | None = None,
     texts: Sequence[Sequence[str]] | None = None,
+    cells: Sequence[Sequence[str]] | None = None,
     upward: bool = False,
     square: bool = False,
     cell: int = 24,
@@ -67,6 +68,7 @@ def canvas_matrix(
         masked: True where there is no cell.
         limit: the value at the end of the colour scale, by default the values' own.
         texts: written into the cells, row by row; tokens are made visible.
+        cells: what cells are called in the read-out where row and column do not say it, row by row; "" where they do.
         upward: the first row is at the bottom.
         square: cells as high as they are wide; otherwise a row is `cell` pixels high.
         selected: the cell that is marked, or with no column the row.
@@ -86,8 +88,9 @@ def canvas_matrix(
         raise InputError(
             f"{len(rows)} rows and {len(columns)} columns are named, the values are {shape[0]} x {shape[1]}."
         )
-    if texts is not None and [len(row) for row in texts] != [shape[1]] * shape[0]:
-        raise InputError(f"The texts are not {shape[0]} rows of {shape[1]}.")
+    for what, words in (("texts", texts), ("names of cells", cells)):
+        if words is not None and [len(row) for row in words] != [shape[1]] * shape[0]:
+            raise InputError(f"The {what} are not {shape[0]} rows of {shape[1]}.")
     levels = as_levels(values, signed=signed, masked=masked, limit=limit)
     told = list(notes)
     if levels.clipped:
@@ -113,6 +116,7 @@ def canvas_matrix(
         "masked": MASKED_LEVEL,
         "exact": exact,
         "texts": None if texts is None else [[visible_token(text) for text in row] for row in texts],
+        "cells": None if cells is None else [list(row) for row in cells],
         "least": WITH_TEXT if texts is not None else 0,
         "upright": texts is not None or max(map(len, columns.labels)) <= 4,
         "upward": upward,
@@ -140,6 +144,7 @@ def causal_matrix(
     factor: int = 1,
     corner: tuple[int, int] = (0, 0),
     selected: tuple[int, int | None] | None = None,
+    notes: Sequence[str] = (),
     resting: str = "Click a cell, or go there with the arrow keys and press Enter.",
 ) -> CanvasMatrix:
     """What tokens (rows) read of earlier ones (columns), the future hatched.
@@ -152,6 +157,7 @@ def causal_matrix(
         factor: tokens a row stands for.
         corner: the tokens of the first row and the first column, of a window.
         selected: the cell of `values` that is marked, or with no column the row.
+        notes: sentences under the colour bar.
         resting: what is read out while nothing is selected.
 
     Raises:
@@ -170,7 +176,7 @@ def causal_matrix(
         selected=selected,
         name=name,
         verb="reads",
-        notes=[] if factor == 1 else [f"{pooled}, with its sign." if signed else f"{pooled}."],
+        notes=[*notes, *([] if factor == 1 else [f"{pooled}, with its sign." if signed else f"{pooled}."])],
         masked_note="Hatched: tokens that come later.",
         resting=resting,
     )

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 
 from workbench.attention import ImplicitAttention
+from workbench.families.base import unit_name
 from workbench.forms import Softmax
 from workbench.model import HookedModel
 
@@ -52,16 +53,20 @@ class Place:
     Attributes:
         layer, mixer: where; `mixer` is 0 for the layer's first.
         family: of its adapter.
+        unit: what a head of it is called, ``"head"`` or ``"channel"``.
         softmax: whether its rows are probabilities; else its entries may be negative.
         given_gates: whether its gates read its own state (LSTM, GRU): exact given the gates.
         heads: how many matrices the core has.
         channels: how many the whole mixer has; the same number where it has one a head.
-        scores: of every head on the text that was read: the mean share of a row's squares on the token before.
+        scores: of every head on the text that was read: the mean share of a row's squares on the token before, times
+            the mean size of its rows as a share of the largest one. A picture has one scale of colours, so of a head
+            with one large row nothing else would be seen.
     """
 
     layer: int
     mixer: int
     family: str
+    unit: str
     softmax: bool
     given_gates: bool
     heads: int
@@ -84,19 +89,21 @@ class Outline:
 
 @torch.no_grad()
 def outline(model: HookedModel, text: str) -> Outline:
-    """The mixers of a model, with a previous-token score of every head, in time linear in the text.
+    """The mixers of a model, with a score of every head for reading the token before, in time linear in the text.
 
     Raises:
         InputError: no layer has a mixer.
     """
     places = []
     for layer, attention in model.implicit_attentions(model.to_tokens(text), mixer=None):
+        mixer = model.mixer(layer, attention.mixer)
         whole = ImplicitAttention(attention.form, "mixer", layer, attention.mixer)
         places.append(
             Place(
                 layer=layer,
                 mixer=attention.mixer,
-                family=model.mixer(layer, attention.mixer).family,
+                family=mixer.family,
+                unit=unit_name([mixer]),
                 softmax=isinstance(attention.form.core, Softmax),
                 given_gates=attention.form.conditional,
                 heads=attention.units,
@@ -108,7 +115,7 @@ def outline(model: HookedModel, text: str) -> Outline:
 
 
 def best_head(found: Outline) -> tuple[int, int]:
-    """The place (as an index) and head with the highest previous-token score."""
+    """The place (as an index) and head with the highest score: a page begins with it."""
     best = [float(place.scores.max()) for place in found.places]
     at = int(np.argmax(best))
     return at, int(found.places[at].scores.argmax())
@@ -129,5 +136,7 @@ def _before(attention: ImplicitAttention) -> Float[np.ndarray, " heads"]:
         return np.zeros(attention.units)
     rows = torch.arange(2, time)
     on = attention.pairs(rows, rows - 1)[0].square()
-    share = on / attention.row_energy()[0, :, 2:].clamp(min=1e-30)
-    return np.asarray(share.mean(-1).double().cpu())
+    energy = attention.row_energy()[0, :, 2:].clamp(min=1e-30)
+    sizes = energy.sqrt()
+    even = sizes.mean(-1) / sizes.amax(-1)
+    return np.asarray(((on / energy).mean(-1) * even).double().cpu())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from benchmarks.browser import Explorer, settled, visit, width_needed
@@ -79,3 +80,49 @@ def test_a_part_of_a_page_is_drawn_alone_and_the_link_in_the_sidebar_follows(exp
     line.press("ArrowRight")
     line.press("ArrowRight")
     assert page.locator(".strip-readout").get_by_text("1 back: mean weight").count() == 1
+
+
+def test_what_does_not_fit_is_reached_by_whole_columns_beside_names_that_stay(explorer: Explorer, page: Any) -> None:
+    page.set_viewport_size({"width": 1366, "height": 900})
+    visit(page, explorer.address("lens", model="zoo:attention"))
+    places = """() => {
+        const roots = [...document.querySelectorAll('*')].map((each) => each.shadowRoot);
+        const root = roots.find((each) => each?.querySelector('.matrix-box')) ?? document;
+        const box = (name) => root.querySelector(`.matrix-${name}`).getBoundingClientRect();
+        const [view, rows, plot, chosen] = ['scroll', 'rows', 'plot', 'chosen'].map(box);
+        return {left: rows.right, right: view.right, start: rows.left - view.left, wide: plot.width / 19,
+                hidden: (rows.right - plot.left) / (plot.width / 19), chosen: [chosen.left, chosen.right]};
+    }"""
+    which = page.locator(".matrix-beyond span")
+    assert which.inner_text().endswith("to 19 of 19; move the slider for the others.")
+    at = page.evaluate(places)
+    assert at["left"] - 1 <= at["chosen"][0] and at["chosen"][1] <= at["right"] + 1
+    page.locator(".matrix-beyond input").press("Home")
+    for steps in (0, 1, 1):
+        for _ in range(steps):
+            page.locator(".matrix-beyond input").press("ArrowRight")
+        at = page.evaluate(places)
+        columns = (at["right"] - at["left"]) / at["wide"]
+        assert abs(columns - round(columns)) < 0.05 and abs(at["hidden"] - round(at["hidden"])) < 0.05
+        assert at["start"] == 0
+    page.get_by_text("Columns 3 to ").wait_for()
+
+
+def test_arrows_point_where_numbers_grow_and_a_cell_of_ranks_names_its_channel(explorer: Explorer, page: Any) -> None:
+    visit(page, explorer.address("attention", model="zoo:mamba"))
+    page.locator(".matrix-titles").nth(1).wait_for()
+    assert page.locator(".matrix-titles").all_inner_texts() == ["reads ↓   is read →", "layer ↑   channel, by rank →"]
+    page.locator(".matrix-canvas").last.hover(position={"x": 5, "y": 5})
+    assert re.match(r"L3H\d+: entropy", page.locator(".matrix-readout").last.inner_text())
+    assert "It is not a probability." in page.locator(".matrix-bar").first.inner_text()
+
+
+def test_the_title_stays_where_it_is_when_another_page_is_opened(explorer: Explorer, page: Any) -> None:
+    visit(page, explorer.address("models"))
+    tops = []
+    for name in ("Lens", "Models", "Lens"):
+        page.locator('[data-testid="stSidebarNav"]').get_by_role("link", name=name).click()
+        page.wait_for_url(f"**/{name.lower()}*")
+        settled(page, 0.5)
+        tops.append(page.evaluate("document.querySelector('h1').getBoundingClientRect().top"))
+    assert tops == [48] * 3

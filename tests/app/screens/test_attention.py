@@ -44,8 +44,9 @@ def said(found: AppTest) -> list[str]:
 def test_it_opens_on_the_head_that_reads_the_token_before(server: Server) -> None:
     found = opened(server)
     assert (found.selectbox(key="layer").value, found.number_input(key="head").value) == ("2", 1)
-    assert "Token 18 “·is” reads from" in said(found)
-    assert any(text.startswith("18 “·is” reads 17 “·Union”: weight 1, 100.0% of its row") for text in said(found))
+    assert "Token 14 “·state” reads from" in said(found)  # much before it, and some after it that read it
+    assert any(text.startswith("14 “·state” reads 13 “·The”: weight 1, 100.0% of its row") for text in said(found))
+    assert any(caption.value.startswith("The page opens on the token three quarters") for caption in found.caption)
     assert any(caption.value.startswith("Reconstruction error") for caption in found.caption)
 
 
@@ -62,4 +63,4 @@ def test_a_link_restores_token_cell_and_head_and_the_other_model_follows(server:
 
 def test_what_the_link_asks_for_and_is_not_there_is_left_out(server: Server) -> None:
     found = opened(server, token="999", cell="3.9", head="2")
-    assert "Token 18 “·is” reads from" in said(found)
+    assert "Token 14 “·state” reads from" in said(found)

@@ -193,14 +193,18 @@ def test_many_channels_are_drawn_by_rank_and_few_heads_by_number() -> None:
 
 
 @pytest.mark.parametrize("source", MODELS)
-def test_a_page_begins_with_the_head_whose_rows_lie_most_on_the_token_before(source: str) -> None:
+def test_a_page_begins_with_the_head_whose_rows_lie_most_on_the_token_before_and_are_alike_in_size(source: str) -> None:
     found = outline(model(source), PROMPT)
     at, head = best_head(found)
     best = (-1.0, -1, -1)
     for index, place in enumerate(found.places):
         squares = model(source).implicit_attention(PROMPT, place.layer).dense()[0].square()
-        share = squares.diagonal(-1, 1, 2)[:, 1:] / squares.sum(-1)[:, 2:]
-        best = max(best, (float(share.mean(-1).max()), index, int(share.mean(-1).argmax())))
+        energy = squares.sum(-1)[:, 2:]
+        share = squares.diagonal(-1, 1, 2)[:, 1:] / energy
+        sizes = energy.sqrt()
+        score = share.mean(-1) * sizes.mean(-1) / sizes.amax(-1)
+        best = max(best, (float(score.max()), index, int(score.argmax())))
+        assert place.unit == ("channel" if source == "zoo:mamba" else "head")
         assert len(place.scores) == place.heads == len(squares)
         whole = model(source).implicit_attention(PROMPT, place.layer, scope="mixer")
         assert place.channels == whole.units and place.softmax == (source == "zoo:attention")

@@ -84,11 +84,13 @@ def test_a_map_of_few_heads_keeps_their_places_and_one_of_many_sorts_each_layer(
     few = head_grid(made_up({"0": [0.2, 0.5], "1": [0.05]}), "score")
     assert not few.by_rank and few.sites == [["L0H0", "L0H1"], ["L1H0", ""]] and few.above == [[1, 1], [0, 0]]
     np.testing.assert_array_equal(few.values, [[0.2, 0.5], [0.05, np.nan]])
+    assert few.names[0][1] == "L0H1 (score 0.500, null 0.100)" and few.names[1][1] == ""
     assert few.place("L1H0") == (1, 0) and few.place("L7H0") is None
     values = list(np.random.default_rng(0).permutation(100) / 100)
     many = head_grid(made_up({"0": values}), "score")
     assert many.by_rank and list(many.values[0]) == sorted(values, reverse=True)
     assert many.sites[0][0] == f"L0H{int(np.argmax(values))}"
+    assert many.names[0][0] == f"L0H{int(np.argmax(values))} (score 0.990, null 0.100)"
 
 
 def test_at_every_score_the_curve_says_how_many_heads_reach_it() -> None:

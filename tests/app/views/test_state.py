@@ -85,6 +85,7 @@ def test_half_lives_are_said_and_shown(family: tuple[str, wb.HookedModel]) -> No
     finite = table[table["half_life"] <= 1e6]
     assert sorted(half_lives_figure(table).data[0].y) == sorted(finite["half_life"])
     assert f"the longest {finite['half_life'].max():.3g}" in half_lives_in_words(table)
+    assert half_lives_in_words(table, "channel").startswith("Half of the channels that forget")
     space = _run(half_lives_code(source, PROMPT, sorted(table["layer"].unique().tolist())))
     assert space["table"].equals(table)
 
@@ -178,7 +179,7 @@ def test_an_edit_is_read_back_as_it_was_written() -> None:
         ("zero", "no edit of a state"),
         ("zero:L9@3", "Layer 9 keeps no recurrent state"),
         ("zero:L2@3", "Layer 2 keeps no recurrent state"),
-        ("zero:L1H900@3", "heads 0 to"),
+        ("zero:L1H900@3", "Channel 900 is out of range: layer 1 has channels 0 to"),
         ("zero:L1@300", "tokens 0 to 18"),
         (f"patch={OTHER_ID}.-1:L1@3", "not kept here"),
         (",".join(["zero:L1@3"] * 21), "at most 20"),

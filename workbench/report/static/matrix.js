@@ -5,19 +5,28 @@
    missing, masked (levels that are no values); low, high (values of level 0 and of level `top`), top; values
    (Float32Array or null: exact values); rowLabels, columnLabels, rowNames, columnNames (short and long); rowTitle,
    columnTitle; name; notes; upward (row 0 at the bottom); square; cell (pixels a row, where not square); least (pixels a
-   column at least); texts (a list of lists, or null); selected ([row, column] or null; row alone: [row, null]). */
+   column at least); texts (a list of lists, or null); cells (a list
+   of lists, or null: what a cell is called, where its row and its column do not say it); selected ([row, column] or null; row alone: [row, null]). */
 const Matrix = (() => {
   const { make, number, dark } = Elements;
 
   function create(box, { onChoose = () => {}, onMove = () => {} } = {}) {
     box.classList.add("matrix-box");
-    const scroller = make("div", "matrix-scroll", box);
+    const view = make("div", "matrix-view", box);
+    const scroller = make("div", "matrix-scroll", view);
     const frame = make("div", "matrix-frame", scroller);
     const rowLabels = make("div", "matrix-rows", frame);
     const plot = make("div", "matrix-plot", frame);
     const canvas = make("canvas", "matrix-canvas", plot);
     const marks = ["row", "column", "cell", "chosen"].map((kind) => make("div", `matrix-mark matrix-${kind}`, plot));
+    make("div", "matrix-corner", frame);
     const columnLabels = make("div", "matrix-columns", frame);
+    make("div", "matrix-fade", view);
+    // A slider, since scroll bars are hidden on many systems: it is always there, and moves by whole columns.
+    const beyond = make("label", "matrix-beyond", box);
+    const slider = make("input", "", beyond);
+    slider.type = "range";
+    const which = make("span", "", beyond);
     const titles = make("div", "matrix-titles", box);
     const bar = make("div", "matrix-bar", box);
     const readout = make("p", "matrix-readout", box);
@@ -47,7 +56,10 @@ const Matrix = (() => {
       for (const part of parts) make("bdi", "", readout).textContent = part;
     }
 
+    const called = (row, column) => spec.cells?.[row][column] || "";
+
     function sentence(row, column) {
+      if (called(row, column)) return [called(row, column), `: ${spec.name} ${said(row, column)}. `];
       const text = spec.texts ? [`${spec.texts[row][column]} `] : [];
       return [spec.rowNames[row], ` ${spec.verb} `, spec.columnNames[column], ": ", ...text, `${spec.name} ${said(row, column)}. `];
     }
@@ -99,7 +111,7 @@ const Matrix = (() => {
       const best = strongest(row);
       const parts = column === null ? [] : sentence(row, column);
       if (best >= 0 && best !== column) {
-        parts.push("Strongest in the row of ", spec.rowNames[row], ": ", spec.columnNames[best], `, ${said(row, best)}.`);
+        parts.push("Strongest in the row of ", spec.rowNames[row], ": ", called(row, best) || spec.columnNames[best], `, ${said(row, best)}.`);
       }
       return say(parts);
     }
@@ -138,8 +150,7 @@ const Matrix = (() => {
       else if (event.key === "Enter" || event.key === " ") onChoose(row, column);
       else return;
       event.preventDefault();
-      const [ofCell] = marks.slice(2);
-      if (scroller.scrollWidth > scroller.clientWidth) ofCell.scrollIntoView({ block: "nearest", inline: "nearest" });
+      if (to) reveal(at[1]);
     });
 
     function paint() {
@@ -241,16 +252,48 @@ const Matrix = (() => {
       for (const note of spec.notes) text("matrix-note", note);
     }
 
+    /* How many columns are in view, all of them whole. */
+    function fitting() {
+      return Math.max(1, Math.min(spec.columns, Math.floor((scroller.clientWidth - rowLabels.offsetWidth) / Math.max(1, spec.least))));
+    }
+
+    /* Scroll as little as brings a column into view; to the middle, where the picture is new. */
+    function reveal(column, fresh = false) {
+      const wide = plot.offsetWidth / spec.columns;
+      const fits = fitting();
+      const first = Math.round(scroller.scrollLeft / wide);
+      if (!fresh && column >= first && column < first + fits) return;
+      const to = fresh ? column - Math.floor(fits / 2) : column < first ? column : column - fits + 1;
+      scroller.scrollLeft = wide * to;
+    }
+
+    /* Say what lies beyond the edges. */
+    function edges() {
+      if (!spec) return;
+      const wide = plot.offsetWidth / spec.columns;
+      const fits = fitting();
+      const first = Math.min(spec.columns - fits, Math.round(scroller.scrollLeft / wide));
+      box.classList.toggle("matrix-more-left", scroller.scrollLeft > 1);
+      box.classList.toggle("matrix-more-right", scroller.scrollLeft + scroller.clientWidth < scroller.scrollWidth - 1);
+      beyond.hidden = fits === spec.columns;
+      slider.max = spec.columns - fits;
+      slider.value = first;
+      which.textContent = `Columns ${first + 1} to ${first + fits} of ${spec.columns}; move the slider for the others.`;
+    }
+
     function layout() {
       if (!spec) return;
-      // The labels below share the column of the grid, so that they scroll with the picture.
-      frame.style.gridTemplateColumns = `max-content minmax(${spec.least * spec.columns}px, 1fr)`;
-      plot.style.aspectRatio = spec.square ? `${spec.columns} / ${spec.rows}` : "";
-      plot.style.height = spec.square ? "" : `${spec.cell * spec.rows}px`;
-      box.classList.toggle("matrix-square", spec.square);
       // As much room beside the matrix as the longest label needs, up to what a phone can spare.
       const longest = (labels) => Math.max(...labels.map((text) => text.length));
       rowLabels.style.width = `${Math.min(6.2, 0.5 * longest(spec.rowLabels) + 0.9)}em`;
+      // Where not all columns fit, as many whole ones as do fill the view. The labels below share the column of the grid,
+      // so that they scroll with the picture.
+      const room = scroller.clientWidth - rowLabels.offsetWidth;
+      const all = spec.least * spec.columns > room ? `${(spec.columns * room) / fitting()}px` : "minmax(0, 1fr)";
+      frame.style.gridTemplateColumns = `max-content ${all}`;
+      plot.style.aspectRatio = spec.square ? `${spec.columns} / ${spec.rows}` : "";
+      plot.style.height = spec.square ? "" : `${spec.cell * spec.rows}px`;
+      box.classList.toggle("matrix-square", spec.square);
       const area = plot.getBoundingClientRect();
       // Room for the longest label lying down: a letter is 6.6 pixels wide.
       const wide = Math.max(spec.least, spec.upright && !spec.texts ? 7 * longest(spec.columnLabels) + 8 : 22);
@@ -261,10 +304,15 @@ const Matrix = (() => {
       legend();
       paint();
       cross();
+      edges();
     }
 
+    scroller.addEventListener("scroll", edges, { passive: true });
+    slider.addEventListener("input", () => {
+      scroller.scrollLeft = (plot.offsetWidth / spec.columns) * Number(slider.value);
+    });
     const observer = new ResizeObserver(() => layout());
-    observer.observe(plot);
+    observer.observe(scroller); // the plot follows it
     // A change of theme changes the colour of text, which a transition tells of.
     probe.addEventListener("transitionend", () => layout());
 
@@ -273,12 +321,12 @@ const Matrix = (() => {
         spec = next;
         const fresh = shown !== spec.fingerprint;
         shown = spec.fingerprint;
-        titles.textContent = `${spec.rowTitle} ↓   ${spec.columnTitle} →`;
+        titles.textContent = `${spec.rowTitle} ${spec.upward ? "↑" : "↓"}   ${spec.columnTitle} →`;
         canvas.setAttribute("aria-label", spec.alternative);
         layout();
         resting();
         const column = spec.selected?.[1];
-        if (fresh && column != null) scroller.scrollLeft = ((column + 0.5) / spec.columns) * plot.clientWidth - scroller.clientWidth / 2;
+        if (column != null) reveal(column, fresh);
       },
       /* Mark a cell, or with null a row, of what is drawn. */
       select(row, column) {
