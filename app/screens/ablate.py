@@ -42,6 +42,8 @@ METHODS = {
 
 CHIPS = "ablate-chips"
 
+EXAMPLE = "ablate-example"
+
 
 def draw() -> None:
     """Draw the page."""
@@ -66,8 +68,11 @@ def _parts(source: str) -> list[str]:
 def _form(asked: Asked, parts: list[str]) -> tuple[Asking, bool]:
     """What the visitor asks for, and whether the button was pressed just now."""
     linked = [chip for name in ("sites", "features") for chip in st.query_params.get(name, "").split(",") if chip]
-    if CHIPS not in st.session_state:
-        st.session_state[CHIPS] = linked or list(worked_example(parts))
+    example = list(worked_example(parts))
+    # The example follows the model until something else was chosen.
+    if CHIPS not in st.session_state or st.session_state[CHIPS] == st.session_state.get(EXAMPLE) != example:
+        st.session_state[CHIPS] = linked if CHIPS not in st.session_state and linked else example
+    st.session_state[EXAMPLE] = example
     only_features = bool(linked) and all(FEATURE in chip for chip in linked)
     with st.form("ablate-form", border=False):
         chips = st.multiselect(
@@ -131,6 +136,9 @@ def _effects(asking: Asking, pressed: bool) -> None:
         if seconds is not None:
             st.info(f"This takes {about_seconds(seconds)}: {called(asking.model)} is not small. Press Ablate to begin.")
             st.stop()
+
+    if list(asking.chips) == st.session_state[EXAMPLE] and not pressed:
+        st.caption("An example to begin with, run unasked because it takes seconds. Choose others and press Ablate.")
 
     def work(job: Job) -> Measured:
         with the_server().models.lend(asking.model) as model:

@@ -11,6 +11,8 @@ Option = TypeVar("Option")
 
 _TOLD = "_told"
 
+_BEGAN = "_began"
+
 
 def choice(
     label: str,
@@ -29,6 +31,8 @@ def choice(
     """
     said = _asked_for(key)
     index = options.index(default) if default is not None and default in options else 0
+    if default is not None:
+        _follow(key, options[index])
     with _row(steps):
         held = st.selectbox(label, options, index=index, key=key, format_func=show, help=help, bind="query-params")
         # Another page with a control of this name may have left its own value there: the text "2" where this one has 2.
@@ -57,6 +61,8 @@ def number(
     """
     said = _asked_for(key)
     start = min(max(low if default is None else default, low), high)
+    if default is not None:
+        _follow(key, start)
     with _row(steps):
         value = int(st.number_input(label, low, high, start, 1, key=key, help=help, bind="query-params"))
         if steps:
@@ -110,6 +116,14 @@ def _step(key: str, label: str, before: Any, after: Any) -> None:
             disabled=to is None,
             shortcut=shortcut,
         )
+
+
+def _follow(key: str, start: Any) -> None:
+    """Where nobody has moved a control, it shows what it begins with now: the best head of the model that is chosen."""
+    began: dict[str, Any] = st.session_state.setdefault(_BEGAN, {})
+    if key in began and began[key] != start and st.session_state.get(key) == began[key]:
+        st.session_state[key] = start
+    began[key] = start
 
 
 def _set(key: str, value: Any) -> None:

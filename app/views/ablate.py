@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
+from math import comb
 
 import numpy as np
 from jaxtyping import Float
 
 from workbench.app.serving import Workspace
-from workbench.app.views.ablation_study import ENOUGH, OWN_TEXT, Asking, Measured
+from workbench.app.views.ablation_study import OWN_TEXT, Asking, Measured
 from workbench.app.views.scripts import script
 from workbench.errors import InputError
 from workbench.interventions import Ablate
 from workbench.model import HookedModel
-from workbench.sites import as_sites
+from workbench.sites import Site, as_sites
 from workbench.studies import study_text
 
 MOST_HEADS = 512
-"""Heads offered one by one; of models with more, single heads are typed."""
+"""Heads offered one by one; of models with more a quarter of a layer's, and single ones are typed."""
 
 
 @dataclass(frozen=True)
@@ -42,30 +43,35 @@ class TokenLosses:
 
 
 def components_of(model: HookedModel) -> list[str]:
-    """Sites that a model has: layers, mixers and MLPs, and heads where they are few."""
+    """Sites that a model has: layers, mixers and MLPs, and heads, by quarters of a layer where they are many."""
     found: list[str] = []
     blocks = model.layout.blocks
     for layer, block in enumerate(blocks):
         found += [f"L{layer}"] + ([f"L{layer}.mixer"] if block.mixers else [])
         found += [f"L{layer}.mlp"] if f"blocks.{layer}.hook_mlp_out" in model.points else []
     heads = [mixer for mixer in model.mixers if mixer.n_heads]
-    if sum(mixer.n_heads for mixer in heads) <= MOST_HEADS:
-        from workbench.sites import Site
-
-        found += [str(Site.heads(one.layer, head, mixer=one.index)) for one in heads for head in range(one.n_heads)]
+    few = sum(mixer.n_heads for mixer in heads) <= MOST_HEADS
+    for one in heads:
+        each = 1 if few else max(1, one.n_heads // 4)
+        found += [
+            str(Site.heads(one.layer, first, min(first + each, one.n_heads), mixer=one.index))
+            for first in range(0, one.n_heads, each)
+        ]
     return found
 
 
 def worked_example(components: list[str]) -> tuple[str, ...]:
-    """What the page opens on: a head of the second layer, or its token mixer where heads are too many or too few.
+    """What the page opens on: two heads of the second layer, a quarter of its channels, or its token mixer.
 
-    There are as many random controls as other components of the kind, and of few of them nothing can be said.
+    Of these the one that leaves most random controls, sets of as many others: of few of them nothing can be said.
     """
     heads = [site for site in components if "H" in site]
     second = [site for site in heads if site.startswith("L1H")]
-    if second and len(heads) > ENOUGH:
-        return tuple(second[:1])
     mixers = [site for site in components if site.endswith(".mixer")]
+    if second and ":" in second[0]:
+        return tuple(second[:1])
+    if len(second) > 1 and comb(len(heads) - 2, 2) > len(mixers):
+        return tuple(second[:2])
     return tuple(mixers[1:2] or mixers or components[:1])
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from workbench.app.views.ablation_study import Measured
+from workbench.app.views.ablation_study import DRAWS, Measured
 from workbench.figures import error_bars, plain_layout
 from workbench.figures.tokens import escape_label
 
@@ -191,6 +191,7 @@ def in_words(beside: Beside, metric: str, method: str) -> str:
         sets = len(beside.controls)
         said += (
             f" {sets} random set{'s' if sets > 1 else ''} of as many other components: "
-            f"{min(beside.controls):+.3g} to {max(beside.controls):+.3g} (p = {beside.p:.2g})."
+            f"{min(beside.controls):+.3g} to {max(beside.controls):+.3g} "
+            + (f"(p = {beside.p:.2g})." if sets >= DRAWS else "(too few for a p of 0.05).")
         )
     return said

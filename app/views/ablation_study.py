@@ -30,14 +30,11 @@ OWN_TEXT = "your prompt"
 WINDOW = 64
 """Tokens a window of a long prompt: a prompt of two windows or more is cut into those."""
 
-ENOUGH = 9
-"""Random controls at least, before they are drawn from the same layers only."""
-
 IN_MEMORY = "/dev/shm"
 """A folder without a disk: a study waits for the disk after each batch, and this one is let go when it is read."""
 
 DRAWS = 19
-"""Random controls, so that the smallest p is 1/20."""
+"""Random controls, so that the smallest p is 1/20; with fewer nothing is said of p."""
 
 MATCHES = ("auto", "same layers", "any layer")
 
@@ -270,12 +267,12 @@ def _controls(asking: Asking, targets: Sequence[Any], pool: Sequence[Any]) -> tu
     same, anywhere = alike
     chosen_match = asking.match
     if chosen_match not in alike:
-        chosen_match = same if there[same] >= min(ENOUGH, there[anywhere]) else anywhere
+        chosen_match = same if there[same] >= min(DRAWS, there[anywhere]) else anywhere
     count = there[chosen_match]
     label = " + ".join(target.label for target in chosen)
     if count == 0:
         where = f" in the same layers: choose {anywhere}" if there[anywhere] else ""
         return None, f"There are no random controls of {label}{where}."
     few = f"Only {count} different random control{'s exist' if count > 1 else ' exists'} for {label}"
-    note = f"{few}, so p cannot be below {1 / (1 + count):.2g}." if count < ENOUGH else None
+    note = f"{few}, so p cannot be below {1 / (1 + count):.2g}." if count < DRAWS else None
     return {"draws": DRAWS, "match": alike[chosen_match]}, note

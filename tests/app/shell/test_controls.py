@@ -24,6 +24,28 @@ def opened(**asked: Any) -> AppTest:
     return found.run()
 
 
+def following() -> None:
+    import streamlit as st
+
+    from workbench.app.shell.controls import choice, number
+
+    best = st.session_state["best"]
+    st.code(
+        f"{number('Head', 0, 9, 'head', default=best)} {choice('Layer', ['0', '1', '2'], 'layer', default=str(best))}"
+    )
+
+
+def test_a_control_that_nobody_moved_shows_what_it_begins_with_now() -> None:
+    found = AppTest.from_function(following, default_timeout=60)
+    found.session_state["best"] = 1
+    assert found.run().code[0].value == "1 1"
+    found.session_state["best"] = 2  # of another model
+    assert found.run().code[0].value == "2 2"
+    found.number_input(key="head").set_value(7).run()
+    found.session_state["best"] = 0
+    assert found.run().code[0].value == "7 0"
+
+
 def test_a_link_sets_the_controls() -> None:
     found = opened(layer="2", kind="induction", baseline="true", search="the union")
     assert found.code[0].value == "2 induction True the union"

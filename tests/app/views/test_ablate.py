@@ -187,11 +187,34 @@ def test_what_cannot_be_asked_is_said_in_a_sentence(
 def test_what_is_offered_can_be_ablated(model: wb.HookedModel) -> None:
     offered = components_of(model)
     assert len(offered) == 4 * (3 + 4) and {"L0", "L3.mixer", "L2.mlp", "L1H3"} <= set(offered)
-    assert worked_example(offered) == ("L1H0",)  # sixteen heads, of which fifteen can be random controls
-    few = [site for site in offered if "H" not in site or site.startswith(("L0", "L1"))]
+    assert worked_example(offered) == ("L1H0", "L1H1")  # fourteen others make 91 random pairs
+    few = [site for site in offered if "H" not in site or site.startswith("L1")]
     assert worked_example(few) == ("L1.mixer",) and worked_example(["L0.mixer"]) == ("L0.mixer",)
     for site in offered:
         assert wb.Site.parse(site).hook_names(model)
+
+
+def test_of_many_channels_quarters_of_a_layer_are_offered_and_one_is_the_example() -> None:
+    channels = components_of(wb.load("zoo:mamba"))
+    assert [site for site in channels if "H" in site][:5] == [
+        "L0H0:64",
+        "L0H64:128",
+        "L0H128:192",
+        "L0H192:256",
+        "L1H0:64",
+    ]
+    assert worked_example(channels) == ("L1H0:64",)
+
+
+def test_of_a_p_nothing_is_said_where_there_are_too_few_controls_for_one_of_five_percent(
+    model: wb.HookedModel, workspace: Workspace
+) -> None:
+    few = run_ablation(model, replace(PAIR, chips=("L1.mixer",)), workspace)
+    said = in_words(shown_of(few, "loss")[0], "loss", "zero")
+    assert "3 random sets of as many other components" in said and said.endswith("(too few for a p of 0.05).")
+    assert "so p cannot be below 0.25." in " ".join(few.notes)
+    enough = run_ablation(model, PAIR, workspace)
+    assert "(p = " in in_words(shown_of(enough, "loss")[0], "loss", "zero")
 
 
 def test_a_large_model_is_foreseen_to_take_as_many_passes_as_there_are_edits(
