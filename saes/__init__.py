@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from workbench.saes.using import repeated_ngrams as repeated_ngrams
     from workbench.saes.using import repetition_experiment as repetition_experiment
     from workbench.saes.using import steer_features as steer_features
+    from workbench.saes.using import strengths_for as strengths_for
 
 # Public name -> the module that defines it: nothing is imported before it is asked for.
 PUBLIC = {
@@ -149,6 +150,7 @@ PUBLIC = {
     "save_sae": "workbench.saes.files",
     "read_features": "workbench.saes.using",
     "steer_features": "workbench.saes.using",
+    "strengths_for": "workbench.saes.using",
     "repeated_ngrams": "workbench.saes.using",
     "Steering": "workbench.saes.using",
 }

@@ -44,6 +44,10 @@ class Text:
         """How many tokens were read."""
         return int(self.read.sum())
 
+    def row(self, row: int) -> Int[np.ndarray, " length"]:
+        """Token ids of a row."""
+        return self.ids[self.offsets[row] : self.offsets[row + 1]]
+
     def flat(self, place: Int[np.ndarray, " some"]) -> Int[np.ndarray, " some"]:
         """Index in `ids` of places ``row * stride + position``."""
         found: np.ndarray = self.offsets[place // self.stride] + place % self.stride

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from workbench.direct_logits.anatomy import anatomy
@@ -70,6 +70,28 @@ def logit_columns(
         return directions[rows] @ wide
 
     return _logit_table(*_largest(effects, len(directions), wide.shape[1], count, and_smallest=True), pieces), None
+
+
+@torch.no_grad()
+def final_scale(model: HookedModel, rows: Sequence[Int[np.ndarray, " _"]]) -> float:
+    """By what the final norm divides, in the middle over the tokens of some rows; 1 where there is no such norm.
+
+    What a feature adds to a logit at a token is its activation times its effect (`logit_columns`) over the scale there.
+    """
+    norm = model.layout.final_norm
+    if norm is None:
+        return 1.0
+    linear = LinearNorm.of(norm, model.layout.embed.weight[:1])
+    inverse: list[Tensor] = []
+    handle = norm.register_forward_hook(
+        lambda module, inputs, output: inverse.append(linear.inverse_scale(inputs[0], output).flatten())
+    )
+    try:
+        for row in rows:
+            model(torch.as_tensor(np.asarray(row, dtype=np.int64), device=model.cfg.device)[None])
+    finally:
+        handle.remove()
+    return float(1 / torch.cat(inverse).median())
 
 
 def stream_directions(

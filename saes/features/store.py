@@ -40,7 +40,7 @@ from example_files e join rows r using (row)
 """
 
 
-_NOTED = ("model", "hook", "site", "d_sae", "length", "dead", "no_logits", "options", "source")
+_NOTED = ("model", "hook", "site", "d_sae", "length", "dead", "no_logits", "final_scale", "options", "source")
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,8 @@ class StoreInfo:
         dead: features that fire nowhere; None while the pass is not finished.
         finished: whether all tables are there.
         no_logits: why there are no logit effects; None where there are.
+        final_scale: by what the final norm divides on this text, in the middle; None where there are no logit effects,
+            or of a store that an earlier version made. An activation over it, times an effect, is in logits.
         options: of `collect_features`.
         source: what the text was, as plain values.
     """
@@ -72,6 +74,7 @@ class StoreInfo:
     dead: int | None
     finished: bool
     no_logits: str | None
+    final_scale: float | None
     options: dict[str, Any]
     source: dict[str, Any]
 

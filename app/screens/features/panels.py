@@ -12,26 +12,28 @@ from workbench.app.views.features import scripts
 from workbench.app.views.features.examples import Band, bands_of, examples_html
 from workbench.app.views.features.facts import (
     Facts,
+    at_median,
     histogram_caption,
     histogram_figure,
     logit_bars,
+    logits_caption,
+    share,
     split_logits,
     summed_tokens,
 )
 from workbench.app.views.features.stores import OpenStore
-from workbench.figures.tokens import visible_token
 from workbench.saes.features.batch import FeatureBatch
 
 
-def pictures(opened: OpenStore, facts: Facts, tables: FeatureBatch) -> None:
+def _pictures(opened: OpenStore, facts: Facts, tables: FeatureBatch) -> None:
     """Logits and histogram, side by side."""
     logits, counts = tables.logits(facts.feature), tables.histogram(facts.feature)
     left, right = st.columns([1.3, 1], gap="medium")
     with left:
         if logits.empty:
-            _no_logits(opened, tables.top_tokens(facts.feature))
+            _no_logits(opened, facts, tables.top_tokens(facts.feature))
         else:
-            _logits(logits)
+            _logits(at_median(logits, facts, opened.info.final_scale), logits_caption(facts, opened.info.final_scale))
     figure = None
     if not facts.dead:
         with right, st.container(horizontal=True, vertical_alignment="center"):
@@ -49,26 +51,40 @@ def pictures(opened: OpenStore, facts: Facts, tables: FeatureBatch) -> None:
             **{f"histogram_{name}": counts[name].to_numpy() for name in counts},
         },
         method=(
-            "Logits: the feature's decoder direction times the unembedding, with the final norm's weight and without "
-            "its scale, in logits a unit of activation. It is the direct effect, past the layers after it; only "
-            "differences between tokens count, since a softmax does not see what is added to all alike. Activations: "
-            "all that are above 0 in the text, in equal parts from 0 to the largest."
+            f"{_unit(opened, facts)} Logits: the feature's decoder direction times the unembedding, with the final "
+            "norm's weight, times the feature's median activation where it fires, over the norm's scale in the middle "
+            "of this text; at a token with another scale the numbers are all larger or smaller. It is the direct "
+            "effect, past the layers after it; only differences between tokens count, since a softmax does not see "
+            "what is added to all alike. Data holds them a unit of activation, before the scale. Activations: all that "
+            "are above 0 in the text, in equal parts from 0 to the largest."
         ),
         figure=figure,
     )
 
 
-def _no_logits(opened: OpenStore, top_tokens: pd.DataFrame) -> None:
+def _unit(opened: OpenStore, facts: Facts) -> str:
+    """The numbers of which the page shows shares."""
+    if facts.dead:
+        return "It never fires in this text."
+    scale = opened.info.final_scale
+    return (
+        f"Its largest activation is {facts.most:.6g}, its median one {facts.quartiles[1]:.6g}: lengths along a "
+        "direction of length 1, in the unit of the vectors that the autoencoder reads"
+        + ("." if scale is None else f"; the final norm divides by {scale:.6g} in the middle.")
+    )
+
+
+def _no_logits(opened: OpenStore, facts: Facts, top_tokens: pd.DataFrame) -> None:
     """What it fires on, in the place of what it makes likelier, which cannot be said at this hook."""
     if not top_tokens.empty:
-        table = summed_tokens(top_tokens)
+        table = summed_tokens(top_tokens, facts)
         st.markdown("**Top tokens**")
-        st.html(logit_bars(table, "up", float(table["effect"].max()), signed=False))
-        st.caption("The tokens on which its activations add up to most, with the sum.")
+        st.html(logit_bars(table, "up", float(table["effect"].max()), written=share))
+        st.caption("The tokens on which its activations add up to most, as shares of all its activation.")
     st.caption(f"No logits: {opened.info.no_logits or 'none were collected.'}")
 
 
-def _logits(table: pd.DataFrame) -> None:
+def _logits(table: pd.DataFrame, caption: str) -> None:
     down, up = split_logits(table)
     largest = float(table["effect"].abs().max())
     sides = (("Negative logits", down, "down"), ("Positive logits", up, "up"))
@@ -76,18 +92,19 @@ def _logits(table: pd.DataFrame) -> None:
         with half:
             st.markdown(f"**{title}**")
             st.html(logit_bars(part, kind, largest))
-    st.caption("The tokens that the feature makes less and more likely, by what a unit of it adds to their logits.")
+    st.caption(caption)
 
 
 def examples_panel(opened: OpenStore, facts: Facts, tables: FeatureBatch) -> None:
-    """Examples of all strengths."""
+    """Logits and histogram, and examples of all strengths."""
+    _pictures(opened, facts, tables)
     if facts.dead:
         st.info("It fires nowhere in this text, so there is no example of it.")
         return
     said, count = st.columns([3, 1], vertical_alignment="bottom")
     said.caption(
-        "The more vermillion a token, the stronger the feature is there (fully: its largest activation). The peak is "
-        "underlined; its activation stands in front. Point at a token for its value."
+        "The more vermillion a token, the stronger the feature is there. The peak is underlined; in front stands its "
+        "activation, in percent of the feature's largest. Point at a token for its value."
     )
     with count:
         per_band = number("Examples each", 1, 20, "examples", default=4)
@@ -126,7 +143,7 @@ def neighbours_panel(opened: OpenStore, facts: Facts, tables: FeatureBatch) -> N
     near = opened.relabelled(tables.neighbours(facts.feature))
     together = opened.relabelled(tables.neighbours(facts.feature, "firing"))
     neurons = tables.neurons(facts.feature)
-    names = _names(opened, [*near["feature"], *together["feature"]])
+    names = opened.names(list(dict.fromkeys(map(int, [*near["feature"], *together["feature"]]))))
     left, right = st.columns(2, gap="medium")
     with left:
         st.markdown("**By direction**")
@@ -164,24 +181,15 @@ def neighbours_panel(opened: OpenStore, facts: Facts, tables: FeatureBatch) -> N
 
 def _neighbour_rows(table: pd.DataFrame, names: dict[int, str], column: str, head: str, facts: Facts, key: str) -> None:
     lines = [
-        (int(one["feature"]), [str(one["feature"]), one["label"] or names[int(one["feature"])], f"{one[column]:.2f}"])
+        (int(one["feature"]), [str(one["feature"]), names[int(one["feature"])], f"{one[column]:.2f}"])
         for one in table.to_dict("records")
     ]
     rows(
         lines,
-        ["feature", "label or top tokens", head],
+        ["feature", "label or words at its peaks", head],
         key=f"neighbours-{key}",
         fingerprint=f"{facts.feature} {key}",
         chose=go,
         soft=[int(one["feature"]) for one in table.to_dict("records") if not one["label"]],
         label=f"Features {head}; click one to go there",
     )
-
-
-def _names(opened: OpenStore, features: list[int]) -> dict[int, str]:
-    """Top tokens of features, for those without a label."""
-    table = opened.rows(sorted(set(map(int, features))))
-    return {
-        int(one["feature"]): "  ".join(visible_token(token) for token in one["tokens"]) or "dead"
-        for one in table.to_dict("records")
-    }

@@ -12,7 +12,7 @@ from workbench.app.screens.features.own_text import tried_text
 from workbench.app.serving import Job, the_server
 from workbench.app.shell import asked, computed, foot
 from workbench.app.views.features import scripts
-from workbench.app.views.features.facts import Facts, short
+from workbench.app.views.features.facts import Facts, of_largest
 from workbench.app.views.features.stores import OpenStore
 from workbench.app.views.features.trying import LONGEST, TextFeatures, text_features
 from workbench.figures.tokens import visible_token
@@ -38,13 +38,13 @@ def trying_panel(opened: OpenStore, facts: Facts, tables: FeatureBatch) -> None:
         st.caption(f"The autoencoder reads {len(found.read):,} of these {len(found.tokens):,} tokens.")
     token_strip(
         found.tokens,
-        values,
+        values / facts.most if facts.most > 0 else values,
         key="try-strip",
         fingerprint=f"{opened.folder} {text_id} {facts.feature}",
         signed=False,
         ids=found.ids,
-        name="activation",
-        limit=facts.most or None,
+        name="of its largest activation" if facts.most > 0 else "activation",
+        limit=1.0 if facts.most > 0 else None,
         label=f"Feature {facts.feature} at each token of the text",
         resting="Click a token to see all features that fire there.",
         keep="token",
@@ -62,7 +62,9 @@ def trying_panel(opened: OpenStore, facts: Facts, tables: FeatureBatch) -> None:
         ),
         method=(
             "The text goes through the model, and what passes at the autoencoder's hook through its encoder. "
-            "Activations are in the autoencoder's units; full colour is the largest activation in the store's text."
+            "Activations are shown as parts of the feature's largest one in the store's text, which has the full "
+            f"colour and is {facts.most:.6g} in the autoencoder's unit, in which Data holds them. Features are listed "
+            "by this part: with the activation itself, those that fire everywhere would always lead."
         ),
     )
 
@@ -80,32 +82,34 @@ def _how_strong(facts: Facts, highest: float) -> str:
     if highest <= 0:
         return f"Feature {facts.feature} does not fire in this text."
     if facts.most <= 0:
-        return f"It fires here, at most {short(highest)}, though it fires nowhere in the store's text."
-    share = highest / facts.most
-    return f"At most {short(highest)} here, {share:.0%} of the largest in the store's text ({short(facts.most)})."
+        return "It fires here, though it fires nowhere in the store's text."
+    return f"At most {facts.of_largest(highest)} here of its largest activation in the store's text."
 
 
 def _fire_there(opened: OpenStore, found: TextFeatures, at: int | None, text_id: str) -> None:
     """The features of a token, or of the whole text."""
+    largest = opened.largest
     if at is None:
         st.markdown("**Strongest features of the whole text**")
-        listed = [(feature, value, visible_token(found.tokens[place])) for feature, value, place in found.strongest()]
-        heads = ["feature", "label or top tokens", "at token", "activation"]
+        listed = [
+            (feature, value, visible_token(found.tokens[place])) for feature, value, place in found.strongest(largest)
+        ]
+        heads = ["feature", "label or words at its peaks", "at token", "of its largest"]
     else:
         st.markdown(f"**Features that fire at token {at}**")
-        listed = [(feature, value, "") for feature, value in found.at(at)]
-        heads = ["feature", "label or top tokens", "activation"]
+        listed = [(feature, value, "") for feature, value in found.at(at, largest)]
+        heads = ["feature", "label or words at its peaks", "of its largest"]
         st.button("Whole text", on_click=_forget_token, key="try-whole")
     if not listed:
         read = at is None or at in found.read
         st.caption("No feature fires there." if read else "The autoencoder does not read this token.")
         return
-    table = opened.rows([feature for feature, _, _ in listed]).to_dict("records")
+    features = [feature for feature, _, _ in listed]
+    table, names = opened.rows(features).to_dict("records"), opened.names(features)
     lines = []
-    for (feature, value, token), one in zip(listed, table, strict=True):
-        name = one["label"] or "  ".join(visible_token(token) for token in one["tokens"])
-        cells = [str(feature), name, token, short(value)] if at is None else [str(feature), name, short(value)]
-        lines.append((feature, cells))
+    for feature, value, token in listed:
+        name, strong = names[feature], of_largest(value, float(largest[feature]))
+        lines.append((feature, [str(feature), name, token, strong] if at is None else [str(feature), name, strong]))
     rows(
         lines,
         heads,

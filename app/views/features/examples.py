@@ -6,7 +6,7 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from workbench.app.views.features.facts import short
+from workbench.app.views.features.facts import of_largest, short
 from workbench.figures.tokens import visible_text
 from workbench.saes.features import Example
 
@@ -28,12 +28,13 @@ def style() -> str:
         ".wb-token{unicode-bidi:isolate;border-radius:2px}"
         ".wb-peak{box-shadow:inset 0 -3px 0 #D55E00;font-weight:600}"
         ".wb-cut{opacity:.6}"
-        ".wb-effect{position:relative;display:flex;justify-content:space-between;gap:.6em;font-size:.86rem;"
-        "padding:.06em .3em;margin-bottom:1px}"
-        ".wb-bar{position:absolute;right:0;top:0;bottom:0;border-radius:3px}"
-        ".wb-up .wb-bar{background:rgba(213,94,0,.28)}.wb-down .wb-bar{background:rgba(0,114,178,.32)}"
-        ".wb-effect .wb-token,.wb-value{position:relative;overflow-wrap:anywhere}"
-        ".wb-value{font-variant-numeric:tabular-nums}"
+        ".wb-effect{display:grid;grid-template-columns:minmax(0,1.2fr) minmax(0,1fr) 3.6em;gap:.35em;"
+        "font-size:.86rem;padding:.06em 0;margin-bottom:1px}"
+        ".wb-room{position:relative}"
+        ".wb-bar{position:absolute;left:0;top:.1em;bottom:.1em;border-radius:3px}"
+        ".wb-up .wb-bar{background:rgba(213,94,0,.6)}.wb-down .wb-bar{background:rgba(0,114,178,.6)}"
+        ".wb-effect .wb-token{overflow-wrap:anywhere}"
+        ".wb-value{font-variant-numeric:tabular-nums;text-align:right}"
     )
 
 
@@ -71,6 +72,11 @@ def examples_html(examples: Sequence[Example], most: float) -> str:
     return "".join(_example(one, most) for one in examples)
 
 
+def _said(value: float, most: float) -> str:
+    """An activation in full: what a pointer at it shows."""
+    return f"{of_largest(value, most)} of its largest activation ({short(value)})"
+
+
 def _example(one: Example, most: float) -> str:
     pieces = []
     plain: list[str] = []
@@ -84,9 +90,9 @@ def _example(one: Example, most: float) -> str:
         # At least one step, so that what fires is never white.
         step = max(1, min(STEPS, round(STEPS * float(value) / most))) if most > 0 and value > 0 else 0
         kind = "wb-token" + (f" wb-q{step}" if step else "") + (" wb-peak" if place == one.peak else "")
-        pieces.append(f'<span class="{kind}" title="{short(value)}">{text}</span>')
+        pieces.append(f'<span class="{kind}" title="{_said(value, most)}">{text}</span>')
     pieces.append("".join(plain))
     before = '<span class="wb-cut">…</span>' if one.start else ""
-    where = f'<span class="wb-where">{short(one.value)}</span>'
+    where = f'<span class="wb-where" title="{_said(one.value, most)}">{of_largest(one.value, most)}</span>'
     row = f'<span class="wb-row">text {one.row}, token {one.position}</span>'
     return f'<div class="wb-example">{where}{before}{"".join(pieces)}{row}</div>'

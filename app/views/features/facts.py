@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -48,12 +49,15 @@ class Facts:
                 f"Dead: it fires at none of the {self.tokens:,} tokens of this text. There are no examples; its "
                 "direction can still be looked at, and another text may wake it."
             )
-        low, middle, high = self.quartiles
+        low, middle, high = (self.of_largest(one) for one in self.quartiles)
         return (
-            f"Fires at {self.count:,} of {self.tokens:,} tokens ({share(self.density)}), at most {short(self.most)}; "
-            f"where it fires, a quarter of its activations lie below {short(low)}, half below {short(middle)}, three "
-            f"quarters below {short(high)}."
+            f"Fires at {self.count:,} of {self.tokens:,} tokens ({share(self.density)}). Where it fires, a quarter of "
+            f"its activations lie below {low} of its largest one, half below {middle}, three quarters below {high}."
         )
+
+    def of_largest(self, value: float) -> str:
+        """An activation as a share of the feature's largest one in the store's text: that can be read in any unit."""
+        return of_largest(value, self.most)
 
 
 def facts_of(opened: OpenStore, feature: int) -> Facts:
@@ -82,39 +86,71 @@ def split_logits(logits: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return logits.iloc[raised:][::-1].reset_index(drop=True), logits.iloc[:raised].reset_index(drop=True)
 
 
-def summed_tokens(top_tokens: pd.DataFrame) -> pd.DataFrame:
-    """The tokens on which activations add up to most, the sum in the column ``effect``, for `logit_bars`."""
-    return top_tokens.assign(effect=top_tokens["count"] * top_tokens["mean"])[["token_id", "token", "effect"]]
+def at_median(logits: pd.DataFrame, facts: Facts, scale: float | None) -> pd.DataFrame:
+    """The effects in logits, as they are where the feature is at its median activation.
+
+    Args:
+        scale: by what the final norm divides; where it is not known the effects are relative to the largest.
+    """
+    if scale is None or facts.dead:
+        return logits.assign(effect=logits["effect"] / (logits["effect"].abs().max() or 1.0))
+    return logits.assign(effect=logits["effect"] * facts.quartiles[1] / scale)
 
 
-def logit_bars(table: pd.DataFrame, kind: str, largest: float, *, signed: bool = True) -> str:
+def logits_caption(facts: Facts, scale: float | None) -> str:
+    """What the numbers beside the tokens are."""
+    if facts.dead or scale is None:
+        why = "it never fires" if facts.dead else "an earlier version made this store, without the scale of logits"
+        return f"The tokens that the feature makes less and more likely, relative to the one it changes most: {why}."
+    times = facts.most / facts.quartiles[1]
+    return (
+        "The tokens that the feature makes less and more likely, in logits: what it adds where it is at its median "
+        f"activation. At its largest it adds {times:.2g} times as much."
+    )
+
+
+def summed_tokens(top_tokens: pd.DataFrame, facts: Facts) -> pd.DataFrame:
+    """The tokens on which activations add up to most, for `logit_bars`.
+
+    Returns:
+        ``token_id``, ``token`` and ``effect``: the part of all the feature's activation that is on this token.
+    """
+    whole = facts.count * facts.mean or 1.0
+    return top_tokens.assign(effect=top_tokens["count"] * top_tokens["mean"] / whole)[["token_id", "token", "effect"]]
+
+
+def logit_bars(table: pd.DataFrame, kind: str, largest: float, *, written: Callable[[float], str] | None = None) -> str:
     """Tokens with a bar each, as inert HTML.
 
     Args:
         kind: ``"down"`` or ``"up"``, which is its colour.
         largest: the effect that has the longest bar.
-        signed: write a plus before what is above 0.
+        written: how an effect is written; three digits with its sign by default.
     """
     lines = []
     for one in table.itertuples():
         effect = float(str(one.effect))
         width = 0 if largest <= 0 else round(100 * min(1.0, abs(effect) / largest))
-        value = f"+{short(effect)}" if signed and effect > 0 else short(effect)
+        value = f"{effect:+.3g}" if written is None else written(effect)
         token = html.escape(visible_token(str(one.token)))
         lines.append(
-            f'<div class="wb-effect wb-{kind}"><span class="wb-bar" style="width:{width}%"></span>'
-            f'<bdi class="wb-token">{token}</bdi><span class="wb-value">{value}</span></div>'
+            f'<div class="wb-effect wb-{kind}"><bdi class="wb-token">{token}</bdi>'
+            f'<span class="wb-room"><span class="wb-bar" style="width:{width}%"></span></span>'
+            f'<span class="wb-value">{value}</span></div>'
         )
     return "".join(lines)
 
 
 def histogram_figure(table: pd.DataFrame, facts: Facts, *, log: bool) -> go.Figure:
     """How many tokens have which activation; zeros are left to the caption, since they would hide all else."""
-    width = [high - low for low, high in zip(table["low"], table["high"], strict=True)]
-    middle = [(low + high) / 2 for low, high in zip(table["low"], table["high"], strict=True)]
+    bounds = list(zip(table["low"], table["high"], strict=True))
+    most = facts.most or 1.0
+    width = [100 * (high - low) / most for low, high in bounds]
+    middle = [50 * (low + high) / most for low, high in bounds]
     text = [
-        f"{short(low)} to {short(high)}: {int(count):,} tokens"
-        for low, high, count in zip(table["low"], table["high"], table["count"], strict=True)
+        f"{facts.of_largest(low)} to {facts.of_largest(high)}: {int(count):,} tokens<br>"
+        f"activation {short(low)} to {short(high)}"
+        for (low, high), count in zip(bounds, table["count"], strict=True)
     ]
     figure = go.Figure(
         go.Bar(
@@ -127,7 +163,7 @@ def histogram_figure(table: pd.DataFrame, facts: Facts, *, log: bool) -> go.Figu
         )
     )
     figure.update_layout(
-        xaxis={"title": "activation", "range": [0, facts.most or 1], "automargin": True, "nticks": 5},
+        xaxis={"title": "activation, % of its largest", "range": [0, 100], "automargin": True, "nticks": 5},
         yaxis={"title": "tokens" + (" (log)" if log else ""), "type": "log" if log else "linear", "automargin": True},
         height=210,
         margin={"l": 8, "r": 8, "t": 8, "b": 8},
@@ -142,8 +178,8 @@ def histogram_caption(facts: Facts) -> str:
     """How to read the histogram, zeros included."""
     zeros = facts.tokens - facts.count
     return (
-        f"How many tokens have which activation, in the autoencoder's units. Not drawn: the {zeros:,} tokens "
-        f"({share(1 - facts.density)}) at which it is 0."
+        f"How many tokens have which activation. Not drawn: the {zeros:,} tokens ({share(1 - facts.density)}) at which "
+        "it is 0."
     )
 
 
@@ -156,6 +192,11 @@ def short(value: Any) -> str:
         if size <= abs(number) < 1000 * size:
             return f"{number / size:.3g}{letter}"
     return f"{number:,.0f}" if 1000 <= abs(number) < 1e6 else f"{number:.3g}"
+
+
+def of_largest(value: float, most: float) -> str:
+    """An activation as a share of the largest one; where that is 0, the feature fires only elsewhere."""
+    return share(value / most) if most > 0 else "new"
 
 
 def share(value: float) -> str:

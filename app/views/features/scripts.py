@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from workbench.app.views.features.building import LENGTH, SHARD, WINDOWS, PassOptions, Plan, sae_of, speeches
@@ -31,7 +32,9 @@ def pictures_code(folder: Path, feature: int) -> str:
     """Python for the tokens that a feature raises and lowers, and for the histogram of its activations."""
     return store_code(
         folder,
-        f"logits = store.logits({feature})  # token, effect of a unit of the feature; falling\n"
+        f"logits = store.logits({feature})  # token, effect of a unit, before the final norm's scale; falling\n"
+        f'median = store.features()["q50"][{feature}]\n'
+        "logits_at_median = logits['effect'] * median / (store.info.final_scale or 1.0)\n"
         f"histogram = store.histogram({feature})  # low, high, count",
     )
 
@@ -80,12 +83,18 @@ def trying_code(model: str, folder: Path, feature: int, text: str, longest: int)
     )
 
 
-def steering_code(model: str, folder: Path, feature: int, most: float, prompt: str, asked: Steer) -> str:
-    """Python for the steered texts."""
+def steering_code(
+    model: str, folder: Path, feature: int, most: float, prompt: str, asked: Steer, found: Sequence[float]
+) -> str:
+    """Python for the steered texts.
+
+    Args:
+        found: the strengths that were steered at, given or searched.
+    """
     if asked.how == "ablate":
         what = f"{{{feature}: 0.0}}, strengths=[1.0], how='clamp'"
     else:
-        what = f"{{{feature}: {most!r}}}, strengths={list(asked.strengths)!r}, how={asked.how!r}"
+        what = f"{{{feature}: {most!r}}}, strengths={[one for one in found if one]!r}, how={asked.how!r}"
     return (
         "import workbench as wb\n"
         "from workbench.saes import FeatureStore, steer_features\n\n"

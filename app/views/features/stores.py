@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from workbench.app.serving import Workspace
+from workbench.app.views.features.words import peak_words
 from workbench.errors import InputError
 from workbench.saes.features import FeatureQuery, FeatureStore
 from workbench.saes.features.batch import FeatureBatch
@@ -108,6 +109,7 @@ class OpenStore:
         self.store = FeatureStore(folder)
         self._lock = threading.RLock()
         self._batches: OrderedDict[tuple[int, ...], FeatureBatch] = OrderedDict()
+        self._words: dict[int, list[str]] = {}
         self._rows: OrderedDict[tuple[tuple[int, ...], Any], pd.DataFrame] = OrderedDict()
         self._lists: OrderedDict[tuple[FeatureQuery, Any], Int[np.ndarray, " found"]] = OrderedDict()
 
@@ -137,6 +139,21 @@ class OpenStore:
                     self._rows.popitem(last=False)
             self._rows.move_to_end(key)
             return self._rows[key]
+
+    def names(self, features: Sequence[int]) -> dict[int, str]:
+        """What a list calls features: their labels, or else the words in which they are highest."""
+        labels = self.rows(features).set_index("feature")["label"]
+        with self._lock:
+            new = [one for one in features if one not in self._words]
+            if new:
+                self._words |= {one: [] for one in new} | peak_words(self.store, new)
+            return {one: labels[one] or " · ".join(self._words[one]) or "dead" for one in features}
+
+    @cached_property
+    def largest(self) -> Float[np.ndarray, " features"]:
+        """The largest activation of every feature in the store's text."""
+        found: np.ndarray = self.store.run("select max from features order by feature", []).fetchnumpy()["max"]
+        return found
 
     def tables(self, feature: int, near: Sequence[int] = ()) -> FeatureBatch:
         """A feature's tables.

@@ -44,20 +44,29 @@ class TextFeatures:
         found[self.place[here]] = self.value[here]
         return found
 
-    def at(self, place: int, count: int = 20) -> list[tuple[int, float]]:
-        """The features that fire at a token, the strongest first, with their activations."""
+    def at(self, place: int, largest: Float[np.ndarray, " features"], count: int = 20) -> list[tuple[int, float]]:
+        """The features that fire at a token, with their activations.
+
+        Args:
+            largest: the activation that each is compared with: those nearest to it come first, and last those whose
+                largest is 0.
+        """
         here = np.flatnonzero(self.place == place)
-        order = here[np.argsort(-self.value[here], kind="stable")][:count]
+        order = here[np.argsort(-self._shares(largest)[here], kind="stable")][:count]
         return [(int(self.feature[one]), float(self.value[one])) for one in order]
 
-    def strongest(self, count: int = 20) -> list[tuple[int, float, int]]:
-        """The features that fire in the text by their largest activation there, with it and with its place."""
+    def strongest(self, largest: Float[np.ndarray, " features"], count: int = 20) -> list[tuple[int, float, int]]:
+        """The features of the text in the order of `at`, each with its largest activation there and the place."""
         order = np.lexsort((-self.value, self.feature))
         first = np.ones(len(order), dtype=bool)
         first[1:] = np.diff(self.feature[order]) != 0
         best = order[first]
-        best = best[np.argsort(-self.value[best], kind="stable")][:count]
+        best = best[np.argsort(-self._shares(largest)[best], kind="stable")][:count]
         return [(int(self.feature[one]), float(self.value[one]), int(self.place[one])) for one in best]
+
+    def _shares(self, largest: Float[np.ndarray, " features"]) -> Float[np.ndarray, " active"]:
+        most = largest[self.feature]
+        return np.divide(self.value, most, out=np.zeros(len(most)), where=most > 0)
 
 
 def text_features(model: HookedModel, opened: OpenStore, text: str) -> TextFeatures:

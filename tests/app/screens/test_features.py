@@ -8,10 +8,10 @@ import workbench as wb
 from benchmarks.browser import PATIENCE, settled, visit, width_needed
 from workbench.app.views.features.facts import facts_of
 from workbench.app.views.features.proposing import proposal
-from workbench.app.views.features.steering import Steer, steered
+from workbench.app.views.features.steering import LEVELS, Steer, steered
 from workbench.app.views.features.stores import open_store
 from workbench.app.views.features.trying import text_features
-from workbench.figures.tokens import visible_token
+from workbench.figures.tokens import visible_text, visible_token
 from workbench.saes import load_sae, save_sae
 from workbench.saes.features import FeatureQuery
 
@@ -88,6 +88,10 @@ def test_the_list_begins_with_the_most_telling_and_what_is_searched_for_is_shown
     visit(page, explorer.address("features", store=NAME))
     await_feature(page, store.telling)
     assert options(page).first.inner_text().split()[0] == str(store.telling)
+    said = page.get_by_test_id("stMain").inner_text()
+    assert "the most telling first" in said
+    words = store.names([store.telling])[store.telling]
+    assert options(page).first.inner_text().splitlines()[1] == visible_text(words)
     search = page.get_by_label("Search", exact=True)
     holds = {
         number: list(store.store.top_tokens(number)["token"]) for number in store.features(FeatureQuery()).tolist()
@@ -129,7 +133,9 @@ def test_a_text_of_ones_own_is_tried_and_the_link_restores_it(explorer, page, st
     assert page.get_by_role("heading", name="Feature ").last.inner_text() == shown
     tokens = page.get_by_role("listbox", name="at each token of the text").get_by_role("option").all_inner_texts()
     assert [one.strip() for one in tokens] == [visible_token(one) for one in expected.tokens]
-    assert options(page, "Features that fire").first.inner_text().split()[0] == str(expected.strongest(1)[0][0])
+    assert options(page, "Features that fire").first.inner_text().split()[0] == str(
+        expected.strongest(store.largest, 1)[0][0]
+    )
     address = page.url
     page.goto("about:blank")
     visit(page, address)
@@ -160,6 +166,9 @@ def test_a_label_is_proposed_and_a_persons_label_is_safe_from_that(explorer, pag
 def test_steered_texts_are_those_of_the_library(explorer, page, store):
     facts = facts_of(store, store.telling)
     visit(page, explorer.address("features", store=NAME, panel="Steer", **{"steer-tokens": 8}))
+    # Form and label are seen together: nothing of the other panels stands between.
+    label, form = page.get_by_label("Label", exact=True), page.get_by_test_id("stForm").last
+    assert 0 < form.bounding_box()["y"] - label.bounding_box()["y"] < 300
     page.get_by_role("button", name="Steer", exact=True).click()
     page.get_by_text("Unsteered", exact=True).wait_for(timeout=1000 * PATIENCE)
     settled(page)
@@ -169,10 +178,20 @@ def test_steered_texts_are_those_of_the_library(explorer, page, store):
     assert texts[-4:] == [one.strip() for one in expected.texts]
     main = page.get_by_test_id("stMain")
     assert main.inner_text().count("the same text as unsteered") == expected.texts[1:].count(expected.texts[0])
-    page.get_by_label("Strengths", exact=True).fill("0.00001")
+    assert all(main.get_by_text(f"{name}: +").count() == 1 for name in LEVELS)
+    page.get_by_label("Strengths, times").fill("0.00001")
     page.get_by_role("button", name="Steer", exact=True).click()
     page.get_by_text("The feature changed no word.").wait_for(timeout=1000 * PATIENCE)
     assert main.inner_text().count("the same text as unsteered") == 1
+
+
+def test_a_models_card_opens_its_features_and_the_address_names_it_once(explorer, page):
+    visit(page, explorer.address("models"))
+    card = page.get_by_test_id("stMain").get_by_role("link", name="Features").last
+    card.click()
+    page.get_by_role("button", name="Build its features").wait_for(timeout=1000 * PATIENCE)
+    settled(page)
+    assert page.url.count("model=") == 1 and "model=zoo%3Amamba" in page.url
 
 
 def test_a_phone_shows_it_without_scrolling_sideways(explorer, page, store):

@@ -50,6 +50,17 @@ def test_the_text_is_kept_as_it_is(collected, model):
     assert store.info.shards > 1
 
 
+def test_the_final_norms_scale_is_the_one_in_the_middle_of_the_text(collected, model):
+    """Of zoo:attention, whose last norm is an RMSNorm: the root of the mean square of what it reads."""
+    store, *_ = collected
+    norms = []
+    for row in range(min(8, store.info.rows)):
+        ids = torch.tensor([store.row(row)[0]])
+        stream = model.run_with_cache(ids)[1][f"blocks.{model.cfg.n_layers - 1}.hook_resid_post"]
+        norms.append(stream.square().mean(-1).sqrt().flatten())
+    assert store.info.final_scale == pytest.approx(float(torch.cat(norms).median()), rel=1e-2)
+
+
 def test_counts_quantiles_and_histograms_are_of_all_tokens(collected):
     store, _, rows = collected
     every = np.concatenate(rows)
@@ -215,6 +226,7 @@ def test_a_recurrent_state_one_token_in_eight(tmp_path):
     assert store.info.tokens == sum(len(row) // 8 for row in rows)
     assert table["count"].tolist() == np.concatenate([row > 0 for row in rows]).sum(0).tolist()
     assert store.logits(5).empty and "is not the residual stream" in store.info.no_logits
+    assert store.info.final_scale is None
     assert store.neurons(5).empty
     example = store.examples(int(table["count"].idxmax()), "top", 1)[0]
     assert example.position % 8 == 7

@@ -7,7 +7,8 @@ import torch
 
 from tests.saes.using.hand_made import TEXT, random_sae, zoo
 from workbench.errors import InputError
-from workbench.saes import repeated_ngrams, steer_features
+from workbench.saes import repeated_ngrams, steer_features, strengths_for
+from workbench.saes.using.steering import STRENGTHS
 
 PROMPT = "The people of this"
 
@@ -59,6 +60,20 @@ def test_a_clamped_feature_is_held_and_a_second_prompt_refused():
         steer_features(model, sae, PROMPT, {3: 1.0}, strengths=[0])
     with pytest.raises(InputError, match="how is 'push'"):
         steer_features(model, sae, PROMPT, {3: 1.0}, how="push")
+
+
+def test_strengths_are_found_by_the_divergence_that_they_make():
+    model = zoo("attention")
+    sae = random_sae(model, "blocks.2.hook_resid_post")
+    wanted = (0.05, 0.5, 2.0)
+    found = strengths_for(model, sae, TEXT, {3: 30.0}, wanted, how="add")
+    made = steer_features(model, sae, PROMPT, {3: 30.0}, strengths=found, how="add", text=TEXT, max_new_tokens=1)
+    assert made.kl[1:] == pytest.approx(wanted, rel=0.2)
+    assert strengths_for(model, sae, TEXT, {3: 30.0}, [1e-9, 1e9], how="add") == (float(f"{STRENGTHS[0]:.2g}"), 16.0)
+    with pytest.raises(InputError, match="above 0"):
+        strengths_for(model, sae, TEXT, {3: 1.0}, [0.1, 0.0])
+    with pytest.raises(InputError, match="One text"):
+        strengths_for(model, sae, [TEXT, TEXT], {3: 1.0}, [0.1])
 
 
 def test_repetition_is_the_share_of_ngrams_that_came_before():

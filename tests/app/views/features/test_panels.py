@@ -11,19 +11,24 @@ from tests.app.hostile import MARKUP
 from workbench.app.views.features import scripts
 from workbench.app.views.features.examples import STEPS, bands_of, examples_html
 from workbench.app.views.features.facts import (
+    at_median,
     facts_of,
     histogram_caption,
     histogram_figure,
     logit_bars,
+    logits_caption,
+    of_largest,
+    share,
     short,
     split_logits,
     summed_tokens,
 )
-from workbench.app.views.features.steering import Steer, parse_strengths, steered
+from workbench.app.views.features.steering import LEVELS, Steer, called, levels_of, parse_strengths, steered
 from workbench.app.views.features.stores import open_store
 from workbench.app.views.features.trying import text_features
 from workbench.errors import InputError
 from workbench.figures.tokens import visible_text
+from workbench.probes.weights import ModelWeights
 from workbench.saes import FeatureEdit, FeatureQuery, read_features
 
 PROMPT = "The state of the Union is strong. " + MARKUP
@@ -71,6 +76,8 @@ def test_facts_are_those_of_the_store(opened, script_feature):
     assert (facts.count, facts.most, facts.dead) == (row["count"], row["max"], False)
     assert facts.quartiles == (row["q25"], row["q50"], row["q75"]) and facts.tokens == opened.store.info.tokens
     assert f"{facts.count:,} of {facts.tokens:,} tokens" in facts.sentence()
+    assert f"half below {100 * row['q50'] / row['max']:.3g} %" in facts.sentence()
+    assert of_largest(facts.most, facts.most) == "100 %" and of_largest(1.0, 0.0) == "new"
     dead = int(opened.store.features().query("dead")["feature"].iloc[0])
     assert "Dead" in facts_of(opened, dead).sentence()
 
@@ -79,7 +86,9 @@ def test_the_histogram_counts_every_token_that_is_not_at_zero(opened, script_fea
     facts = facts_of(opened, script_feature)
     figure = histogram_figure(opened.store.histogram(script_feature), facts, log=True)
     assert sum(figure.data[0].y) == facts.count and figure.layout.yaxis.type == "log"
-    assert figure.layout.xaxis.title.text == "activation" and "tokens" in figure.layout.yaxis.title.text
+    assert "% of its largest" in figure.layout.xaxis.title.text and "tokens" in figure.layout.yaxis.title.text
+    first, last = figure.data[0].x[0], figure.data[0].x[-1]
+    assert 0 < first < 5 and 95 < last < 100
     assert f"{facts.tokens - facts.count:,} tokens" in histogram_caption(facts)
 
 
@@ -120,10 +129,10 @@ def test_top_tokens_stand_in_where_there_are_no_logits(opened, script_feature):
     fired = opened.store.activations(script_feature)
     ids = [opened.store.row(int(row))[0][int(at)] for row, at in zip(fired["row"], fired["position"], strict=True)]
     sums = fired["value"].groupby(ids).sum()
-    table = summed_tokens(top)
-    assert np.allclose(table["effect"], [sums[one] for one in table["token_id"]], rtol=1e-4)
-    page = _parsed(logit_bars(table, "up", float(table["effect"].max()), signed=False))
-    assert "+" not in page.text and "width:100%" in page.tags[1][1]["style"]
+    table = summed_tokens(top, facts_of(opened, script_feature))
+    assert np.allclose(table["effect"], [sums[one] / sums.sum() for one in table["token_id"]], rtol=1e-4)
+    page = _parsed(logit_bars(table, "up", float(table["effect"].max()), written=share))
+    assert "+" not in page.text and "%" in page.text and "width:100%" in str(page.tags)
 
 
 def test_bands_go_from_the_strongest_to_random_ones(opened):
@@ -139,11 +148,14 @@ def test_a_tried_text_has_the_features_that_the_library_reads(opened, model, scr
     dense = read_features(model, opened.store.sae, PROMPT)[0].numpy()
     for feature in (script_feature, 0, 1023):
         assert np.allclose(found.of(feature), dense[:, feature])
+    most = opened.store.features()["max"].to_numpy()
+    assert np.array_equal(opened.largest, most)
+    shares = np.divide(dense, most, out=np.zeros_like(dense), where=most > 0)
     place = int(dense.sum(1).argmax())
-    best = np.argsort(-dense[place], kind="stable")[:5]
-    assert [feature for feature, _ in found.at(place, 5)] == best.tolist()
-    strongest = found.strongest(4)
-    assert [feature for feature, _, _ in strongest] == np.argsort(-dense.max(0), kind="stable")[:4].tolist()
+    best = np.argsort(-shares[place], kind="stable")[:5]
+    assert [feature for feature, _ in found.at(place, opened.largest, 5)] == best.tolist()
+    strongest = found.strongest(opened.largest, 4)
+    assert [feature for feature, _, _ in strongest] == np.argsort(-shares.max(0), kind="stable")[:4].tolist()
     assert all(dense[at, feature] == np.float32(value) for feature, value, at in strongest)
     split = text_features(model, opened, "a 漢 b")
     assert [one for one in split.tokens if one.startswith("<")] == ["<0xE6>", "<0xBC>", "<0xA2>"]
@@ -157,8 +169,10 @@ def test_a_model_with_other_weights_is_refused(opened):
 
 
 def test_ablating_is_what_the_edit_of_the_library_does(opened, model):
-    best = text_features(model, opened, "The people of this country").strongest(1)[0][0]
-    found = steered(model, opened, best, 1.0, "The people of this country", Steer("ablate", (), tokens=6))
+    best = text_features(model, opened, "The people of this country").strongest(opened.largest, 1)[0][0]
+    found = steered(
+        model, opened, best, 1.0, "The people of this country", Steer("ablate", (), tokens=6, temperature=0.0)
+    )
     with FeatureEdit.ablate(opened.store.sae, [best]).applied(model):
         expected = model.generate("The people of this country", 6, return_type="tokens")
     prompt = model.to_tokens("The people of this country").shape[1]
@@ -166,10 +180,38 @@ def test_ablating_is_what_the_edit_of_the_library_does(opened, model):
     assert found.features == {best: 0.0} and found.kl[1] > 0
 
 
+def test_strengths_that_nobody_gave_are_searched_by_what_they_do(opened, model):
+    best = text_features(model, opened, "The people of this country").strongest(opened.largest, 1)[0][0]
+    most = facts_of(opened, best).most
+    found = steered(model, opened, best, most, "The people of this country", Steer(tokens=6))
+    assert np.allclose(found.kl[1:], list(LEVELS.values()), rtol=0.2)
+    assert found.strengths[1:] == tuple(sorted(found.strengths[1:]))
+    assert list(levels_of(found, Steer()).values()) == list(LEVELS) and not levels_of(found, Steer("add", (1.0,)))
+    assert called(0.25, "add", "Slight") == "Slight: +0.25 × its largest activation"
+
+
+def test_effects_at_the_median_are_what_the_final_norm_makes_of_them(opened, model):
+    """Adding the feature at its median to a stream of the middle scale, against the numbers that are shown."""
+    facts, scale = facts_of(opened, opened.telling), opened.info.final_scale
+    rows = torch.tensor([opened.store.row(0)[0]])
+    norm, weights = model.layout.final_norm, ModelWeights(model, fold_norm=False).W_U.float()
+    seen = []
+    handle = norm.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0][0]))
+    model(rows)
+    handle.remove()
+    stream = seen[0] * (scale / seen[0].square().mean(-1, keepdim=True).sqrt())
+    direction = opened.store.sae.directions()[opened.telling].detach()
+    change = ((norm(stream + facts.quartiles[1] * direction) - norm(stream)) @ weights).mean(0).detach().numpy()
+    table = at_median(opened.store.logits(opened.telling), facts, scale)
+    shown, true = table["effect"].to_numpy(), change[table["token_id"]]
+    assert np.corrcoef(shown, true)[0, 1] > 0.9 and 0.5 < np.linalg.norm(true) / np.linalg.norm(shown) < 1.5
+    assert at_median(table, facts, None)["effect"].abs().max() == 1.0
+    assert "median" in logits_caption(facts, scale) and "relative" in logits_caption(facts, None)
+
+
 def test_strengths_are_numbers_and_a_dead_feature_has_none(opened, model):
-    assert parse_strengths(" 0.5, -1;2 2 0") == (0.5, -1.0, 2.0)
+    assert parse_strengths(" 0.5, -1;2 2 0") == (0.5, -1.0, 2.0) and parse_strengths(" ") == ()
     for said, message in [
-        ("", "1 to 6"),
         ("0", "1 to 6"),
         ("1e9", "at most 1000"),
         ("a", "not 'a'"),
@@ -193,11 +235,13 @@ def test_code_of_every_panel_gives_the_numbers_that_are_shown(opened, model, scr
         scripts.examples_code(folder, feature, 3),
         scripts.neighbours_code(folder, feature),
         scripts.trying_code("zoo:attention", folder, feature, PROMPT, 4096),
-        scripts.steering_code("zoo:attention", folder, feature, most, PROMPT, asked),
+        scripts.steering_code("zoo:attention", folder, feature, most, PROMPT, asked, asked.strengths),
     ):
         exec(code, scope)
     assert scope["features"].shape[-1] == 1024 and scope["table"]["density"].is_monotonic_decreasing
     assert scope["table"].index.tolist() == opened.features(query).tolist()
+    shown = at_median(store.logits(feature), facts_of(opened, feature), opened.info.final_scale)["effect"]
+    assert np.allclose(scope["logits_at_median"], shown)
     assert scope["logits"].equals(store.logits(feature)) and scope["histogram"].equals(store.histogram(feature))
     assert scope["examples"] == store.examples(feature, limit=3)
     assert scope["by_firing"].equals(store.neighbours(feature, "firing"))
