@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from urllib.parse import urlencode
 
 import streamlit as st
 
-from workbench.app.navigation import ENTRIES, page
+from workbench.app.navigation import ENTRIES
 from workbench.app.serving import Job, the_server
 from workbench.app.shell import begin, computed, foot
 from workbench.app.views.models import (
@@ -78,12 +78,11 @@ def _card(one: Facts, chosen: bool, pages: list[tuple[str, str]], prompt_id: str
         lines.append(f"comes with {len(one.autoencoders)} autoencoder{'s' if len(one.autoencoders) > 1 else ''}")
     st.text("\n".join(lines))
     with st.container(horizontal=True):
+        # Links of the browser's own: one within the session keeps the model that the sidebar has, and names both.
         for name, title in pages[:1] + [item for item in pages[1:] if item[0] == "features" and one.autoencoders]:
-            _link(name, title, one.source, prompt_id)
-
-
-def _link(name: str, title: str, source: str, prompt_id: str) -> Any:
-    return st.page_link(page(name), label=title, query_params={"model": source, "prompt": prompt_id})
+            st.html(
+                f'<a href="{name}?{urlencode({"model": one.source, "prompt": prompt_id})}" target="_self">{title}</a>'
+            )
 
 
 def _opened(source: str, job: Job) -> Facts:

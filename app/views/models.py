@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -194,23 +195,79 @@ def table(found: Sequence[Facts]) -> pd.DataFrame:
 def memory_figure(found: Sequence[Facts], tokens: int = 256) -> go.Figure:
     """What each member of the zoo carries after so many tokens, against the bits it needs for a byte of text."""
     shown = [one for one in found if one.bits is not None]
-    # Names above and below in turn, so that those of neighbours do not cover each other.
-    order = sorted(range(len(shown)), key=lambda at: shown[at].state + tokens * shown[at].growth)
-    above = {at: number % 2 == 0 for number, at in enumerate(order)}
+    names = [one.source.removeprefix("zoo:") for one in shown]
+    carried = [(one.state + tokens * one.growth) / 1000 for one in shown]
+    bits = [one.bits for one in shown if one.bits is not None]
     figure = plain_figure(f"kB carried after {tokens} tokens", "bits a byte of held-out English")
     figure.add_scatter(
-        x=[(one.state + tokens * one.growth) / 1000 for one in shown],
-        y=[one.bits for one in shown],
-        text=[one.source.removeprefix("zoo:") for one in shown],
+        x=carried,
+        y=bits,
+        text=names,
         mode="markers+text",
-        textposition=["top center" if above[at] else "bottom center" for at in range(len(shown))],
+        textposition=name_places(carried, bits, names),
         marker={"size": 9, "color": [one.copying for one in shown], "colorscale": "Viridis", "cmin": 0, "cmax": 1}
-        | {"colorbar": {"title": "copying", "tickformat": ".0%"}, "line": {"width": 1, "color": "#7f7f7f"}},
+        # The title beside the bar: above it the figure's buttons would cover it.
+        | {
+            "colorbar": {"title": {"text": "copying", "side": "right"}, "tickformat": ".0%"},
+            "line": {"width": 1, "color": "#7f7f7f"},
+        },
         hovertemplate="%{text}<br>%{x:.0f} kB<br>%{y:.3f} bits a byte<br>copies %{marker.color:.0%}<extra></extra>",
     )
     figure.update_xaxes(type="log", dtick=1)
     figure.update_layout(height=420)
     return figure
+
+
+_PLACES = {"top center": (0, -1), "bottom center": (0, 1), "middle right": (1, 0), "middle left": (-1, 0)}
+_WIDE, _HIGH, _LETTER, _LINE, _GAP = 640, 300, 7, 14, 8
+"""Pixels: of the plot on a page of common width, of a letter and a line of a name, from a point to its name."""
+
+
+def name_places(x: Sequence[float], y: Sequence[float], names: Sequence[str]) -> list[str]:
+    """Where names stand beside their points, so that they cover each other and other points as little as may be.
+
+    Args:
+        x: above 0, drawn on a logarithmic axis.
+
+    Returns:
+        a `textposition` of Plotly for each.
+    """
+    if not names:
+        return []
+    across, down = _spread([math.log(one) for one in x], _WIDE), _spread([-one for one in y], _HIGH)
+    points = list(zip(across, down, strict=True))
+    taken = [_box(point, "", (0, 0)) for point in points]
+    found = {}
+    # Those with the nearest neighbours first: they have the fewest places to stand.
+    for at in sorted(range(len(names)), key=lambda one: _room(points, one)):
+        boxes = {place: _box(points[at], names[at], side) for place, side in _PLACES.items()}
+        others = [box for number, box in enumerate(taken) if number != at]
+        found[at] = min(boxes, key=lambda place: sum(_overlap(boxes[place], one) for one in others))
+        taken.append(boxes[found[at]])
+    return [found[at] for at in range(len(names))]
+
+
+def _spread(values: Sequence[float], size: int) -> list[float]:
+    low, high = min(values), max(values)
+    return [size * (one - low) / ((high - low) or 1.0) for one in values]
+
+
+def _room(points: Sequence[tuple[float, float]], at: int) -> float:
+    return min((math.dist(points[at], one) for number, one in enumerate(points) if number != at), default=0.0)
+
+
+def _box(point: tuple[float, float], name: str, side: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of a name beside a point, or of the point itself where there is no name."""
+    wide, high = (_LETTER * len(name) / 2, _LINE / 2) if name else (_GAP / 2, _GAP / 2)
+    middle = point[0] + side[0] * (wide + _GAP), point[1] + side[1] * (high + _GAP / 2)
+    return middle[0] - wide, middle[1] - high, middle[0] + wide, middle[1] + high
+
+
+def _overlap(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> float:
+    """The area that two boxes share."""
+    across = min(one[2], other[2]) - max(one[0], other[0])
+    down = min(one[3], other[3]) - max(one[1], other[1])
+    return max(0.0, across) * max(0.0, down)
 
 
 def table_code() -> str:

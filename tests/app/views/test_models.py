@@ -12,6 +12,7 @@ from workbench.app.views.models import (
     heads,
     measured,
     memory_figure,
+    name_places,
     size,
     support,
     table,
@@ -73,6 +74,18 @@ def test_the_figure_has_a_point_a_model_where_it_belongs(found: dict[str, Facts]
     (points,) = memory_figure(list(found.values()), tokens=100).data
     assert list(points.text) == ["attention", "mamba", "rg_lru"]
     assert list(points.x) == [pytest.approx((one.state + 100 * one.growth) / 1000) for one in found.values()]
+
+
+def test_names_in_the_figure_do_not_cover_each_other() -> None:
+    shown = [one for one in zoo_facts() if one.bits is not None]
+    carried = [(one.state + 256 * one.growth) / 1000 for one in shown]
+    names = [one.source.removeprefix("zoo:") for one in shown]
+    places = dict(zip(names, name_places(carried, [one.bits or 0.0 for one in shown], names), strict=True))
+    # Two pairs of neighbours whose points touch.
+    assert places["rg_lru"] != places["mamba"] and places["mlstm"] != places["gated_delta"]
+    assert places["gru"] == "top center" and name_places([], [], []) == []
+    row = name_places([10.0, 10.1, 10.2, 1000.0], [1.0, 1.0, 1.0, 2.0], ["one", "two", "three", "far"])
+    assert len(set(row[:3])) == 3
 
 
 @pytest.mark.parametrize(("count", "said"), [(96, "96 bytes"), (4096, "4.1 kB"), (274432, "274 kB"), (5.4e9, "5.4 GB")])
