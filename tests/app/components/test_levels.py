@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import streamlit as st
 
-from workbench.app.components import Axis
+from workbench.app.components import Axis, kept
 from workbench.app.components.mounting import _valid
 from workbench.figures.colours import MISSING
 from workbench.figures.levels import MASKED_LEVEL, MISSING_LEVEL, TOP, as_levels, palette
@@ -66,3 +67,23 @@ def test_tokens_on_an_axis_are_visible_and_say_where_they_are() -> None:
 )
 def test_only_a_click_on_what_is_drawn_is_believed(sent: object, believed: tuple[int, int] | None) -> None:
     assert _valid({"chosen": sent}, "now", (3, 2)) == believed
+
+
+@pytest.mark.parametrize(
+    ("linked", "believed"),
+    [
+        ("2.1", (2, 1)),
+        ("3.1", None),
+        ("2.2", None),
+        ("2", None),
+        ("2.1.0", None),
+        ("-1.0", None),
+        ("².1", None),
+        ("", None),
+    ],
+)
+def test_a_choice_in_a_link_is_one_of_those_there_are(
+    linked: str, believed: tuple[int, int] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(st, "query_params", {"cell": linked})
+    assert kept("cell", (3, 2)) == believed

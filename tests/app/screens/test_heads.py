@@ -4,11 +4,13 @@ import time
 from typing import Any
 from urllib.parse import parse_qs, urlparse
 
+import pytest
 from streamlit.testing.v1 import AppTest
 
 from benchmarks.browser import Explorer, settled, visit, width_needed
 from tests.app.shell.conftest import server
 from workbench.app.serving import Server
+from workbench.app.views import head_figures
 
 __all__ = ["server"]
 
@@ -72,6 +74,14 @@ def test_another_number_of_heads_is_another_check(server: Server) -> None:
     found.number_input(key="k").set_value(2)
     computed(found, server)
     assert "without L1H2: bars" in one and "without L1H2, L1H" in captions(found)
+
+
+def test_a_map_that_sorts_each_layer_counts_its_ranks_from_one(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = [b'"columnLabels": ["0", "1", "2", "3"]', b'"columnLabels": ["1", "2", "3", "4"]']
+    for sorted_from, label in zip((64, 2), labels, strict=True):
+        monkeypatch.setattr(head_figures, "SORTED_FROM", sorted_from)
+        (drawn,) = (node.proto.SerializeToString() for node in opened(server).main if node.type == "bidi_component")
+        assert [one in drawn for one in labels] == [one == label for one in labels]
 
 
 def test_layers_that_are_none_are_a_sentence(server: Server) -> None:

@@ -94,7 +94,8 @@ def test_who_waits_for_a_model_can_be_cancelled(loads: list[str]) -> None:
         job.cancel()
         assert job.wait(LONG)
         assert job.state == "cancelled"
-    use(shelf, "a")
+    after = jobs.ask("after", "reading", lambda job: use(shelf, "a"))
+    assert after.wait(LONG) and after.state == "done"
 
 
 def test_nobody_else_has_a_model_that_is_lent(loads: list[str]) -> None:
@@ -131,7 +132,7 @@ def test_a_model_that_cannot_be_loaded_leaves_the_line_free(monkeypatch: pytest.
             pass
         done.set()
 
-    threading.Thread(target=work).start()
+    threading.Thread(target=work, daemon=True).start()
     assert done.wait(LONG)
 
 
