@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -91,6 +92,21 @@ def test_this_machine_alone_needs_no_warning(run: Run, started: list[Any], tmp_p
     ]
     assert environment["WORKBENCH_WORKSPACE"] == str(tmp_path / "inside")
     assert environment["WORKBENCH_MODELS"] == f'["{model}"]'
+
+
+def test_what_streamlit_is_told_is_what_its_settings_say(run: Run, started: list[Any], tmp_path: Path) -> None:
+    """Flags win over the file, so a protection has to be in both."""
+    run("app", "--workspace", tmp_path, "--port", free_port())
+    told = dict(flag.removeprefix("--").split("=", 1) for flag in started[1] if flag.startswith("--"))
+    settings = tomllib.loads((HOME.parent / ".streamlit" / "config.toml").read_text("utf-8"))
+    said = {
+        f"{section}.{name}": str(value).lower() if isinstance(value, bool) else str(value)
+        for section in ("server", "browser", "client")
+        for name, value in settings[section].items()
+    }
+    both = sorted(set(told) & set(said) - {"server.allowedHosts"})
+    assert {"server.maxUploadSize", "server.enableXsrfProtection", "client.showErrorDetails"} <= set(both)
+    assert {name: told[name] for name in both} == {name: said[name] for name in both}
 
 
 def test_letting_other_machines_in_is_said(run: Run, started: list[Any], tmp_path: Path) -> None:

@@ -207,6 +207,9 @@ def test_a_window_into_a_causal_picture_has_the_cells_and_names_of_the_whole(cor
     hatched = whole.levels.levels == MASKED_LEVEL
     assert (hatched == np.triu(np.ones((12, 12), dtype=bool), k=1)).all()
     assert ((part.levels.levels == MASKED_LEVEL) == hatched[rows, columns]).all()
+    assert whole.header["notes"] == [
+        "Hatched: tokens that come later."
+    ]  # a cell is a token, and there is no more to say
     assert part.header["rowNames"] == whole.header["rowNames"][rows]
     assert part.header["columnNames"] == whole.header["columnNames"][columns]
 
@@ -218,6 +221,20 @@ def test_a_pooled_causal_picture_hatches_the_pixels_of_the_future_and_says_what_
     assert factor == 3 and ((drawn.levels.levels == MASKED_LEVEL) == np.triu(np.ones((4, 4), dtype=bool), k=1)).all()
     assert drawn.header["rowNames"][1] == "3–5 “3…”" and drawn.header["rowNames"][3] == "9 “9”"
     assert "Pixel = 3 × 3 tokens: the largest entry by size, with its sign." in drawn.header["notes"]
+
+
+def test_a_window_into_a_pooled_causal_picture_hatches_what_the_whole_does():
+    tokens = [str(at) for at in range(12)]
+    pixels, factor = pool_causal(np.tril(np.ones((12, 12))), 4)
+    whole = causal_matrix(pixels, tokens, name="weight", signed=False, factor=factor)
+    part = causal_matrix(pixels[1:3, 2:], tokens, name="weight", signed=False, factor=factor, corner=(3, 6))
+    assert factor == 3 and (part.levels.levels == whole.levels.levels[1:3, 2:]).all()
+    assert part.header["rowNames"] == whole.header["rowNames"][1:3]
+    assert part.header["columnNames"] == whole.header["columnNames"][2:]
+    assert whole.header["notes"] == [
+        "Pixel = 3 × 3 tokens: the largest entry by size.",
+        "Hatched: tokens that come later.",
+    ]
 
 
 def test_a_causal_picture_of_more_rows_than_tokens_is_refused():

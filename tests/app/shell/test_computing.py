@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -127,6 +127,28 @@ def test_one_session_cancels_and_the_other_still_waits(opened: AppTest, server: 
     opened.button[0].click().run()
     assert opened.info[0].value == "Cancelled: reading the head."
     assert job.state == "running" and not job.ending
+
+
+def test_each_session_sees_how_far_its_own_computation_is_and_cancels_that(server: Server) -> None:
+    def counting(what: str) -> Callable[[Job], None]:
+        def work(job: Job) -> None:
+            for _ in tracked(iter(int, 1), False, what):
+                time.sleep(0.001)
+
+        return work
+
+    pages = []
+    for head, what in enumerate(("counting sheep", "counting goats")):
+        WORK["work"] = counting(what)
+        pages.append(AppTest.from_function(page_of_a_model, default_timeout=60))
+        pages[-1].query_params["head"] = str(head)
+        pages[-1].run()
+    told = [found.run().get("progress")[0].proto.text for found in pages]
+    assert told[0].startswith("counting sheep · ") and told[1].startswith("counting goats · ")
+    first, second = server.jobs.running()
+    pages[1].button[0].click().run()
+    assert (first.state, second.state) == ("running", "cancelled")
+    first.cancel()
 
 
 def test_work_goes_on_while_its_page_is_left_and_is_found_again(opened: AppTest) -> None:

@@ -126,7 +126,9 @@ def test_a_trained_lens_is_found_again_and_its_code_trains_the_same(workspace: W
         torch.testing.assert_close(tensor, load_tuned_lens(folder, model()).state_dict()[key])
 
 
-def test_what_was_cancelled_goes_on(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_cancelled_is_no_lens_and_goes_on(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from workbench.app.views import tuned
     from workbench.progress import heard_by
 
@@ -138,14 +140,16 @@ def test_what_was_cancelled_goes_on(workspace: Workspace, tmp_path: Path, monkey
         if done == 2:
             raise KeyboardInterrupt
 
-    text = workspace.root / "speech.txt"
+    text, fresh = workspace.root / "speech.txt", Workspace(tmp_path)
+    folder = lens_folder(fresh, SOURCE)
     with pytest.raises(KeyboardInterrupt), heard_by(stop):
-        train_lens(model(), SOURCE, text, "speech.txt", 3, tmp_path)
-    assert said == [("tuning the lens", done, 3) for done in range(3)] and list(tmp_path.glob("training-*.pt"))
+        train_lens(model(), SOURCE, text, "speech.txt", 3, folder)
+    assert said == [("tuning the lens", done, 3) for done in range(3)] and list(folder.glob("training-*.pt"))
+    assert saved_lens(fresh, SOURCE) is None
     said.clear()
     with heard_by(lambda *heard: said.append(heard)):
-        train_lens(model(), SOURCE, text, "speech.txt", 3, tmp_path)
-    assert said[1] == ("tuning the lens", 3, 3)
+        train_lens(model(), SOURCE, text, "speech.txt", 3, folder)
+    assert said[1] == ("tuning the lens", 3, 3) and saved_lens(fresh, SOURCE) is not None
 
 
 def test_texts_of_the_workspace_alone_are_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
