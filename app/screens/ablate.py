@@ -50,6 +50,7 @@ def draw() -> None:
     asked = begin(
         "Ablate",
         "Take components out and see what gets worse. An effect counts where random sets of as many do less.",
+        alone=True,
     )
     parts = computed("reading the model's parts", ("ablate-parts", asked.model), lambda job: _parts(asked.model))
     asking, pressed = _form(asked, parts)

@@ -35,6 +35,7 @@ def draw() -> None:
     asked = begin(
         "State",
         "What a recurrent model carries from token to token: how much, for how long, and what it does to what follows.",
+        alone=True,
     )
 
     def work(job: Job) -> Norms:

@@ -7,8 +7,15 @@ import streamlit as st
 from workbench.app.shell.asking import Asked, asked
 
 
-def begin(title: str, sentence: str) -> Asked:
-    """Draw the head of a page and return what the sidebar asks for."""
+def begin(title: str, sentence: str, *, alone: bool = False) -> Asked:
+    """Draw the head of a page and return what the sidebar asks for.
+
+    Args:
+        alone: the page shows model A only, and says so where a model B is chosen.
+    """
     st.title(title, anchor=False)
     st.caption(sentence)
-    return asked()
+    found = asked()
+    if alone and found.other is not None:
+        st.caption("This page shows model A alone; Attention, Heads and Lens show both.")
+    return found

@@ -115,6 +115,9 @@ def test_arrows_point_where_numbers_grow_and_a_cell_of_ranks_names_its_channel(e
     page.locator(".matrix-canvas").last.hover(position={"x": 5, "y": 5})
     assert re.match(r"L3H\d+: entropy", page.locator(".matrix-readout").last.inner_text())
     assert "It is not a probability." in page.locator(".matrix-bar").first.inner_text()
+    page.set_viewport_size({"width": 280, "height": 900})  # fewer pixels than channels: they become narrower
+    settled(page)
+    assert page.locator(".matrix-beyond:visible").count() == 0
 
 
 def test_the_title_stays_where_it_is_when_another_page_is_opened(explorer: Explorer, page: Any) -> None:

@@ -55,8 +55,9 @@ def test_state_edits_are_queued_undone_and_restored_by_the_link(explorer: Explor
 
 
 def test_state_of_a_transformer_says_what_it_keeps(explorer: Explorer, page: Any) -> None:
-    visit(page, explorer.address("state", model="zoo:attention"))
-    assert "No recurrent state" in page.locator('[data-testid="stMain"]').inner_text()
+    visit(page, explorer.address("state", model="zoo:attention", other="zoo:mamba"))
+    said = page.locator('[data-testid="stMain"]').inner_text()
+    assert "No recurrent state" in said and "This page shows model A alone" in said
 
 
 def test_studies_begin_with_an_example_and_show_a_run(explorer: Explorer, page: Any) -> None:

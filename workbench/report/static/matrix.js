@@ -254,7 +254,8 @@ const Matrix = (() => {
 
     /* How many columns are in view, all of them whole. */
     function fitting() {
-      return Math.max(1, Math.min(spec.columns, Math.floor((scroller.clientWidth - rowLabels.offsetWidth) / Math.max(1, spec.least))));
+      if (!spec.least) return spec.columns; // they become as narrow as it takes
+      return Math.max(1, Math.min(spec.columns, Math.floor((scroller.clientWidth - rowLabels.offsetWidth) / spec.least)));
     }
 
     /* Scroll as little as brings a column into view; to the middle, where the picture is new. */
