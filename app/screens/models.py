@@ -80,9 +80,8 @@ def _card(one: Facts, chosen: bool, pages: list[tuple[str, str]], prompt_id: str
     with st.container(horizontal=True):
         # Links of the browser's own: one within the session keeps the model that the sidebar has, and names both.
         for name, title in pages[:1] + [item for item in pages[1:] if item[0] == "features" and one.autoencoders]:
-            st.html(
-                f'<a href="{name}?{urlencode({"model": one.source, "prompt": prompt_id})}" target="_self">{title}</a>'
-            )
+            address = f"{name}?{urlencode({'model': one.source, 'prompt': prompt_id})}"
+            st.html(f'<a href="{address}" target="_self" style="color:inherit">{title}</a>')
 
 
 def _opened(source: str, job: Job) -> Facts:

@@ -208,7 +208,7 @@ def memory_figure(found: Sequence[Facts], tokens: int = 256) -> go.Figure:
         marker={"size": 9, "color": [one.copying for one in shown], "colorscale": "Viridis", "cmin": 0, "cmax": 1}
         # The title beside the bar: above it the figure's buttons would cover it.
         | {
-            "colorbar": {"title": {"text": "copying", "side": "right"}, "tickformat": ".0%"},
+            "colorbar": {**_BELOW_BUTTONS, "title": {"text": "copying", "side": "right"}, "tickformat": ".0%"},
             "line": {"width": 1, "color": "#7f7f7f"},
         },
         hovertemplate="%{text}<br>%{x:.0f} kB<br>%{y:.3f} bits a byte<br>copies %{marker.color:.0%}<extra></extra>",
@@ -217,6 +217,9 @@ def memory_figure(found: Sequence[Facts], tokens: int = 256) -> go.Figure:
     figure.update_layout(height=420)
     return figure
 
+
+_BELOW_BUTTONS = {"len": 0.88, "y": 0, "yanchor": "bottom"}
+"""Of a colour bar: the figure's buttons appear over its upper right corner."""
 
 _PLACES = {"top center": (0, -1), "bottom center": (0, 1), "middle right": (1, 0), "middle left": (-1, 0)}
 _WIDE, _HIGH, _LETTER, _LINE, _GAP = 640, 300, 7, 14, 8

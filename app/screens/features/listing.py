@@ -196,7 +196,10 @@ def _say_how_many(opened: OpenStore, count: int, query: FeatureQuery) -> None:
     whole = opened.info.d_sae
     filtered = query != FeatureQuery(by=query.by, descending=query.descending)
     if count == 0:
-        st.info("No feature is like that. Search looks in labels and top tokens; try fewer letters, or fewer filters.")
+        st.info(
+            "No feature is like that. Search looks in labels and top tokens, which may be pieces of a word; try fewer "
+            "letters, or fewer filters."
+        )
     else:
         many = f"{count:,} of {whole:,}" if filtered else f"{whole:,}"
         st.caption(f"{many} features, {_order_said(query)}.")

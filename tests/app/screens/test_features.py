@@ -179,7 +179,7 @@ def test_steered_texts_are_those_of_the_library(explorer, page, store):
     main = page.get_by_test_id("stMain")
     assert main.inner_text().count("the same text as unsteered") == expected.texts[1:].count(expected.texts[0])
     assert all(main.get_by_text(f"{name}: +").count() == 1 for name in LEVELS)
-    page.get_by_label("Strengths, times").fill("0.00001")
+    page.get_by_role("textbox", name="Strengths, times").fill("0.00001")
     page.get_by_role("button", name="Steer", exact=True).click()
     page.get_by_text("The feature changed no word.").wait_for(timeout=1000 * PATIENCE)
     assert main.inner_text().count("the same text as unsteered") == 1

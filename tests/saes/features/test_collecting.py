@@ -57,7 +57,7 @@ def test_the_final_norms_scale_is_the_one_in_the_middle_of_the_text(collected, m
     for row in range(min(8, store.info.rows)):
         ids = torch.tensor([store.row(row)[0]])
         stream = model.run_with_cache(ids)[1][f"blocks.{model.cfg.n_layers - 1}.hook_resid_post"]
-        norms.append(stream.square().mean(-1).sqrt().flatten())
+        norms.append(stream.detach().square().mean(-1).sqrt().flatten())
     assert store.info.final_scale == pytest.approx(float(torch.cat(norms).median()), rel=1e-2)
 
 
