@@ -1,5 +1,9 @@
 """Studies that the app starts run beside it: stopped, resumed, and with the numbers that the page showed."""
 
+import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +15,7 @@ import workbench as wb
 from workbench.app.serving import Workspace
 from workbench.app.serving.study_runs import RUNS, StudyRuns
 from workbench.app.views.ablation_study import OWN_TEXT, Asking, run_ablation, study_file, write_inputs
+from workbench.app.views.studies import EXAMPLE
 from workbench.errors import InputError
 from workbench.studies import effects_table, read_results, study_status
 from workbench.studies.store.locking import is_running
@@ -53,6 +58,34 @@ def test_a_saved_ablation_is_started_stopped_resumed_and_agrees_with_the_page(tm
     key, columns = ["label", "metric"], ["effect", "low", "high", "p_controls", "control_low", "control_high"]
     ran = effects_table(read_results(tmp_path / folder)).set_index(key).sort_index()[columns]
     pd.testing.assert_frame_equal(ran, shown.effects.set_index(key).sort_index()[columns], atol=1e-6)
+
+
+SERVER = """
+import signal, sys, time
+from pathlib import Path
+from workbench.app.serving import Workspace
+from workbench.app.serving.study_runs import StudyRuns
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what is started in the background may ignore it
+StudyRuns(Workspace(Path(sys.argv[1]))).start(Path("study.yaml"), Path(sys.argv[2]))
+time.sleep(3600)
+"""
+
+
+@pytest.mark.parametrize("ended", [signal.SIGINT, signal.SIGTERM])
+def test_a_study_outlives_the_server_that_started_it(tmp_path: Path, ended: signal.Signals) -> None:
+    folder = Path(RUNS) / "study"
+    (tmp_path / "study.yaml").write_text(EXAMPLE, encoding="utf-8")
+    server = subprocess.Popen([sys.executable, "-c", SERVER, tmp_path, folder], start_new_session=True)
+    try:
+        _until(lambda: is_running(tmp_path / folder))
+        os.killpg(server.pid, ended)  # as Ctrl-C in a terminal, and the end of a session, reach all that is in it
+        assert server.wait(PATIENCE) != 0
+        _until(lambda: not is_running(tmp_path / folder))
+        assert study_status(tmp_path / folder).finished
+    finally:
+        server.kill()
+        StudyRuns(Workspace(tmp_path)).stop(folder)
 
 
 def test_nothing_outside_the_workspace_is_started(tmp_path: Path) -> None:
