@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from workbench.app.navigation import page
 from workbench.app.serving import Job, the_server
 from workbench.app.serving.sources import called
-from workbench.app.shell import Asked, choice, computed, foot, number, switch
+from workbench.app.shell import Asked, choice, computed, foot, number, switch, view_link
 from workbench.app.views.head_figures import CALLED, check_figure
 from workbench.app.views.head_scripts import check_code
 from workbench.app.views.heads import DRAWS, METHODS, SEQUENCES, Check, Scores, best_sites, check_heads
@@ -31,11 +30,12 @@ def draw_check(asked: Asked, several: Sequence[Scores], by: str, haystack: str) 
         method = choice("In their place", METHODS, "method", help="mean and resample: from the same texts, intact.")
     for one in several:
         sites = best_sites(one, k, by)
-        st.page_link(
-            page("ablate"),
-            label=f"Send {_listed(sites)} to Ablate",
-            icon=":material/content_cut:",
-            query_params={"model": one.model, "prompt": asked.prompt_id, "sites": ",".join(sites)},
+        view_link(
+            "ablate",
+            f"Send {_listed(sites)} to Ablate",
+            model=one.model,
+            prompt=asked.prompt_id,
+            sites=",".join(sites),
         )
     if not switch("Run the causal check", "check", help="Takes a forward pass of 8 sequences for each random set."):
         return

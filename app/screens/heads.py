@@ -11,11 +11,10 @@ import streamlit as st
 from jaxtyping import Float
 
 from workbench.app.components import Axis, canvas_matrix, matrix
-from workbench.app.navigation import page
 from workbench.app.screens.head_check import draw_check
 from workbench.app.serving import Job, the_server
 from workbench.app.serving.sources import called
-from workbench.app.shell import Asked, about_seconds, begin, choice, computed, foot, text
+from workbench.app.shell import Asked, about_seconds, begin, choice, computed, foot, text, view_link
 from workbench.app.views.head_figures import above_by_depth, against_null, by_layer, head_grid
 from workbench.app.views.head_scripts import against_null_code, scores_code
 from workbench.app.views.heads import (
@@ -228,9 +227,13 @@ def _one_head(asked: Asked, several: Sequence[Scores], by: str) -> None:
             f"null {row['null']:.3f}, excess {row['excess']:.3f}, rank {row['rank']} of {len(one.table)}."
         )
         layer = f"{row['layer']}.mixer{row['mixer']}" if row["mixer"] else str(row["layer"])
-        place = {"model": one.model, "prompt": asked.prompt_id, "layer": layer, "head": str(row["head"])}
-        st.page_link(
-            page("attention"), label=f"Open {row['site']} in Attention", icon=":material/grid_on:", query_params=place
+        view_link(
+            "attention",
+            f"Open {row['site']} in Attention",
+            model=one.model,
+            prompt=asked.prompt_id,
+            layer=layer,
+            head=str(row["head"]),
         )
 
 

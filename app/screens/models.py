@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
-from urllib.parse import urlencode
 
 import streamlit as st
 
 from workbench.app.navigation import ENTRIES
 from workbench.app.serving import Job, the_server
-from workbench.app.shell import begin, computed, foot
+from workbench.app.shell import begin, computed, foot, view_link
 from workbench.app.views.models import (
     Facts,
     carried,
@@ -78,10 +77,8 @@ def _card(one: Facts, chosen: bool, pages: list[tuple[str, str]], prompt_id: str
         lines.append(f"comes with {len(one.autoencoders)} autoencoder{'s' if len(one.autoencoders) > 1 else ''}")
     st.text("\n".join(lines))
     with st.container(horizontal=True):
-        # Links of the browser's own: one within the session keeps the model that the sidebar has, and names both.
         for name, title in pages[:1] + [item for item in pages[1:] if item[0] == "features" and one.autoencoders]:
-            address = f"{name}?{urlencode({'model': one.source, 'prompt': prompt_id})}"
-            st.html(f'<a href="{address}" target="_self" style="color:inherit">{title}</a>')
+            view_link(name, title, model=one.source, prompt=prompt_id)
 
 
 def _opened(source: str, job: Job) -> Facts:

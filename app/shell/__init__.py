@@ -3,6 +3,7 @@
 from workbench.app.shell.asking import Asked, asked, model_named
 from workbench.app.shell.computing import computed
 from workbench.app.shell.controls import choice, number, switch, text
+from workbench.app.shell.linking import view_link
 from workbench.app.shell.panel import foot
 from workbench.app.shell.titles import begin
 from workbench.app.shell.waiting import about_seconds
@@ -19,4 +20,5 @@ __all__ = [
     "number",
     "switch",
     "text",
+    "view_link",
 ]

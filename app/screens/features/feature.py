@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from workbench.app.navigation import ENTRIES, page
 from workbench.app.screens.features.listing import FEATURE, Order, go
 from workbench.app.serving import the_server
-from workbench.app.shell import asked
+from workbench.app.shell import asked, view_link
 from workbench.app.views.features.facts import Facts, facts_of
 from workbench.app.views.features.proposing import AUTHOR, HOW, LONGEST_LABEL, save_proposal
 from workbench.app.views.features.stores import OpenStore
@@ -46,15 +45,8 @@ def _jump(key: str) -> None:
 
 
 def _send_to_ablate(opened: OpenStore, feature: int) -> None:
-    if not any(entry.name == "ablate" for entry in ENTRIES):
-        return
     source = opened.sae_source or (opened.folder / "sae").relative_to(the_server().workspace.root).as_posix()
-    st.page_link(
-        page("ablate"),
-        label="Ablate it",
-        icon=":material/content_cut:",
-        query_params={"model": asked().model, "prompt": asked().prompt_id, "features": f"{source}#{feature}"},
-    )
+    view_link("ablate", "Ablate it", model=asked().model, prompt=asked().prompt_id, features=f"{source}#{feature}")
 
 
 def _label(opened: OpenStore, facts: Facts) -> None:

@@ -123,3 +123,12 @@ def test_the_best_head_opens_in_attention_and_the_best_four_go_to_ablate(explore
     settled(page)
     asked = parse_qs(urlparse(page.url).query)
     assert (asked["layer"], asked["head"]) == (["1"], ["3"])
+
+
+def test_the_second_models_head_opens_with_the_second_model(explorer: Explorer, page: Any) -> None:
+    visit(page, explorer.address("heads", model="zoo:attention", other="zoo:mamba2", site="L0H1"))
+    page.get_by_test_id("stMain").get_by_role("link", name="Open L0H1 in Attention").last.click()
+    page.wait_for_url("**/attention*")
+    settled(page)
+    assert parse_qs(urlparse(page.url).query)["model"] == ["zoo:mamba2"]
+    assert page.locator(".st-key-model input").input_value() == "zoo:mamba2"
