@@ -50,17 +50,17 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def _without(model: wb.HookedModel, heads: list[int]) -> float:
-    """Mean loss in nats with heads of layer 1 zeroed where the output projection reads them."""
+def _without(model: wb.HookedModel, heads: list[int], method: str = "zero") -> float:
+    """Mean loss in nats with heads of layer 1 at zero, or at their mean, where the output projection reads them."""
 
-    def zeroed(z: torch.Tensor, hook: Any) -> torch.Tensor:
+    def replaced(z: torch.Tensor, hook: Any) -> torch.Tensor:
         z = z.clone()
-        z[:, :, heads] = 0
+        z[:, :, heads] = z[:, :, heads].mean(1, keepdim=True) if method == "mean" else 0
         return z
 
     tokens = model.to_tokens(PROMPT, prepend_bos=False)
     with torch.no_grad():
-        hooks = [("blocks.1.mixer.hook_z", zeroed)] if heads else []
+        hooks = [("blocks.1.mixer.hook_z", replaced)] if heads else []
         logits = model.run_with_hooks(tokens, fwd_hooks=hooks)[0, :-1].double()
     return float(torch.nn.functional.cross_entropy(logits, tokens[0, 1:]))
 
@@ -76,6 +76,13 @@ def test_effects_are_those_of_zeroing_the_heads_by_hand(model: wb.HookedModel, p
         "L1H2": pytest.approx(_without(model, [2]) - plain, abs=1e-5),
     }
     assert f"{beside.together.value:+.3g} nats" in in_words(beside, "loss", "zero")
+
+
+def test_what_is_put_in_their_place_is_what_was_asked_for(model: wb.HookedModel, workspace: Workspace) -> None:
+    (beside,) = shown_of(run_ablation(model, replace(PAIR, method="mean"), workspace), "loss")
+    by_hand = {method: _without(model, [0, 2], method) - _without(model, []) for method in ("mean", "zero")}
+    assert beside.together.value == pytest.approx(by_hand["mean"], abs=1e-5)
+    assert by_hand["mean"] != pytest.approx(by_hand["zero"], abs=0.01)
 
 
 def test_random_controls_are_as_many_other_heads(pair: Measured) -> None:
