@@ -152,8 +152,8 @@ class OpenStore:
     @cached_property
     def largest(self) -> Float[np.ndarray, " features"]:
         """The largest activation of every feature in the store's text."""
-        found: np.ndarray = self.store.run("select max from features order by feature", []).fetchnumpy()["max"]
-        return found
+        found = self.store.run("select max from features order by feature", []).fetchnumpy()["max"]
+        return np.asarray(found)
 
     def tables(self, feature: int, near: Sequence[int] = ()) -> FeatureBatch:
         """A feature's tables.

@@ -66,7 +66,8 @@ class TextFeatures:
 
     def _shares(self, largest: Float[np.ndarray, " features"]) -> Float[np.ndarray, " active"]:
         most = largest[self.feature]
-        return np.divide(self.value, most, out=np.zeros(len(most)), where=most > 0)
+        shares: Float[np.ndarray, " active"] = np.divide(self.value, most, out=np.zeros(len(most)), where=most > 0)
+        return shares
 
 
 def text_features(model: HookedModel, opened: OpenStore, text: str) -> TextFeatures:

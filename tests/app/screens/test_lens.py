@@ -1,5 +1,6 @@
 """The Lens page: a worked example at once, a cell in full, a tuned lens trained where there is none."""
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,11 @@ def test_a_tuned_lens_is_trained_from_the_page_and_then_read(server: Server) -> 
     assert any(text.startswith("Tuned lens. Position 17") for text in texts(found))
     assert any(caption.value.startswith("Trained on speech.txt, 10 steps") for caption in found.caption)
     assert tuned.saved_lens(server.workspace, "zoo:gla") is not None
+    found = opened(server, lens="both", model="zoo:gla")
+    logit, _, trained, _ = json.loads(found.get("plotly_chart")[1].proto.spec)["data"]  # dotted: the position
+    assert (logit["x"], logit["y"] == trained["y"]) == (trained["x"], False)
+    said = [text.split(". ", 1)[1] for text in texts(found) if " lens. Position 17 " in text]
+    assert len(set(said)) == 2
 
 
 def test_a_text_that_is_a_page_is_shown_as_text_and_fits_a_telephone(explorer: Explorer, page: Any) -> None:
