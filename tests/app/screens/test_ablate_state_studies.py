@@ -25,7 +25,7 @@ def test_ablate_shows_the_numbers_of_the_api_and_saves_a_study(explorer: Explore
     (beside,) = shown_of(run_ablation(wb.load("zoo:attention"), asking, workspace), "loss")
     assert in_words(beside, "loss", "zero") in page.locator('[data-testid="stMain"]').inner_text()
     page.get_by_role("button", name="Save as a study file").click()
-    page.get_by_text("workbench study run").wait_for()
+    page.get_by_text(f"workbench study run {asking.file}", exact=True).wait_for()
     settled(page)
     file = workspace.inside(asking.file)
     assert read_study(file).metrics[0].name == "loss"
@@ -66,6 +66,7 @@ def test_studies_begin_with_an_example_and_show_a_run(explorer: Explorer, page: 
     assert "There is no run in the workspace yet" in main.inner_text()
     page.get_by_role("button", name="Put an example into studies/").click()
     page.get_by_role("button", name="Start", exact=True).wait_for()
+    assert "studies/which-heads-copy.yaml is in the workspace now" in main.inner_text()
     file = explorer.workspace / "studies" / "which-heads-copy.yaml"
     assert file.read_text(encoding="utf-8") == EXAMPLE
     study = read_study(file, ["inputs.count=4", "edits.0.sites=[L1H0, L1H2]"])

@@ -182,6 +182,27 @@ def test_the_sidebar_says_what_was_computed_and_what_was_kept(server: Server) ->
     assert found.run().sidebar.caption[0].value == "from the cache"
 
 
+def page_of_counts() -> None:
+    import streamlit as st
+
+    from workbench.app.serving import the_server
+    from workbench.app.shell.asking import Asked
+    from workbench.app.shell.status import count_tokens, open_status, tell_status
+
+    asked = Asked("zoo:attention", None, st.query_params["prompt"], st.query_params["prompt"])
+    open_status()
+    with the_server().models.lend(asked.model):
+        count_tokens(the_server(), asked)
+    tell_status(the_server(), asked, 0.0, kept=True)
+
+
+def test_tokens_are_counted_prompt_by_prompt(server: Server) -> None:
+    found = AppTest.from_function(page_of_counts, default_timeout=60)
+    for prompt, count in (("the union", 3), ("the union of the people", 6)):
+        found.query_params["prompt"] = prompt
+        assert found.run().sidebar.caption[0].value == f"{count} tokens on cpu · from the cache"
+
+
 def test_what_only_waits_for_a_model_is_given_up_for_the_next_that_is_asked_for(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -129,7 +129,7 @@ def test_the_code_of_the_effects_gives_the_same_numbers(pair: Measured, elsewher
 def test_the_saved_file_is_the_same_study_with_the_metric_in_front(pair: Measured, elsewhere: Path) -> None:
     (elsewhere / "study.yaml").write_text(study_file(pair.study, "kl"), encoding="utf-8")
     study = read_study(elsewhere / "study.yaml")
-    assert study.metrics[0].name == "kl"
+    assert study.metrics[0].name == "kl" and study.name == PAIR.name == PAIR.file.stem
     assert study.edits == pair.study.edits and study.inputs == pair.study.inputs and study.seed == pair.study.seed
 
 
