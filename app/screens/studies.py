@@ -15,6 +15,7 @@ from workbench.app.serving.study_runs import RUNS, StudyRuns
 from workbench.app.shell import begin, choice, computed, foot
 from workbench.app.views.studies import (
     EXAMPLE,
+    KEYS,
     Listed,
     compared,
     compared_code,
@@ -41,6 +42,15 @@ STARTED = "studies-started"
 """In the session: the run that was started from here and is not listed yet."""
 
 
+PUT = "studies-put"
+"""In the session: the example that was put into the workspace from here."""
+
+WHERE = (
+    "YAML files of the workspace and of its folder studies/ that have two at least of the keys "
+    f"{', '.join(KEYS[:-1])} and {KEYS[-1]}."
+)
+
+
 @lru_cache(maxsize=1)
 def the_runs() -> StudyRuns:
     """What starts studies for this server."""
@@ -51,25 +61,36 @@ def draw() -> None:
     """Draw the page."""
     begin("Studies", "Many edits on many prompts, from one file: planned, run beside the app, kept in the workspace.")
     runs = runs_of(the_server().workspace)
+    # What goes on stands first: a study's file, which is long, would push it off the screen.
+    first = st.container()
+    with first:
+        _watch_first(runs)
     _start(empty=not runs)
-    _watch_first(runs)
     if not runs:
         return
     st.subheader("Runs", anchor=False)
-    st.dataframe(
-        runs_table(runs),
-        hide_index=True,
-        width="stretch",
-        column_config={"run": st.column_config.Column(width=170), "question": st.column_config.Column(width=260)}
-        | {name: st.column_config.Column(width="small") for name in ("models", "state")},
-    )
-    st.caption(f"The folder {RUNS}/ of the workspace, the newest first. A unit is one edit on one prompt.")
+    _listing(runs)
     chosen = choice("Run", [run.name for run in runs], "run")
     run = next(one for one in runs if one.name == chosen)
-    _state_of(run)
+    with first if _goes_on(run) else st.container():
+        _state_of(run)
     if run.status is not None:
         _results(run)
         _comparison(run, runs)
+
+
+def _listing(runs: list[Listed]) -> None:
+    def listed() -> None:
+        st.dataframe(
+            runs_table(runs_of(the_server().workspace)),
+            hide_index=True,
+            width="stretch",
+            column_config={"run": st.column_config.Column(width=170), "question": st.column_config.Column(width=260)}
+            | {name: st.column_config.Column(width="small") for name in ("models", "state")},
+        )
+
+    st.fragment(listed, run_every=POLL if any(run.going for run in runs) else None)()
+    st.caption(f"The folder {RUNS}/ of the workspace, the newest first. A unit is one edit on one prompt.")
 
 
 # ---- starting and following
@@ -84,18 +105,19 @@ def _start(empty: bool) -> None:
             "in the workspace with:"
         )
         st.code("workbench study run studies/which-heads-copy.yaml", language="shell")
-    with st.expander("Start a study", expanded=empty):
-        if "studies/which-heads-copy.yaml" not in files and st.button(
-            "Put an example into studies/", help="Which heads does copying depend on? Sixteen heads, half a minute."
-        ):
-            folder = workspace.inside("studies")
-            folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(folder / "which-heads-copy.yaml", EXAMPLE)
-            st.rerun()
+    with st.expander("Start a study", expanded=empty and STARTED not in st.session_state):
         if not files:
-            st.text("Study files (YAML) are looked for in the workspace and in its folder studies/.")
+            st.text(WHERE)
+            st.button(
+                "Put an example into studies/",
+                help="Which heads does copying depend on? Sixteen heads, half a minute.",
+                on_click=_told,
+                args=(_put_example,),
+            )
             return
-        file = choice("Study file", files, "file")
+        file = choice("Study file", files, "file", help=WHERE)
+        if st.session_state.get(PUT) == file:
+            st.text(f"{file} is in the workspace now, yours to change.")
         path = workspace.inside(file)
         try:
             study = read_study(path)
@@ -107,7 +129,14 @@ def _start(empty: bool) -> None:
             _told(lambda: the_runs().start(Path(file), Path(RUNS) / study.name))
             st.session_state[STARTED] = study.name
             st.rerun()
-        st.code(path.read_text(encoding="utf-8"), language="yaml")
+        st.code(path.read_text(encoding="utf-8"), language="yaml", wrap_lines=True)
+
+
+def _put_example() -> None:
+    folder = the_server().workspace.inside("studies")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / "which-heads-copy.yaml", EXAMPLE)
+    st.session_state[PUT] = "studies/which-heads-copy.yaml"
 
 
 def _told(act: Callable[[], object]) -> None:
@@ -144,11 +173,11 @@ def _watch_first(runs: list[Listed]) -> None:
 
 def _state_of(run: Listed) -> None:
     folder = Path(RUNS) / run.name
-    going = run.going or the_runs().starting(folder)
+    going = _goes_on(run)
 
     def shown() -> None:
         now = next((one for one in runs_of(the_server().workspace) if one.name == run.name), run)
-        on = now.going or the_runs().starting(folder)
+        on = _goes_on(now)
         if going and not on:
             st.rerun()  # of the whole page: it has ended, and its results are to be drawn
         told = ": ".join(part for part in (now.state, now.progress) if part)
@@ -177,6 +206,12 @@ def _state_of(run: Listed) -> None:
                 st.rerun()
 
     st.fragment(shown, run_every=POLL if going else None)()
+
+
+def _goes_on(run: Listed) -> bool:
+    """Whether a run is being measured; a process that has measured everything may take a second to end."""
+    finished = run.status is not None and run.status.finished
+    return not finished and (run.going or the_runs().starting(Path(RUNS) / run.name))
 
 
 # ---- what came out

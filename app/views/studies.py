@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
@@ -22,6 +24,14 @@ from workbench.studies.store.status import Status, duration
 
 FILES = ("*.yaml", "*.yml", "studies/*.yaml", "studies/*.yml")
 """Where study files of a workspace are looked for."""
+
+KEYS = ("models", "inputs", "edits", "metrics")
+"""Keys of a study; a file that has two of them is one, perhaps with faults, and other YAML lies about everywhere."""
+
+_KEY = re.compile(rf"^({'|'.join(KEYS)})\s*:".encode(), re.MULTILINE)
+
+_READ = 65_536
+"""Bytes of a file in which its keys are looked for."""
 
 EXAMPLE = """version: 1
 name: which-heads-copy
@@ -112,7 +122,22 @@ def files_of(workspace: Workspace) -> list[str]:
     """Study files of a workspace, by their paths in it."""
     found = [file for pattern in FILES for file in workspace.root.glob(pattern) if file.is_file()]
     inside = [file for file in found if file.resolve().is_relative_to(workspace.root)]
-    return sorted(str(file.relative_to(workspace.root)) for file in inside)
+    return sorted(str(file.relative_to(workspace.root)) for file in inside if _is_study(file))
+
+
+def _is_study(file: Path) -> bool:
+    try:
+        stat = file.stat()
+        return _has_keys(file, stat.st_mtime_ns, stat.st_size)
+    except OSError:  # not ours to read, or gone meanwhile
+        return False
+
+
+@lru_cache(maxsize=4096)
+def _has_keys(file: Path, changed: int, size: int) -> bool:
+    """Whether a file, as it was at that time, has keys of a study; read once, for a page is drawn again and again."""
+    with file.open("rb") as opened:
+        return len(set(_KEY.findall(opened.read(_READ)))) >= 2
 
 
 def runs_table(runs: Sequence[Listed]) -> pd.DataFrame:

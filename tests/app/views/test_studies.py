@@ -116,6 +116,33 @@ def test_study_files_of_the_workspace_are_offered_and_none_outside(workspace: Wo
         link.unlink()
 
 
+@pytest.mark.parametrize(
+    ("text", "offered"),
+    [
+        (EXAMPLE, True),
+        (EXAMPLE.replace("metrics: [loss, accuracy]", "metrics: [loss, accurac"), True),  # its error is to be read
+        (EXAMPLE.replace("edits:", "edit:"), True),
+        ("site_name: a site\nplugins: !ENV [A, []]\nnav:\n  models: models.md\n  metrics: metrics.md\n", False),
+        ("version: 3\nname: containers\nservices: {}\n", False),
+        ("models: [a]\nmodels: [b]\n", False),
+        ("", False),
+        (b"\xff\xfe\x00models\x00", False),
+    ],
+)
+def test_yaml_that_is_no_study_is_not_offered(tmp_path: Path, text: str | bytes, offered: bool) -> None:
+    file = tmp_path / "one.yaml"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    assert files_of(Workspace(tmp_path)) == (["one.yaml"] if offered else [])
+
+
+def test_a_file_that_becomes_a_study_is_offered_then(tmp_path: Path) -> None:
+    file = tmp_path / "one.yaml"
+    file.write_text("nothing: yet\n", encoding="utf-8")
+    assert files_of(Workspace(tmp_path)) == []
+    file.write_text(EXAMPLE, encoding="utf-8")
+    assert files_of(Workspace(tmp_path)) == ["one.yaml"]
+
+
 def test_an_empty_workspace_has_no_runs_and_no_files(tmp_path: Path) -> None:
     assert runs_of(Workspace(tmp_path)) == [] and files_of(Workspace(tmp_path)) == []
     with pytest.raises(InputError, match="holds no study"):
