@@ -10,6 +10,7 @@ from workbench.app.views import ablate, attention, head_scripts, lens, state, st
 from workbench.app.views.ablation_study import OWN_TEXT, Asking, Measured, draft
 from workbench.app.views.attention.layer import layer_code
 from workbench.app.views.features import building, scripts
+from workbench.app.views.features.steering import Steer
 from workbench.app.views.heads import Scores
 from workbench.saes.features import FeatureQuery
 from workbench.studies import study_text
@@ -58,6 +59,10 @@ CODES: dict[str, tuple[str, tuple[str, ...]]] = {
     "pictures": (scripts.pictures_code(FOLDER, 1), (str(FOLDER),)),
     "proposing": (scripts.proposing_code(FOLDER, 1), (str(FOLDER),)),
     "trying": (scripts.trying_code(SOURCE, FOLDER, 1, PROMPT, 9), (SOURCE, str(FOLDER), PROMPT)),
+    "steering": (
+        scripts.steering_code(SOURCE, FOLDER, 1, 2.5, PROMPT, Steer(), (0.0, 1.0)),
+        (SOURCE, str(FOLDER), PROMPT),
+    ),
     "building": (
         scripts.building_code(PLAN, PASSES, FOLDER),
         (SOURCE, building.sae_of(PLAN, FOLDER), str(FOLDER / PLAN.place)),
