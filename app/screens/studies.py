@@ -33,6 +33,9 @@ from workbench.studies import read_study
 POLL = 1.0
 """Seconds between two looks at runs that go on."""
 
+TALL = 360
+"""Pixels of a study's file that are seen at once, so that what follows is not pushed away."""
+
 NONE = "none"
 
 FOLDED = "Coverage"
@@ -47,8 +50,14 @@ PUT = "studies-put"
 
 WHERE = (
     "YAML files of the workspace and of its folder studies/ that have two at least of the keys "
-    f"{', '.join(KEYS[:-1])} and {KEYS[-1]}."
+    f"{', '.join(KEYS[:-1])} and {KEYS[-1]}, the newest first."
 )
+
+ENDING = "studies-ending"
+"""In the session: the run that was asked from here to end."""
+
+SO_FAR = "studies-so-far"
+"""In the session: the run whose results were asked for while it goes on, and its `stamp` then."""
 
 
 @lru_cache(maxsize=1)
@@ -60,29 +69,39 @@ def the_runs() -> StudyRuns:
 def draw() -> None:
     """Draw the page."""
     begin("Studies", "Many edits on many prompts, from one file: planned, run beside the app, kept in the workspace.")
-    runs = runs_of(the_server().workspace)
-    # What goes on stands first: a study's file, which is long, would push it off the screen.
+    runs = _runs()
+    # What goes on, or would not, stands first: a study's file, which is long, would push it off the screen.
     first = st.container()
     with first:
         _watch_first(runs)
-    _start(empty=not runs)
+    _start(empty=not runs and STARTED not in st.session_state)
     if not runs:
         return
     st.subheader("Runs", anchor=False)
     _listing(runs)
     chosen = choice("Run", [run.name for run in runs], "run")
     run = next(one for one in runs if one.name == chosen)
-    with first if _goes_on(run) else st.container():
+    with first if run.going or the_runs().refused(_place(run)) else st.container():
         _state_of(run)
-    if run.status is not None:
-        _results(run)
+    if run.status is not None and run.going:
+        _so_far(run)
+    elif run.status is not None:
+        _results(run, stamp(_place(run)))
         _comparison(run, runs)
+
+
+def _runs() -> list[Listed]:
+    return runs_of(the_server().workspace, the_runs().launched)
+
+
+def _place(run: Listed) -> Path:
+    return the_server().workspace.inside(Path(RUNS) / run.name)
 
 
 def _listing(runs: list[Listed]) -> None:
     def listed() -> None:
         st.dataframe(
-            runs_table(runs_of(the_server().workspace)),
+            runs_table(_runs()),
             hide_index=True,
             width="stretch",
             column_config={"run": st.column_config.Column(width=170), "question": st.column_config.Column(width=260)}
@@ -100,12 +119,8 @@ def _start(empty: bool) -> None:
     workspace = the_server().workspace
     files = files_of(workspace)
     if empty:
-        st.info(
-            "There is no run in the workspace yet. Start a study file below, save one on the page Ablate, or run one "
-            "in the workspace with:"
-        )
-        st.code("workbench study run studies/which-heads-copy.yaml", language="shell")
-    with st.expander("Start a study", expanded=empty and STARTED not in st.session_state):
+        st.info("There is no run in the workspace yet. Start a study file below, or save one on the page Ablate.")
+    with st.expander("Start a study", expanded=empty):
         if not files:
             st.text(WHERE)
             st.button(
@@ -125,11 +140,20 @@ def _start(empty: bool) -> None:
             st.error(str(error).replace(f"{path}", file))
             return
         st.text(study.question or study.name)
-        if st.button("Start", type="primary", help=f"Results go into {RUNS}/{study.name}"):
-            _told(lambda: the_runs().start(Path(file), Path(RUNS) / study.name))
-            st.session_state[STARTED] = study.name
-            st.rerun()
-        st.code(path.read_text(encoding="utf-8"), language="yaml", wrap_lines=True)
+        st.button(
+            "Start",
+            type="primary",
+            help=f"Results go into {RUNS}/{study.name}",
+            on_click=_told,
+            args=(lambda: _begin(Path(file), study.name),),
+        )
+        st.code(path.read_text(encoding="utf-8"), language="yaml", wrap_lines=True, height=TALL)
+        st.caption(f"In a terminal, in the workspace: workbench study run {_plain(file)}")
+
+
+def _begin(file: Path, name: str) -> None:
+    the_runs().start(file, Path(RUNS) / name)
+    st.session_state[STARTED] = name
 
 
 def _put_example() -> None:
@@ -156,13 +180,17 @@ def _watch_first(runs: list[Listed]) -> None:
         st.session_state["run"] = st.session_state.pop(STARTED)
         return
     if not the_runs().starting(folder):
+        if not the_runs().refused(folder):
+            st.text(f"{name} was cancelled before anything was planned.")
+            del st.session_state[STARTED]
+            return
         st.error(f"{name} ended before it was planned.")
         st.code(the_runs().said(folder), language=None)
         return
 
     @st.fragment(run_every=POLL)
     def watched() -> None:
-        if name in [run.name for run in runs_of(the_server().workspace)] or not the_runs().starting(folder):
+        if name in [run.name for run in _runs()] or not the_runs().starting(folder):
             st.rerun()
         st.progress(0.0, text=f"Starting {name}")
         if st.button("Cancel", key="cancel-first"):
@@ -173,22 +201,31 @@ def _watch_first(runs: list[Listed]) -> None:
 
 def _state_of(run: Listed) -> None:
     folder = Path(RUNS) / run.name
-    going = _goes_on(run)
+    drawn = run.going, run.launched is not None, run.status is not None
 
     def shown() -> None:
-        now = next((one for one in runs_of(the_server().workspace) if one.name == run.name), run)
-        on = _goes_on(now)
-        if going and not on:
-            st.rerun()  # of the whole page: it has ended, and its results are to be drawn
+        now = next((one for one in _runs() if one.name == run.name), run)
+        if (now.going, now.launched is not None, now.status is not None) != drawn:
+            st.rerun()  # of the whole page, which draws other things then, such as results
         told = ": ".join(part for part in (now.state, now.progress) if part)
-        if on:
+        if now.going:
             st.progress(now.share, text=told)
-            if st.button("Cancel", key="cancel-run", help="As Ctrl-C: what is measured is kept"):
-                _told(lambda: the_runs().stop(folder))
+            st.button(
+                "Cancel",
+                key="cancel-run",
+                help="As Ctrl-C: what is measured is kept",
+                on_click=_told,
+                args=(lambda: _ask_to_end(now),),
+            )
+            if st.session_state.get(ENDING) == run.name:
                 st.text("Asked to end; the batch at hand is finished first.")
             return
-        st.text(f"{told[:1].upper()}{told[1:]}.")
-        unfinished = now.status is None or not now.status.finished
+        if st.session_state.get(ENDING) == run.name:
+            del st.session_state[ENDING]
+        st.text(f"{told[:1].upper()}{told[1:].rstrip('.')}.")
+        if now.launched is not None:
+            return  # its process is about to be gone, and only then another may begin
+        unfinished = now.status is not None and not now.status.finished
         if unfinished and st.button("Resume", key="resume-run", help="Go on with what is missing or failed"):
             _told(lambda: the_runs().resume(folder))
             st.rerun()
@@ -205,21 +242,29 @@ def _state_of(run: Listed) -> None:
                 _told(lambda: the_runs().replan(folder))
                 st.rerun()
 
-    st.fragment(shown, run_every=POLL if going else None)()
+    st.fragment(shown, run_every=POLL if run.going or run.launched is not None else None)()
 
 
-def _goes_on(run: Listed) -> bool:
-    """Whether a run is being measured; a process that has measured everything may take a second to end."""
-    finished = run.status is not None and run.status.finished
-    return not finished and (run.going or the_runs().starting(Path(RUNS) / run.name))
+def _ask_to_end(run: Listed) -> None:
+    the_runs().stop(Path(RUNS) / run.name)
+    st.session_state[ENDING] = run.name
 
 
 # ---- what came out
 
 
-def _results(run: Listed) -> None:
-    folder = the_server().workspace.inside(Path(RUNS) / run.name)
-    found = computed("reading the results", ("studies", run.name, *stamp(folder)), lambda job: found_in(folder))
+def _so_far(run: Listed) -> None:
+    """What a run that goes on has measured, as it was when somebody asked: it is another every second."""
+    if st.button("Show what is measured so far", help="Press again for what has come since"):
+        st.session_state[SO_FAR] = run.name, stamp(_place(run))
+    name, then = st.session_state.get(SO_FAR, (None, ()))
+    if name == run.name:
+        _results(run, then)
+
+
+def _results(run: Listed, then: tuple[int, ...]) -> None:
+    folder = _place(run)
+    found = computed("reading the results", ("studies", run.name, *then), lambda job: found_in(folder))
     st.subheader(run.name, anchor=False)
     st.text(found.page.lead)
     _blocks(found.page.blocks, f"study-{run.name}")

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 
 from workbench.app.serving.workspace import OWN, Workspace
@@ -24,8 +25,8 @@ _LAUNCH = (
     "from workbench.cli import main; main()"
 )
 
-STOPPED = 130
-"""Exit status of a study that was stopped."""
+STOPPED = (130, -signal.SIGINT)
+"""Exit status of a study that was stopped: by its own hand, or before it had begun to listen."""
 
 REPLAN = "--replan"
 """The option that a process which refuses a changed study names."""
@@ -42,6 +43,7 @@ class StudyRuns:
         self._lock = threading.Lock()
         self._started: dict[Path, subprocess.Popen[bytes]] = {}
         self._asked: dict[Path, tuple[str, ...]] = {}
+        self._launched: dict[Path, str] = {}
 
     def start(self, file: Path, folder: Path) -> None:
         """Run the study of a file in a folder, in a process of its own; what is measured already is kept.
@@ -87,11 +89,17 @@ class StudyRuns:
         """Whether a process that this server started for a folder is there, perhaps before it has planned anything."""
         return self._process(self._workspace.inside(folder)) is not None
 
+    def launched(self, folder: Path) -> str | None:
+        """When the process that this server started for a folder, and that is there yet, began: ISO 8601 in UTC."""
+        folder = self._workspace.inside(folder)
+        with self._lock:
+            return self._launched[folder] if self._alive(folder) is not None else None
+
     def refused(self, folder: Path) -> bool:
         """Whether the last process that this server started for a folder ended with an error; not by Ctrl-C."""
         with self._lock:
             process = self._started.get(self._workspace.inside(folder))
-        return process is not None and process.poll() not in (None, 0, STOPPED)
+        return process is not None and process.poll() not in (None, 0, *STOPPED)
 
     def said(self, folder: Path) -> str:
         """The end of what the last process that the app started for a folder has written; empty where there is none."""
@@ -107,6 +115,8 @@ class StudyRuns:
             if is_running(folder) or self._alive(folder) is not None:
                 raise InputError(f"The study in {folder.name} is running already; cancel it first.")
             self._asked[folder] = arguments
+            # Whole seconds, as a run notes its own beginning, which cannot lie before this.
+            self._launched[folder] = datetime.now(UTC).isoformat(timespec="seconds")
             log = self._log(folder)
             log.parent.mkdir(parents=True, exist_ok=True)
             with log.open("wb") as output:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -58,23 +59,36 @@ class Listed:
         name: of its folder below `RUNS`.
         status: where it stands; None where its folder cannot be read, and `refused` says why.
         planning: whether somebody runs it who has not planned it yet.
+        launched: when a process that is to run it was started here and is there yet, ISO 8601 in UTC; else None.
     """
 
     name: str
     status: Status | None
     refused: str = ""
     planning: bool = False
+    launched: str | None = None
+
+    @property
+    def starting(self) -> bool:
+        """Whether a process is there that has not come to the study yet, rather than one that is done with it."""
+        if self.launched is None or self.planning:
+            return False
+        if self.status is None:
+            return True
+        return not self.status.running and (self.status.began is None or self.status.began < self.launched)
 
     @property
     def going(self) -> bool:
         """Whether somebody runs it now."""
-        return self.planning or (self.status is not None and self.status.running)
+        return self.planning or self.starting or (self.status is not None and self.status.running)
 
     @property
     def state(self) -> str:
         """In a word or a sentence."""
         if self.planning:
             return "planning"
+        if self.starting:
+            return "starting"
         if self.status is None:
             return self.refused
         if self.status.running:
@@ -98,39 +112,52 @@ class Listed:
         covered, left = self.status.coverage, self.status.seconds_left
         told = f"{covered.done:,} of {covered.planned:,} units"
         if self.status.running and left is not None and covered.pending:
-            told += f", {duration(left)} left for what is planned"
+            told += f", {duration(max(left, 1.0))} left for what is planned"
+        elif self.status.running and covered.pending:
+            told += ", time left not known yet"
         return told
 
 
-def runs_of(workspace: Workspace) -> list[Listed]:
-    """The runs of a workspace, the newest first; opened to read only."""
+def runs_of(workspace: Workspace, launched: Callable[[Path], str | None] = lambda folder: None) -> list[Listed]:
+    """The runs of a workspace, the newest first; opened to read only.
+
+    Args:
+        launched: by a folder, when a process that is there yet was started for it (`StudyRuns.launched`).
+    """
     folder = workspace.inside(RUNS)
     if not folder.is_dir():
         return []
-    found = [_listed(workspace, place) for place in sorted(folder.iterdir()) if (place / JOURNAL).is_file()]
+    places = [place for place in sorted(folder.iterdir()) if (place / JOURNAL).is_file()]
+    inside = [place for place in places if place.resolve().is_relative_to(workspace.root)]
+    found = [_listed(workspace, place, launched(place)) for place in inside]
     return sorted(found, key=lambda run: (run.status and run.status.began) or "", reverse=True)
 
 
-def _listed(workspace: Workspace, place: Path) -> Listed:
+def _listed(workspace: Workspace, place: Path, launched: str | None) -> Listed:
     try:
-        return Listed(place.name, study_status(workspace.inside(place)))
+        return Listed(place.name, study_status(workspace.inside(place)), launched=launched)
     except InputError as error:
-        return Listed(place.name, None, str(error), planning=is_running(place))
+        said = str(error).replace(f"{workspace.root}{os.sep}", "")
+        return Listed(place.name, None, said, planning=is_running(place), launched=launched)
 
 
 def files_of(workspace: Workspace) -> list[str]:
-    """Study files of a workspace, by their paths in it."""
+    """Study files of a workspace, by their paths in it: the newest first, of one second by their names."""
     found = [file for pattern in FILES for file in workspace.root.glob(pattern) if file.is_file()]
     inside = [file for file in found if file.resolve().is_relative_to(workspace.root)]
-    return sorted(str(file.relative_to(workspace.root)) for file in inside if _is_study(file))
+    dated = [
+        (changed, str(file.relative_to(workspace.root))) for file in inside if (changed := _study_of(file)) is not None
+    ]
+    return [name for _, name in sorted(dated, key=lambda one: (-one[0], one[1]))]
 
 
-def _is_study(file: Path) -> bool:
+def _study_of(file: Path) -> int | None:
+    """The second in which a study file was changed; None for a file that is none."""
     try:
         stat = file.stat()
-        return _has_keys(file, stat.st_mtime_ns, stat.st_size)
+        return int(stat.st_mtime) if _has_keys(file, stat.st_mtime_ns, stat.st_size) else None
     except OSError:  # not ours to read, or gone meanwhile
-        return False
+        return None
 
 
 @lru_cache(maxsize=4096)

@@ -2,14 +2,15 @@
 
 import re
 import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import workbench as wb
-from benchmarks.browser import Explorer, settled, visit, width_needed
+from benchmarks.browser import PATIENCE, Explorer, settled, visit, width_needed
 from workbench.app.serving import Workspace
-from workbench.app.serving.study_runs import RUNS
+from workbench.app.serving.study_runs import RUNS, StudyRuns
 from workbench.app.shell.prompts import PROMPT
 from workbench.app.views.ablation_effects import in_words, shown_of
 from workbench.app.views.ablation_study import OWN_TEXT, Asking, run_ablation
@@ -69,6 +70,8 @@ def test_studies_begin_with_an_example_and_show_a_run(explorer: Explorer, page: 
     assert "studies/which-heads-copy.yaml is in the workspace now" in main.inner_text()
     file = explorer.workspace / "studies" / "which-heads-copy.yaml"
     assert file.read_text(encoding="utf-8") == EXAMPLE
+    settled(page)
+    assert "studies/which-heads-copy.yaml is in the workspace now" in main.inner_text()
     study = read_study(file, ["inputs.count=4", "edits.0.sites=[L1H0, L1H2]"])
     run_with_model(study, wb.load("zoo:attention"), explorer.workspace / RUNS / "copying")
     try:
@@ -78,6 +81,44 @@ def test_studies_begin_with_an_example_and_show_a_run(explorer: Explorer, page: 
     finally:
         shutil.rmtree(explorer.workspace / RUNS)
         shutil.rmtree(file.parent)
+
+
+MOST_BARS = """() => {
+    window.__bars = 0;
+    const look = () => {
+        const bars = document.querySelectorAll('[data-testid="stProgress"]').length;
+        window.__bars = Math.max(window.__bars, bars);
+        requestAnimationFrame(look);
+    };
+    look();
+}"""
+"""Counts in the browser how many progress bars there ever are at once."""
+
+
+def test_a_study_is_started_cancelled_and_resumed_under_one_bar(explorer: Explorer, page: Any) -> None:
+    main = page.locator('[data-testid="stMain"]')
+    (explorer.workspace / "mkdocs.yml").write_text("site_name: a site\n", encoding="utf-8")
+    file = explorer.workspace / "copying.yaml"
+    file.write_text(EXAMPLE.replace("which-heads-copy", "copying"), encoding="utf-8")
+    try:
+        visit(page, explorer.address("studies"))
+        assert "workbench study run copying.yaml" in main.inner_text() and "mkdocs" not in main.inner_text()
+        page.evaluate(MOST_BARS)
+        page.get_by_role("button", name="Start", exact=True).click()
+        page.get_by_text("Starting copying").wait_for()
+        page.get_by_text(re.compile("^running: .* time left not known yet")).wait_for(timeout=1000 * PATIENCE)
+        page.get_by_role("button", name="Cancel").first.click()
+        page.get_by_role("button", name="Resume").wait_for(timeout=1000 * PATIENCE)
+        page.get_by_role("button", name="Resume").click()
+        page.get_by_text(re.compile("^starting: ")).wait_for()
+        page.get_by_text("Done: 204 of 204 units.").wait_for(timeout=1000 * PATIENCE)
+        settled(page)
+        assert "Edits: heads" in main.inner_text() and page.evaluate("window.__bars") == 1
+    finally:
+        StudyRuns(Workspace(explorer.workspace)).stop(Path(RUNS) / "copying")
+        shutil.rmtree(explorer.workspace / RUNS, ignore_errors=True)
+        file.unlink()
+        (explorer.workspace / "mkdocs.yml").unlink()
 
 
 @pytest.mark.parametrize("name", ["ablate", "state", "studies"])

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import workbench as wb
-from workbench.app.serving import Workspace
+from workbench.app.serving import Workspace, study_runs
 from workbench.app.serving.study_runs import RUNS, StudyRuns
 from workbench.app.views.ablation_study import OWN_TEXT, Asking, run_ablation, study_file, write_inputs
 from workbench.app.views.studies import EXAMPLE
@@ -42,7 +42,7 @@ def test_a_saved_ablation_is_started_stopped_resumed_and_agrees_with_the_page(tm
 
     runs = StudyRuns(workspace)
     runs.start(asking.file, folder)
-    assert runs.starting(folder)
+    assert runs.starting(folder) and runs.launched(folder) is not None
     with pytest.raises(InputError, match="running already"):
         runs.start(asking.file, folder)
     _until(lambda: is_running(tmp_path / folder))
@@ -50,6 +50,7 @@ def test_a_saved_ablation_is_started_stopped_resumed_and_agrees_with_the_page(tm
     assert StudyRuns(workspace).stop(folder)
     _until(lambda: not runs.starting(folder))
     assert not is_running(tmp_path / folder) and not StudyRuns(workspace).stop(folder)
+    assert runs.launched(folder) is None and not runs.refused(folder)
     assert "Stopped." in runs.said(folder)
 
     runs.start(asking.file, folder)  # whatever was measured is kept
@@ -58,6 +59,27 @@ def test_a_saved_ablation_is_started_stopped_resumed_and_agrees_with_the_page(tm
     key, columns = ["label", "metric"], ["effect", "low", "high", "p_controls", "control_low", "control_high"]
     ran = effects_table(read_results(tmp_path / folder)).set_index(key).sort_index()[columns]
     pd.testing.assert_frame_equal(ran, shown.effects.set_index(key).sort_index()[columns], atol=1e-6)
+
+
+def test_a_run_begins_no_earlier_than_its_process(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(EXAMPLE, encoding="utf-8")
+    runs, folder = StudyRuns(Workspace(tmp_path)), Path(RUNS) / "study"
+    runs.start(Path("study.yaml"), folder)
+    launched = runs.launched(folder)
+    _until(lambda: not runs.starting(folder))
+    began = study_status(tmp_path / folder).began
+    assert launched is not None and began is not None and began >= launched, runs.said(folder)
+
+
+def test_a_process_that_is_stopped_before_it_listens_was_not_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Ctrl-C while it imports: Python lets the signal end it."""
+    monkeypatch.setattr(study_runs, "_LAUNCH", "raise KeyboardInterrupt")
+    runs, folder = StudyRuns(Workspace(tmp_path)), Path(RUNS) / "study"
+    runs.start(Path("study.yaml"), folder)
+    _until(lambda: not runs.starting(folder))
+    assert "KeyboardInterrupt" in runs.said(folder) and not runs.refused(folder)
 
 
 SERVER = """

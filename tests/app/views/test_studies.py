@@ -1,7 +1,9 @@
 """The page Studies reads what lies in the workspace: runs, their results, two of them; and changes nothing in it."""
 
+import os
 import shutil
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,10 @@ import pytest
 
 import workbench as wb
 from workbench.app.serving import Workspace
-from workbench.app.serving.study_runs import RUNS
+from workbench.app.serving.study_runs import RUNS, StudyRuns
 from workbench.app.views.studies import (
     EXAMPLE,
+    Listed,
     compared,
     compared_code,
     files_of,
@@ -57,6 +60,44 @@ def test_a_run_that_is_held_is_said_to_run(workspace: Workspace) -> None:
     with running_alone(workspace.root / RUNS / "by-mean"):
         states = {run.name: run.state for run in runs_of(workspace)}
     assert states == {"by-mean": "running", "by-zero": "done"}
+
+
+def test_a_process_that_has_not_come_to_its_study_is_starting_and_one_that_is_done_with_it_is_not(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    (began,) = {run.status.began for run in runs_of(workspace) if run.status and run.name == "by-mean"}
+    assert began is not None
+    (later,) = [run for run in runs_of(workspace, lambda folder: "9999-12-31T00:00:00+00:00") if run.name == "by-mean"]
+    assert later.going and later.state == "starting" and list(runs_table([later])["state"]) == ["starting"]
+    (same,) = [run for run in runs_of(workspace, lambda folder: began) if run.name == "by-mean"]
+    assert not same.going and same.state == "done"
+    (tmp_path / RUNS / "new").mkdir(parents=True)
+    (tmp_path / RUNS / "new" / "journal.sqlite").touch()
+    (new,) = runs_of(Workspace(tmp_path), lambda folder: began)
+    assert new.going and new.state == "starting"
+
+
+def test_what_a_run_needs_yet_is_said_also_before_its_pace_is_known(workspace: Workspace) -> None:
+    (run,) = [run for run in runs_of(workspace) if run.name == "by-mean"]
+    assert run.status is not None
+    half = replace(run.status.coverage, done=6)
+    going = replace(run.status, running=True, ended=None, finished=False, coverage=half)
+    assert Listed("a", replace(going, seconds_left=None)).progress == "6 of 12 units, time left not known yet"
+    soon = Listed("a", replace(going, seconds_left=0.1))
+    assert soon.progress == "6 of 12 units, about 1 s left for what is planned"
+
+
+def test_a_run_that_was_not_planned_is_called_by_its_path_in_the_workspace(tmp_path: Path) -> None:
+    (tmp_path / RUNS / "new").mkdir(parents=True)
+    (tmp_path / RUNS / "new" / "journal.sqlite").touch()
+    (run,) = runs_of(Workspace(tmp_path))
+    assert run.state.startswith(f"{RUNS}/new") and str(tmp_path) not in run.state
+
+
+def test_a_run_that_lies_elsewhere_is_not_listed(workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / RUNS).mkdir()
+    (tmp_path / RUNS / "linked").symlink_to(workspace.root / RUNS / "by-mean")
+    assert runs_of(Workspace(tmp_path), StudyRuns(Workspace(tmp_path)).launched) == []
 
 
 def test_a_damaged_run_is_told_beside_the_others(tmp_path: Path) -> None:
@@ -141,6 +182,13 @@ def test_a_file_that_becomes_a_study_is_offered_then(tmp_path: Path) -> None:
     assert files_of(Workspace(tmp_path)) == []
     file.write_text(EXAMPLE, encoding="utf-8")
     assert files_of(Workspace(tmp_path)) == ["one.yaml"]
+
+
+def test_the_newest_study_is_offered_first_and_those_of_one_second_by_name(tmp_path: Path) -> None:
+    for name, changed in (("a", 10.9), ("c", 20.7), ("b", 20.2)):
+        (tmp_path / f"{name}.yaml").write_text(EXAMPLE, encoding="utf-8")
+        os.utime(tmp_path / f"{name}.yaml", (changed, changed))
+    assert files_of(Workspace(tmp_path)) == ["b.yaml", "c.yaml", "a.yaml"]
 
 
 def test_an_empty_workspace_has_no_runs_and_no_files(tmp_path: Path) -> None:
