@@ -1,4 +1,4 @@
-"""The ready studies read, and in a shrunken form give the answer that their headers promise."""
+"""The ready studies read, and in a shrunken form give the answer that `docs/studies.md` gives."""
 
 from __future__ import annotations
 
