@@ -26,8 +26,7 @@ LEVELS = {"Slight": 0.1, "Clear": 0.4, "Strong": 0.8}
 """Divergences in nats a token for which strengths are searched where none are given, and what each is called.
 
 Of the 20 most telling features of each model of the zoo that has an autoencoder, at the default temperature, all change
-the text at 0.1; at 0.8 one word in six to two in five are no words
-of the store's text any more.
+the text at 0.1; at 0.8 one word in six to two in five is none of the store's text.
 """
 
 
