@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
-import time
-
 from streamlit.testing.v1 import AppTest
 
+from tests.app.screens.drawing import drawn
 from tests.app.shell.conftest import server
 from workbench.app.serving import Server
 
 __all__ = ["server"]
 
 
-def page() -> None:
-    from workbench.app.screens.attention import draw
-    from workbench.app.shell.asking import sidebar
-
-    sidebar()
-    draw()
-
-
 def opened(server: Server, **asked: str) -> AppTest:
-    """The page once everything is computed."""
-    found = AppTest.from_function(page, default_timeout=120)
-    for name, value in asked.items():
-        found.query_params[name] = value
-    found.run()
-    deadline = time.monotonic() + 240
-    while not any(text.value == "Statistic" for text in found.selectbox[-1:]) and time.monotonic() < deadline:
-        if not server.jobs.running() and not found.get("progress"):
-            break
-        time.sleep(0.1)
-        found.run()
-    assert not found.exception, found.exception[0].message + str(found.exception[0].stack_trace)
+    found = drawn(server, "attention", **asked)
     assert not found.error
     return found
 

@@ -1,6 +1,5 @@
 """The Heads page: a worked example at once, a button before a long search, links to where a head is looked at."""
 
-import time
 from typing import Any
 from urllib.parse import parse_qs, urlparse
 
@@ -8,6 +7,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from benchmarks.browser import Explorer, settled, visit, width_needed
+from tests.app.screens.drawing import drawn, waited
 from tests.app.shell.conftest import server
 from workbench.app.serving import Server
 from workbench.app.views import head_figures
@@ -15,35 +15,8 @@ from workbench.app.views import head_figures
 __all__ = ["server"]
 
 
-def screen() -> None:
-    import streamlit as st
-
-    from workbench.app import navigation
-    from workbench.app.screens.heads import draw
-    from workbench.app.shell.asking import sidebar
-
-    st.navigation(navigation.pages())
-    sidebar()
-    draw()
-
-
 def opened(server: Server, **asked: str) -> AppTest:
-    """The page once everything is computed."""
-    found = AppTest.from_function(screen, default_timeout=240)
-    for name, value in asked.items():
-        found.query_params[name] = value
-    return computed(found, server)
-
-
-def computed(found: AppTest, server: Server) -> AppTest:
-    """Run it until nothing is awaited."""
-    found.run()
-    deadline = time.monotonic() + 400
-    while (server.jobs.running() or found.get("progress")) and time.monotonic() < deadline:
-        time.sleep(0.2)
-        found.run()
-    assert not found.exception
-    return found
+    return drawn(server, "heads", **asked)
 
 
 def captions(found: AppTest) -> str:
@@ -72,7 +45,7 @@ def test_another_number_of_heads_is_another_check(server: Server) -> None:
     found = opened(server, check="true", k="1", rank="score")
     one = captions(found)
     found.number_input(key="k").set_value(2)
-    computed(found, server)
+    waited(server, found.run())
     assert "without L1H2: bars" in one and "without L1H2, L1H" in captions(found)
 
 
@@ -94,7 +67,7 @@ def test_some_layers_only_are_shown(server: Server) -> None:
     found = opened(server, layers="0-1")
     assert "zoo:attention: 4 of 8 heads (50%)" in captions(found)
     found.text_input(key="layers").set_value("0")
-    computed(found, server)
+    waited(server, found.run())
     assert "zoo:attention: 0 of 4 heads (0%)" in captions(found)
 
 

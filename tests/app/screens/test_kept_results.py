@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
-from streamlit.testing.v1 import AppTest
 
+from tests.app.screens.drawing import drawn
 from tests.app.shell.conftest import server
 from workbench.app.serving import Server
 from workbench.app.serving.jobs import Jobs
@@ -26,30 +24,11 @@ STATE = {"model": "zoo:gated_delta", "layer": "3", "tokens": "5"}
 EDITED = {**STATE, "cell": "1.4", "edits": "zero:L3@4"}
 
 
-def screen(name: str) -> None:
-    import importlib
-
-    import streamlit as st
-
-    from workbench.app import navigation
-    from workbench.app.shell.asking import sidebar
-
-    st.navigation(navigation.pages())
-    sidebar()
-    importlib.import_module(f"workbench.app.screens.{name}").draw()
-
-
 def shown(server: Server, name: str, asked: dict[str, str]) -> list[bytes]:
     """What a page shows once everything is computed, element by element."""
-    found = AppTest.from_function(screen, default_timeout=240, args=(name,))
-    for key, value in asked.items():
-        found.query_params[key] = server.workspace.keep_prompt(value) if key == "prompt" else value
-    found.run()
-    deadline = time.monotonic() + 400
-    while (server.jobs.running() or found.get("progress")) and time.monotonic() < deadline:
-        time.sleep(0.1)
-        found.run()
-    assert not found.exception and not found.error
+    linked = {key: server.workspace.keep_prompt(value) if key == "prompt" else value for key, value in asked.items()}
+    found = drawn(server, name, **linked)
+    assert not found.error
     assert not [text.value for text in found.text if text.value.startswith("The link asked for")]
     return [node.proto.SerializeToString(deterministic=True) for node in found.main if node.type in MADE]
 

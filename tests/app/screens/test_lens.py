@@ -1,7 +1,6 @@
 """The Lens page: a worked example at once, a cell in full, a tuned lens trained where there is none."""
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from benchmarks.browser import Explorer, settled, visit, width_needed
+from tests.app.screens.drawing import drawn, waited
 from tests.app.shell.conftest import server
 from workbench.app.serving import Server, Workspace
 from workbench.app.views import tuned
@@ -18,29 +18,8 @@ __all__ = ["server"]
 SENTENCE = "The people of the United States have the right to know the state of the Union. "
 
 
-def screen() -> None:
-    from workbench.app.screens.lens import draw
-    from workbench.app.shell.asking import sidebar
-
-    sidebar()
-    draw()
-
-
-def waited(server: Server, found: AppTest) -> AppTest:
-    deadline = time.monotonic() + 400
-    while (server.jobs.running() or found.get("progress")) and time.monotonic() < deadline:
-        time.sleep(0.2)
-        found.run()
-    assert not found.exception
-    return found
-
-
 def opened(server: Server, **asked: str) -> AppTest:
-    """The page once everything is computed."""
-    found = AppTest.from_function(screen, default_timeout=240)
-    for name, value in asked.items():
-        found.query_params[name] = value
-    return waited(server, found.run())
+    return drawn(server, "lens", **asked)
 
 
 def texts(found: AppTest) -> list[str]:
