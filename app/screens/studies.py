@@ -36,6 +36,9 @@ POLL = 1.0
 TALL = 360
 """Pixels of a study's file that are seen at once, so that what follows is not pushed away."""
 
+WIDTHS = {"run": 150, "question": 230, "models": 100, "state": 70, "units": 130, "started": 130, "versions": 90}
+"""Pixels of the columns of the table of runs."""
+
 NONE = "none"
 
 FOLDED = "Coverage"
@@ -104,8 +107,7 @@ def _listing(runs: list[Listed]) -> None:
             runs_table(_runs()),
             hide_index=True,
             width="stretch",
-            column_config={"run": st.column_config.Column(width=170), "question": st.column_config.Column(width=260)}
-            | {name: st.column_config.Column(width="small") for name in ("models", "state")},
+            column_config={name: st.column_config.Column(width=width) for name, width in WIDTHS.items()},
         )
 
     st.fragment(listed, run_every=POLL if any(run.going for run in runs) else None)()
@@ -122,7 +124,7 @@ def _start(empty: bool) -> None:
         st.info("There is no run in the workspace yet. Start a study file below, or save one on the page Ablate.")
     with st.expander("Start a study", expanded=empty):
         if not files:
-            st.text(WHERE)
+            st.text(f"There is no study file yet. What is looked for: {WHERE}")
             st.button(
                 "Put an example into studies/",
                 help="Which heads does copying depend on? Sixteen heads, half a minute.",

@@ -26,8 +26,11 @@ EXAMPLES: dict[str, dict[str, str | int]] = {
 }
 """What the controls of a page are set to; a page that is not named shows what it opens on."""
 
-BUILD = "Build its features"
-"""The button that is pressed where a page offers it: a picture of features needs a store of them."""
+PRESSED: dict[str, tuple[tuple[str, str], ...]] = {
+    "features": (("Build its features", "Activations"),),
+    "studies": (("Put an example into studies/", "is in the workspace now"), ("Start", "What was found")),
+}
+"""The buttons of a page without which there is nothing to see, each with the words that appear in the end."""
 
 
 def compressed(png: bytes) -> bytes:
@@ -67,9 +70,9 @@ def main() -> int:
             for name in asked.pages or names:
                 page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
                 visit(page, explorer.address(name, **EXAMPLES.get(name, {})), calm=1.0)
-                if (build := page.get_by_role("button", name=BUILD)).count():
-                    build.click()
-                    page.get_by_role("listbox", name="Features; click one").wait_for(timeout=1000 * PATIENCE)
+                for button, words in PRESSED.get(name, ()):
+                    page.get_by_test_id("stMain").get_by_role("button", name=button).click()
+                    page.get_by_text(words).first.wait_for(timeout=1000 * PATIENCE)
                     settled(page, calm=1.0)
                 errors += [f"{name}: {one}" for one in page.get_by_test_id("stAlertContentError").all_inner_texts()]
                 picture = compressed(page.screenshot())
