@@ -42,7 +42,7 @@ def draw_statistics(panel: Panel, tokens: int, count: int) -> tuple[HeadStatisti
         with the_server().models.lend(source) as model:
             return head_statistics(model, asked.prompt)
 
-    suffix = "" if letter == "A" else "-b"
+    suffix = panel.suffix
     st.subheader(f"All {unit}s" if asked.other is None else f"All {unit}s of {letter} · {source}", anchor=False)
     seconds = tokens * tokens / 2 * count / PER_SECOND
     if seconds > SOON and not switch(f"Read all {count} of them: {about_seconds(seconds)}", f"all{suffix}"):

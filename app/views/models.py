@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 
 import workbench as wb
 from workbench import zoo
+from workbench.families.base import unit_name
 from workbench.figures import plain_figure
 from workbench.model import HookedModel
 from workbench.progress import tracked
@@ -84,7 +85,7 @@ def facts(model: HookedModel, source: str) -> Facts:
         mixers=tuple(dict.fromkeys(cfg.families)),
         layers=cfg.n_layers,
         width=cfg.d_model,
-        unit="channel" if all(mixer.d_value == 1 for mixer in mixers) else "head",
+        unit=unit_name(mixers),
         heads=(min(counts), max(counts)),
         parameters=sum({id(p): p.numel() for p in model.wrapped.parameters()}.values()),
         state=long.nbytes - 5 * growth if long is not None else 0,

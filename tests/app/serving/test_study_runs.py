@@ -83,14 +83,14 @@ def test_a_process_that_is_stopped_before_it_listens_was_not_refused(
 
 
 SERVER = """
-import signal, sys, time
+import signal, sys
 from pathlib import Path
 from workbench.app.serving import Workspace
 from workbench.app.serving.study_runs import StudyRuns
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # what is started in the background may ignore it
 StudyRuns(Workspace(Path(sys.argv[1]))).start(Path("study.yaml"), Path(sys.argv[2]))
-time.sleep(3600)
+signal.pause()
 """
 
 

@@ -82,10 +82,17 @@ def test_a_fault_is_named_without_its_details(opened: AppTest, caplog: pytest.Lo
     assert "secret" in caplog.text
 
 
-def endless(job: Job) -> str:
-    for _ in tracked(iter(int, 1), False, "counting"):
-        time.sleep(0.001)
-    return "never"
+def counting(what: str) -> Callable[[Job], None]:
+    """Work that ends only when it is cancelled."""
+
+    def work(job: Job) -> None:
+        for _ in tracked(iter(int, 1), False, what):
+            time.sleep(0.001)  # else it would take the processor from the page that is looked at
+
+    return work
+
+
+endless = counting("counting")
 
 
 def test_long_work_shows_a_bar_and_is_cancelled(opened: AppTest, server: Server) -> None:
@@ -130,13 +137,6 @@ def test_one_session_cancels_and_the_other_still_waits(opened: AppTest, server: 
 
 
 def test_each_session_sees_how_far_its_own_computation_is_and_cancels_that(server: Server) -> None:
-    def counting(what: str) -> Callable[[Job], None]:
-        def work(job: Job) -> None:
-            for _ in tracked(iter(int, 1), False, what):
-                time.sleep(0.001)
-
-        return work
-
     pages = []
     for head, what in enumerate(("counting sheep", "counting goats")):
         WORK["work"] = counting(what)
