@@ -8,7 +8,7 @@ import streamlit as st
 from workbench.app.components import token_strip
 from workbench.app.serving import Job, the_server
 from workbench.app.serving.sources import called
-from workbench.app.shell import Asked, about_seconds, begin, choice, computed, foot, number
+from workbench.app.shell import Asked, about_seconds, begin, choice, computed, end_page, foot, number
 from workbench.app.views.ablate import (
     TokenLosses,
     ablation_code,
@@ -136,7 +136,7 @@ def _effects(asking: Asking, pressed: bool) -> None:
         seconds = computed("timing a pass", ("ablate-seconds", asking.name), pace)
         if seconds is not None:
             st.info(f"This takes {about_seconds(seconds)}: {called(asking.model)} is not small. Press Ablate to begin.")
-            st.stop()
+            end_page()
 
     if list(asking.chips) == st.session_state[EXAMPLE] and not pressed:
         st.caption("An example to begin with, run unasked because it takes seconds. Choose others and press Ablate.")

@@ -14,7 +14,7 @@ from workbench.app.components import Axis, canvas_matrix, matrix
 from workbench.app.screens.head_check import draw_check
 from workbench.app.serving import Job, the_server
 from workbench.app.serving.sources import called
-from workbench.app.shell import Asked, about_seconds, begin, choice, computed, foot, text, view_link
+from workbench.app.shell import Asked, about_seconds, begin, choice, computed, end_page, foot, text, view_link
 from workbench.app.views.head_figures import above_by_depth, against_null, by_layer, head_grid
 from workbench.app.views.head_scripts import against_null_code, scores_code
 from workbench.app.views.heads import (
@@ -128,7 +128,7 @@ def _scores(source: str, kind: str, haystack: str, layers: tuple[int, ...] | Non
                 "Fewer layers take less time."
             )
             if not st.button(f"Run finder, {about_seconds(seconds)}", type="primary", key=f"run-{source}-{kind}"):
-                st.stop()
+                end_page()
     return computed(f"looking for {_called(kind)} heads in {called(source)}", key, work)
 
 

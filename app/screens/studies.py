@@ -47,7 +47,6 @@ FOLDED = "Coverage"
 STARTED = "studies-started"
 """In the session: the run that was started from here and is not listed yet."""
 
-
 PUT = "studies-put"
 """In the session: the example that was put into the workspace from here."""
 
@@ -58,6 +57,10 @@ WHERE = (
 
 ENDING = "studies-ending"
 """In the session: the run that was asked from here to end."""
+
+REFUSED = "studies-refused"
+"""In the session: why what was pressed last could not be done. It is said beside the page, of which parts are drawn
+again every second."""
 
 SO_FAR = "studies-so-far"
 """In the session: the run whose results were asked for while it goes on, and its `stamp` then."""
@@ -72,6 +75,7 @@ def the_runs() -> StudyRuns:
 def draw() -> None:
     """Draw the page."""
     begin("Studies", "Many edits on many prompts, from one file: planned, run beside the app, kept in the workspace.")
+    _say_why_not()
     runs = _runs()
     # What goes on, or would not, stands first: a study's file, which is long, would push it off the screen.
     first = st.container()
@@ -84,7 +88,14 @@ def draw() -> None:
     _listing(runs)
     chosen = choice("Run", [run.name for run in runs], "run")
     run = next(one for one in runs if one.name == chosen)
-    with first if run.going or the_runs().refused(_place(run)) else st.container():
+    leads = run.going or the_runs().refused(_place(run))
+    below = st.container()
+    # A bar is taken away before another is drawn, not when all of the page is: else two would be seen.
+    if not leads:
+        first.empty()
+    if run.going:
+        st.empty()  # where the results of a run that has ended are waited for
+    with first if leads else below:
         _state_of(run)
     if run.status is not None and run.going:
         _so_far(run)
@@ -169,7 +180,12 @@ def _told(act: Callable[[], object]) -> None:
     try:
         act()
     except (WorkbenchError, OSError) as error:
-        st.error(str(error))
+        st.session_state[REFUSED] = str(error)
+
+
+def _say_why_not() -> None:
+    if REFUSED in st.session_state:
+        st.toast(_plain(st.session_state.pop(REFUSED)), icon=":material/error:", duration="long")
 
 
 def _watch_first(runs: list[Listed]) -> None:
@@ -209,6 +225,7 @@ def _state_of(run: Listed) -> None:
         now = next((one for one in _runs() if one.name == run.name), run)
         if (now.going, now.launched is not None, now.status is not None) != drawn:
             st.rerun()  # of the whole page, which draws other things then, such as results
+        _say_why_not()
         told = ": ".join(part for part in (now.state, now.progress) if part)
         if now.going:
             st.progress(now.share, text=told)
@@ -228,9 +245,14 @@ def _state_of(run: Listed) -> None:
         if now.launched is not None:
             return  # its process is about to be gone, and only then another may begin
         unfinished = now.status is not None and not now.status.finished
-        if unfinished and st.button("Resume", key="resume-run", help="Go on with what is missing or failed"):
-            _told(lambda: the_runs().resume(folder))
-            st.rerun()
+        if unfinished:
+            st.button(
+                "Resume",
+                key="resume-run",
+                help="Go on with what is missing or failed",
+                on_click=_told,
+                args=(lambda: the_runs().resume(folder),),
+            )
         if the_runs().refused(folder):
             changed = the_runs().changed(folder)
             if changed:
@@ -238,11 +260,14 @@ def _state_of(run: Listed) -> None:
             else:
                 st.error("The last process that was started for this run ended with an error. It said:")
             st.code(the_runs().said(folder), language=None, wrap_lines=True)
-            if changed and st.button(
-                "Replan", key="replan-run", help="Go on with the changed study; what is in both is kept"
-            ):
-                _told(lambda: the_runs().replan(folder))
-                st.rerun()
+            if changed:
+                st.button(
+                    "Replan",
+                    key="replan-run",
+                    help="Go on with the changed study; what is in both is kept",
+                    on_click=_told,
+                    args=(lambda: the_runs().replan(folder),),
+                )
 
     st.fragment(shown, run_every=POLL if run.going or run.launched is not None else None)()
 

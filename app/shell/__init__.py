@@ -3,6 +3,7 @@
 from workbench.app.shell.asking import Asked, asked, model_named
 from workbench.app.shell.computing import computed
 from workbench.app.shell.controls import choice, number, switch, text
+from workbench.app.shell.ending import end_page
 from workbench.app.shell.linking import view_link
 from workbench.app.shell.panel import foot
 from workbench.app.shell.titles import begin
@@ -15,6 +16,7 @@ __all__ = [
     "begin",
     "choice",
     "computed",
+    "end_page",
     "foot",
     "model_named",
     "number",

@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 import streamlit as st
 
 from workbench.app.serving import Server, the_server
+from workbench.app.shell.ending import end_page
 from workbench.app.shell.prompts import EXAMPLES, PROMPT
 from workbench.app.shell.status import open_status
 from workbench.errors import InputError
@@ -93,7 +94,7 @@ def sidebar() -> Asked:
         )
     except InputError as error:
         st.error(str(error))
-        st.stop()
+        end_page()
     if st.query_params.get("prompt") != found.prompt_id and (found.prompt != PROMPT or "prompt" in st.query_params):
         st.query_params["prompt"] = found.prompt_id
     st.session_state[_LINKED] = found.prompt_id

@@ -11,6 +11,7 @@ import streamlit as st
 from workbench.app.serving import Job, Server, the_server
 from workbench.app.serving.sources import called
 from workbench.app.shell.asking import Asked, asked_or_none
+from workbench.app.shell.ending import end_page
 from workbench.app.shell.session import session_name
 from workbench.app.shell.status import count_tokens, tell_status
 from workbench.errors import InputError, WorkbenchError
@@ -32,7 +33,7 @@ _log = logging.getLogger("workbench.app")
 def computed(label: str, key: tuple[Hashable, ...], work: Callable[[Job], T]) -> T:
     """The value of a key: kept from before, or computed now.
 
-    While it is computed the page shows how far it is and a button that cancels it, and ends there (`st.stop`); it is
+    While it is computed the page shows how far it is and a button that cancels it, and ends there (`end_page`); it is
     drawn again when the value is there. It goes on when the page is left, and is found when the page is opened again.
     What fails becomes a sentence on the page. Two sessions that ask for the same share one computation, and it is
     cancelled when neither wants it any more.
@@ -56,7 +57,7 @@ def computed(label: str, key: tuple[Hashable, ...], work: Callable[[Job], T]) ->
             job.looked_at(session)
             if not job.wait(QUIETLY):
                 _watch(server, job, session)
-                st.stop()
+                end_page()
             there, value = server.results.get(key)
     if there:
         waited = job is not None and job.told(session)
@@ -70,7 +71,7 @@ def computed(label: str, key: tuple[Hashable, ...], work: Callable[[Job], T]) ->
         st.session_state.pop(_GIVEN_UP, None)
         server.jobs.forget(key)
         st.rerun()
-    st.stop()
+    end_page()
 
 
 def _ask(
@@ -91,7 +92,7 @@ def _ask(
         return server.jobs.ask(key, label, _keeping(server, key, asked, work))
     except InputError as refused:
         st.error(str(refused))
-        st.stop()
+        end_page()
 
 
 def _keeping(server: Server, key: Hashable, asked: Asked | None, work: Callable[[Job], T]) -> Callable[[Job], None]:

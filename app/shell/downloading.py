@@ -8,6 +8,7 @@ from workbench.app.serving import Job, the_server
 from workbench.app.serving.hub import fetch, is_fetched, is_offline
 from workbench.app.shell.asking import asked
 from workbench.app.shell.computing import computed
+from workbench.app.shell.ending import end_page
 
 
 def fetch_models() -> None:
@@ -26,12 +27,12 @@ def _fetch(source: str) -> None:
                 f"{source} is not on this machine, and downloads are off here (HF_HUB_OFFLINE=1). Choose a model of "
                 "the zoo or of the workspace in the sidebar."
             )
-            st.stop()
+            end_page()
         offer = st.empty()
         with offer.container():
             st.info(f"Download {source} from the hub? It is not on this machine; its weights may take gigabytes.")
             if not st.button(f"Download {source}", type="primary", key=f"download-{source}"):
-                st.stop()
+                end_page()
         offer.empty()
 
     def work(job: Job) -> bool:

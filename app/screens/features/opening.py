@@ -6,7 +6,7 @@ import streamlit as st
 
 from workbench.app.screens.features.building import OPEN_NEXT
 from workbench.app.serving import the_server
-from workbench.app.shell import choice
+from workbench.app.shell import choice, end_page
 from workbench.app.views.features.stores import Found, OpenStore, find_stores, open_store
 from workbench.errors import InputError
 
@@ -48,7 +48,7 @@ def chosen_store(model: str) -> OpenStore | None:
         return open_store(chosen.folder)
     except InputError as error:
         st.error(str(error))
-        st.stop()
+        end_page()
 
 
 def use_model(name: str) -> None:

@@ -109,8 +109,12 @@ def test_a_study_is_started_cancelled_and_resumed_under_one_bar(explorer: Explor
         page.get_by_text(re.compile("^running: .* time left not known yet")).wait_for(timeout=1000 * PATIENCE)
         page.get_by_role("button", name="Cancel").first.click()
         page.get_by_role("button", name="Resume").wait_for(timeout=1000 * PATIENCE)
+        elsewhere = page.context.new_page()
+        visit(elsewhere, explorer.address("studies", run="copying"))
         page.get_by_role("button", name="Resume").click()
         page.get_by_text(re.compile("^starting: ")).wait_for()
+        elsewhere.get_by_role("button", name="Resume").click()
+        elsewhere.get_by_text("The study in copying is running already; cancel it first.").wait_for()
         page.get_by_text("Done: 204 of 204 units.").wait_for(timeout=1000 * PATIENCE)
         settled(page)
         assert "Edits: heads" in main.inner_text() and page.evaluate("window.__bars") == 1

@@ -39,6 +39,30 @@ def page_of_a_model() -> None:
     st.text(computed("reading the head", ("page", st.query_params["head"]), WORK["work"]))
 
 
+def page_whose_part_is_pressed_while_it_waits() -> None:
+    import streamlit as st
+    from streamlit.proto.WidgetStates_pb2 import WidgetStates
+    from streamlit.runtime.scriptrunner import RerunData, get_script_run_ctx
+
+    from tests.app.shell.test_computing import COUNT, WORK
+    from workbench.app.shell.computing import computed
+
+    @st.fragment
+    def part() -> None:
+        st.button("Press", on_click=COUNT.append, args=(1,))
+
+    part()
+    running = get_script_run_ctx()
+    assert running is not None and running.script_requests is not None
+    # What the browser sends for a press; it arrives while the page below waits for its value.
+    pressed = WidgetStates()
+    (button,) = running.shared.widget_ids_this_run.snapshot()
+    pressed.widgets.add(id=button, trigger_value=True)
+    (alone,) = running.shared.new_fragment_ids.snapshot()
+    running.script_requests.request_rerun(RerunData(widget_states=pressed, fragment_id=alone))
+    st.text(computed("reading the head", ("page", "pressed"), WORK["work"]))
+
+
 @pytest.fixture
 def opened(server: Server) -> Iterator[AppTest]:
     COUNT.clear()
@@ -223,3 +247,11 @@ def test_what_only_waits_for_a_model_is_given_up_for_the_next_that_is_asked_for(
         (second,) = server.jobs.running()
     assert first.state == "cancelled" and second is not first
     assert second.wait(60) and second.state == "done"
+
+
+def test_what_is_pressed_while_a_page_waits_is_done(opened: AppTest) -> None:
+    released = threading.Event()
+    WORK["work"] = lambda job: released.wait(60)
+    AppTest.from_function(page_whose_part_is_pressed_while_it_waits, default_timeout=60).run()
+    released.set()
+    assert COUNT == [1]
