@@ -9,6 +9,7 @@ from workbench.app.screens.attention_layer import draw_layer
 from workbench.app.screens.attention_panel import draw_panel
 from workbench.app.screens.attention_statistics import draw_statistics
 from workbench.app.serving import Job, the_server
+from workbench.app.serving.sources import called
 from workbench.app.shell import Asked, begin, choice, computed, number
 from workbench.app.shell.parts import part
 from workbench.app.shell.prompts import PROMPT
@@ -59,7 +60,7 @@ def _show(asked: Asked) -> None:
     for letter, source, found, box in zip("AB", asked.models, outlines, boxes, strict=False):
         with box:
             if asked.other is not None:
-                st.subheader(f"{letter} · {source}", anchor=False)
+                st.subheader(f"{letter} · {called(source)}", anchor=False)
             suffix = "" if letter == "A" else "-b"
             with st.container(horizontal=True, vertical_alignment="bottom"):
                 at = _place(outlines[0], at, found, suffix)
@@ -69,7 +70,7 @@ def _show(asked: Asked) -> None:
             panel = Panel(asked, letter, source, place, chosen)
             shown.append((panel, draw_panel(panel)))
     for (panel, tokens), found in zip(shown, outlines, strict=True):
-        drawn = draw_statistics(panel, len(tokens), sum(place.heads for place in found.places))
+        drawn = draw_statistics(panel, found, len(tokens))
         if drawn is not None:
             draw_layer(panel, tokens, *drawn)
 
@@ -79,7 +80,7 @@ def _outline(source: str) -> Outline:
         with the_server().models.lend(source) as model:
             return outline(model, PROMPT)
 
-    return computed(f"looking at the heads of {source}", ("attention-outline", source), work)
+    return computed(f"looking at the heads of {called(source)}", ("attention-outline", source), work)
 
 
 def _place(first: Outline, at: int, found: Outline, suffix: str) -> int:

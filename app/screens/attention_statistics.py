@@ -7,8 +7,9 @@ import streamlit as st
 from workbench.app.components import Axis, canvas_matrix, matrix
 from workbench.app.screens.attention_chosen import Panel
 from workbench.app.serving import Job, the_server
+from workbench.app.serving.sources import called
 from workbench.app.shell import about_seconds, choice, computed, foot, switch
-from workbench.app.views.attention import HeadStatistics, head_statistics, statistics_code
+from workbench.app.views.attention import HeadStatistics, Outline, head_statistics, statistics_code
 from workbench.app.views.attention.statistics import MEASURES, WIDEST
 
 SAYS = {
@@ -26,30 +27,30 @@ SOON = 5.0
 """Seconds from which on the heads are read only when that is asked for: meanwhile the model reads nothing else."""
 
 
-def draw_statistics(panel: Panel, tokens: int, count: int) -> tuple[HeadStatistics, str] | None:
+def draw_statistics(panel: Panel, model: Outline, tokens: int) -> tuple[HeadStatistics, str] | None:
     """Draw the map of layers and heads of one model; a click shows the head above.
 
     Args:
+        model: its mixers.
         tokens: of the text.
-        count: heads of all layers together.
 
     Returns:
         What is drawn and the measure; None where it would take long and nobody has asked for it yet.
     """
-    letter, source, asked, shown, unit = panel.letter, panel.source, panel.asked, panel.choice, panel.place.unit
+    letter, source, asked, shown, unit = panel.letter, panel.source, panel.asked, panel.choice, model.unit
 
     def work(job: Job) -> HeadStatistics:
         with the_server().models.lend(source) as model:
             return head_statistics(model, asked.prompt)
 
     suffix = panel.suffix
-    st.subheader(f"All {unit}s" if asked.other is None else f"All {unit}s of {letter} · {source}", anchor=False)
-    seconds = tokens * tokens / 2 * count / PER_SECOND
-    if seconds > SOON and not switch(f"Read all {count} of them: {about_seconds(seconds)}", f"all{suffix}"):
+    st.subheader(f"All {unit}s" if asked.other is None else f"All {unit}s of {letter} · {called(source)}", anchor=False)
+    seconds = tokens * tokens / 2 * model.heads / PER_SECOND
+    if seconds > SOON and not switch(f"Read all {model.heads} of them: {about_seconds(seconds)}", f"all{suffix}"):
         return None
     measure = choice("Statistic", tuple(MEASURES), f"statistic{suffix}", show=lambda name: MEASURES[name])
     key = ("attention", "statistics", source, asked.prompt_id)
-    found = computed(f"reading all {unit}s of {source}", key, work)
+    found = computed(f"reading all {unit}s of {called(source)}", key, work)
     values, heads = found.map(measure)
     ranked = found.ranked
 
@@ -68,11 +69,13 @@ def draw_statistics(panel: Panel, tokens: int, count: int) -> tuple[HeadStatisti
             ["" if head < 0 else f"L{place}H{head}" for head in row]
             for place, row in zip(found.places, heads.tolist(), strict=True)
         ],
+        masked=heads < 0,
         upward=True,
         cell=28,
         selected=found.cell(measure, shown) if shown.scope == "core" else None,
         name=MEASURES[measure],
         notes=[f"{unit.capitalize()}s by rank, highest first; at most {WIDEST} a layer."] if ranked else [],
+        masked_note=f"Hatched: no such {unit}.",
         resting=f"Click a {unit} to look at it above.",
     )
     matrix(drawn, key=f"statistics{suffix}", fingerprint=f"{source} {asked.prompt_id} {measure}", on_choose=chose)

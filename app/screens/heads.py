@@ -152,12 +152,14 @@ def _map(letter: str, scores: Scores, by: str, haystack: str) -> None:
         rows=Axis.of("layer", grid.rows),
         columns=Axis.of(f"{scores.unit}, by rank" if grid.by_rank else scores.unit, columns),
         cells=grid.names,
+        masked=np.array(grid.sites) == "",
         texts=None if grid.by_rank else _numbers(grid.values, grid.above),
         upward=True,
         cell=34,
         limit=None if grid.by_rank else float(np.nanmax(np.abs(grid.values))) or 1.0,
         selected=chosen,
         name=f"{_called(scores.kind)} {RANKED[by]}",
+        masked_note=f"Hatched: no such {scores.unit}.",
         resting=f"Click a cell to look at that {scores.unit}, or go there with the arrow keys and press Enter.",
     )
     clicked = matrix(

@@ -10,6 +10,7 @@ import streamlit as st
 from workbench.app.components import Axis, canvas_matrix, kept, matrix
 from workbench.app.screens.lens_training import draw_training
 from workbench.app.serving import Job, the_server
+from workbench.app.serving.sources import called
 from workbench.app.shell import Asked, begin, choice, computed, foot, number
 from workbench.app.views.lens import (
     CURVES,
@@ -82,7 +83,7 @@ def draw() -> None:
         count = number("Tokens shown", 2, MOST, "count", default=32)
     for letter, model in zip("AB", asked.models, strict=False):
         if len(asked.models) > 1:
-            st.header(f"{letter} · {model}", anchor=False)
+            st.header(f"{letter} · {called(model)}", anchor=False)
         _model(asked, model, letter, kind, measure, first, count)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from workbench.app.serving import Job, the_server
+from workbench.app.serving.sources import called
 from workbench.app.shell import about_seconds, choice, computed, number
 from workbench.app.views.tuned import ROWS, Tuned, lens_folder, step_seconds, texts_of, train_lens, training_code
 
@@ -16,11 +17,11 @@ def draw_training(model: str, letter: str) -> None:
     texts = texts_of(server.workspace)
     if not texts:
         st.info(
-            f"There is no tuned lens for {model}, and no text to train one on: put a *.txt file into the workspace "
-            f"{server.workspace.root} (some 20 kB at least), then reload this page."
+            f"There is no tuned lens for {called(model)}, and no text to train one on: put a *.txt file into the "
+            f"workspace {server.workspace.root} (some 20 kB at least), then reload this page."
         )
         return
-    st.info(f"There is no tuned lens for {model} yet. It can be trained here and is kept in the workspace.")
+    st.info(f"There is no tuned lens for {called(model)} yet. It can be trained here and is kept in the workspace.")
     suffix = "" if letter == "A" else "-b"
     with st.container(horizontal=True, vertical_alignment="bottom"):
         name = choice("Train on", tuple(texts), f"text{suffix}", help="Text files of the workspace; more is better.")
@@ -42,7 +43,7 @@ def draw_training(model: str, letter: str) -> None:
             st.code(training_code(model, text, steps, folder), language="python")
         if not st.button(f"Train a tuned lens, {about_seconds(seconds)}", type="primary", key=f"train-{letter}"):
             return
-    computed(f"training a tuned lens for {model}", key, work)
+    computed(f"training a tuned lens for {called(model)}", key, work)
     # What counts from here on is the lens in the workspace, which somebody may delete and train again.
     server.jobs.forget(key)
     server.results.forget(key)

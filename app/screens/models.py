@@ -8,6 +8,7 @@ import streamlit as st
 
 from workbench.app.navigation import ENTRIES
 from workbench.app.serving import Job, the_server
+from workbench.app.serving.sources import called
 from workbench.app.shell import begin, computed, foot, view_link
 from workbench.app.views.models import (
     Facts,
@@ -41,7 +42,7 @@ def draw() -> None:
     found = computed("reading the zoo", ("models", "zoo"), read_zoo)
     for source in asked.models:
         if not source.startswith("zoo:"):
-            found = [computed(f"opening {source}", ("models", source), partial(_opened, source)), *found]
+            found = [computed(f"opening {called(source)}", ("models", source), partial(_opened, source)), *found]
     pages = [(entry.name, entry.title) for entry in ENTRIES if entry.section != "Keep" and entry.name != "models"]
     for begins in range(0, len(found), COLUMNS):
         for column, one in zip(st.columns(COLUMNS), found[begins : begins + COLUMNS], strict=False):
@@ -63,7 +64,7 @@ def _card(one: Facts, chosen: bool, pages: list[tuple[str, str]], prompt_id: str
     if one.source.startswith("zoo:"):
         st.markdown(f"**{one.source}**" + (" · chosen" if chosen else ""))
     else:  # typed by somebody: no Markdown
-        st.text(one.source + (" · chosen" if chosen else ""))
+        st.text(called(one.source) + (" · chosen" if chosen else ""))
     lines = [
         f"{one.parameters / 1e6:.1f} M parameters · {one.layers} layers × {one.width}",
         f"{', '.join(one.mixers)} · {heads(one)}",

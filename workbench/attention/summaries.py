@@ -111,7 +111,7 @@ class AttentionStatistics:
             raise InputError(f"There is no {reduction!r} here; asked for were {', '.join(self.reductions)}.")
         return present
 
-    def average(self, reduction: str) -> list[Float[Tensor, " units"]]:
+    def average(self, reduction: str) -> list[Float[Tensor, " _"]]:
         """One tensor ``[units]`` a mixer: the average over all rows that read anything. Raises InputError for none."""
         if not all(reduction in mixer.averages for mixer in self.mixers):
             raise InputError(

@@ -8,6 +8,7 @@ from typing import get_args
 import streamlit as st
 
 from workbench.app.serving import Job, the_server
+from workbench.app.serving.sources import called
 from workbench.app.shell import about_seconds, choice, computed
 from workbench.app.shell import text as text_of
 from workbench.app.views.features import building
@@ -105,7 +106,7 @@ def _foreseen(plan: Plan) -> tuple[float, building.PassOptions, str | None]:
 
 def _nothing_to_build(model: str) -> None:
     st.info(
-        f"No autoencoder comes with {model}, and there is none in the workspace. {len(MEMBERS)} come with the "
+        f"No autoencoder comes with {called(model)}, and there is none in the workspace. {len(MEMBERS)} come with the "
         "workbench; choose one of their models, or train one for this model."
     )
     with st.container(horizontal=True):

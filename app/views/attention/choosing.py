@@ -86,6 +86,16 @@ class Outline:
     places: tuple[Place, ...]
     layers: int
 
+    @property
+    def heads(self) -> int:
+        """Of all mixers together."""
+        return sum(place.heads for place in self.places)
+
+    @property
+    def unit(self) -> str:
+        """What a head of any of them is called: ``"channel"`` only where all mixers have channels."""
+        return "channel" if all(place.unit == "channel" for place in self.places) else "head"
+
 
 @torch.no_grad()
 def outline(model: HookedModel, text: str) -> Outline:

@@ -37,7 +37,7 @@ class HeadStatistics:
     """
 
     places: tuple[str, ...]
-    averages: dict[str, list[Float[np.ndarray, " heads"]]]
+    averages: dict[str, list[Float[np.ndarray, " _"]]]
     table: pd.DataFrame
 
     def map(self, measure: str) -> tuple[Float[np.ndarray, "places columns"], Int[np.ndarray, "places columns"]]:
