@@ -2,6 +2,7 @@ import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Before anything imports torch: two threads are what the reference machine has, and more of them than cores can make a
 # small model ten times slower. No test may reach a model hub or a telemetry server.
@@ -27,8 +28,19 @@ import pytest  # noqa: E402
 
 from tests import real_inputs  # noqa: E402
 
+if TYPE_CHECKING:
+    from workbench.model import HookedModel
 
+ONE_WORKER = {"browser": {"explorer", "chromium"}, "smollm2": {"smollm2", "smollm2_directory"}}
+"""Fixtures that take long to make, by a name for them: of parallel workers one runs all tests that take any of them."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
+    for item in items:
+        for name, fixtures in ONE_WORKER.items():
+            if fixtures & set(getattr(item, "fixturenames", ())):
+                item.add_marker(pytest.mark.xdist_group(name))
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if not marked:
         return
@@ -54,3 +66,11 @@ def smollm2_directory() -> Path:
         return real_inputs.smollm2_directory()
     except real_inputs.Unavailable as reason:
         pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="session")
+def smollm2(smollm2_directory: Path) -> "HookedModel":
+    """That model; leave it as it was."""
+    from workbench import load
+
+    return load(smollm2_directory / real_inputs.FILE_NAME, check=False)

@@ -1,5 +1,5 @@
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -17,11 +17,3 @@ def main_module() -> Iterator[None]:
     """A page that runs in this process becomes its main module, which processes started later would run, too."""
     yield
     sys.modules["__main__"] = MAIN
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: Iterable[pytest.Item]) -> None:
-    """Give all tests in a browser to one worker: one server and one Chromium are enough."""
-    for item in items:
-        if {"explorer", "chromium"} & set(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.xdist_group("browser"))

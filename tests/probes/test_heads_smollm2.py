@@ -1,22 +1,13 @@
 """The whole job on a real model: SmolLM2-135M-Instruct, 30 layers of 9 heads."""
 
-from pathlib import Path
-
 import pandas as pd
 import pytest
 
-from tests import real_inputs
-from workbench.loading import load
 from workbench.model import HookedModel
 from workbench.probes import ablate_top_k, find_heads
 from workbench.tasks import repeated_random_tokens, score_model
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def smollm2(smollm2_directory: Path) -> HookedModel:
-    return load(smollm2_directory / real_inputs.FILE_NAME, check=False)
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests import real_inputs
 from tests.studies.test_ready import FOLDER, of
-from workbench import load
 from workbench.model import HookedModel
 from workbench.studies.coordinator.at_hand import run_with_model
 from workbench.studies.report import effects_table
@@ -22,11 +20,6 @@ from workbench.studies.store import read_results
 
 NAMED = "[L17H3, L17H4, L17H5, L18H6, L18H7, L20H6, L23H2, L23H7, L23H8, L24H4]"
 """The ten that the finder of induction heads ranks highest."""
-
-
-@pytest.fixture(scope="module")
-def smollm2(smollm2_directory: Path) -> HookedModel:
-    return load(smollm2_directory / real_inputs.FILE_NAME, check=False)
 
 
 def effects(name: str, model: HookedModel, folder: Path, overrides: Sequence[str]) -> pd.DataFrame:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from tests import real_inputs
-from workbench.loading import load
 from workbench.model import HookedModel
 from workbench.tasks import (
     evaluate,
@@ -20,11 +16,6 @@ from workbench.tasks import (
 )
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def smollm2(smollm2_directory: Path) -> HookedModel:
-    return load(smollm2_directory / real_inputs.FILE_NAME, check=False)
 
 
 def test_a_list_of_nouns_is_remembered_word_by_word_and_in_its_order(smollm2: HookedModel) -> None:
