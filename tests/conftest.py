@@ -31,8 +31,9 @@ from tests import real_inputs  # noqa: E402
 if TYPE_CHECKING:
     from workbench.model import HookedModel
 
-ONE_WORKER = {"browser": {"explorer", "chromium"}, "smollm2": {"smollm2", "smollm2_directory"}}
-"""Fixtures that take long to make, by a name for them: of parallel workers one runs all tests that take any of them."""
+ONE_WORKER = {"browser": {"explorer", "chromium"}, "smollm2": {"smollm2", "smollm2_directory"}, "ray": {"ray"}}
+"""Fixtures that take long to make, or that only one process may have, by a name for them: of parallel workers one runs
+all tests that take any of them."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
