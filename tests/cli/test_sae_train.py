@@ -67,7 +67,7 @@ def test_a_state_is_read_in_a_few_directions(run, text, tmp_path):
 def test_what_cannot_be_trained_is_one_sentence(refused, gpt2, text, tmp_path):
     asked = ["sae", "train", gpt2, "--text", text, "--folder", tmp_path / "sae", *SMALL]
     assert "resid_pots" in refused(*asked, "--hook", "resid_pots")
-    assert "whole number of tokens" in refused(*asked, "--tokens", "1.5")
+    assert "no whole number from 1 up" in refused(*asked, "--tokens", "1.5")
     assert "k is 21" in refused(*asked, "-k", 21)
     assert "not split into heads" in refused(*asked, "--head", 1)
     text.write_text("")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+MOST = 10**15
+"""The largest number that is counted to: nobody has as many, and larger floats do not hold every whole number."""
 
 
 class Scope(StrEnum):
@@ -32,6 +36,21 @@ class Dtype(StrEnum):
     float64 = "float64"
     bfloat16 = "bfloat16"
     float16 = "float16"
+
+
+def many(text: str | int) -> int:
+    """A whole number from 1 up as people write large ones: ``200000``, ``200_000``, ``2e5``.
+
+    Raises:
+        typer.BadParameter: it is no such number.
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 1 <= number <= MOST or number != int(number):
+        raise typer.BadParameter(f"{text!r} is no whole number from 1 up, such as 200000 or 2e5.")
+    return int(number)
 
 
 ModelArgument = Annotated[

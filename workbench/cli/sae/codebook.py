@@ -36,7 +36,12 @@ def codebook(
     learning_rate: Annotated[
         float, typer.Option("--learning-rate", help="Of Adam, in units of the codes' mean norm.")
     ] = 1e-3,
-    tokens: Annotated[int, typer.Option("--tokens", min=1, help="Tokens that the table of codes is made of.")] = 50_000,
+    tokens: Annotated[
+        int,
+        typer.Option(
+            "--tokens", parser=options.many, metavar="<count>", help="Tokens that the table of codes is made of."
+        ),
+    ] = 50_000,
     length: options.Length = 128,
     top: options.Top = 10,
     json_file: options.JsonFile = None,

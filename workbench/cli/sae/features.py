@@ -72,7 +72,10 @@ def collect(
     folder: Annotated[Path, typer.Option("--folder", metavar="OUT", help="Where the features go.", show_default=False)],
     length: Annotated[int, typer.Option("--length", min=2, help="Tokens a window of the text.")] = 128,
     tokens: Annotated[
-        int | None, typer.Option("--tokens", min=1, help="Read so many tokens.", show_default="all")
+        int | None,
+        typer.Option(
+            "--tokens", parser=options.many, metavar="<count>", help="Read so many tokens.", show_default="all"
+        ),
     ] = None,
     first: Annotated[int | None, typer.Option("--first", min=0, help=FIRST, show_default="as SAE was trained")] = None,
     shard: Annotated[int, typer.Option("--shard", min=1, help="Tokens that are committed at once.")] = 65536,

@@ -63,8 +63,15 @@ def train(
     ] = None,
     k: Annotated[float, typer.Option("-k", "--k", help="Features a token, of the topk kinds.")] = 32,
     tokens: Annotated[
-        float, typer.Option("--tokens", help="Tokens to train on; the text is read again as needed.")
-    ] = 1e6,
+        int,
+        typer.Option(
+            "--tokens",
+            parser=options.many,
+            metavar="<count>",
+            help="Tokens to train on; the text is read again as needed.",
+            show_default="1e6",
+        ),
+    ] = 1_000_000,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Vectors a step.")] = 4096,
     learning_rate: Annotated[
         float | None, typer.Option("--learning-rate", help="Of Adam.", show_default="by d_sae")
@@ -87,8 +94,6 @@ def train(
     output = Output(json_file, html_file)
     if not resume and (folder / "training.json").is_file():
         raise InputError(f"{folder} holds a training already; --resume goes on with it, another --folder begins anew.")
-    if tokens < 1 or tokens != int(tokens):
-        raise InputError(f"--tokens is {tokens:g}; a whole number of tokens is needed.")
     opened = open_model(output, model, loading)
     from workbench.saes import train_sae, training_figure, training_history
 
@@ -105,7 +110,7 @@ def train(
         progress=output.progress,
         architecture=architecture.value,
         k=int(k) if k == int(k) else k,
-        tokens=int(tokens),
+        tokens=tokens,
         batch=batch,
         learning_rate=learning_rate,
         sparsity=sparsity,
