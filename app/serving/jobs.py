@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import uuid
@@ -10,7 +11,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, Literal
 
 from workbench import progress
-from workbench.errors import InputError
+from workbench.errors import InputError, WorkbenchError
 
 KEPT = 64
 """Jobs that are remembered after they ended."""
@@ -24,6 +25,8 @@ FRESH = 3.0
 
 LOOK = 0.1
 """Seconds between two looks at whether an earlier job has ended."""
+
+_log = logging.getLogger("workbench.app")
 
 
 class Cancelled(BaseException):
@@ -41,7 +44,8 @@ class Job:
         what, done, total: what it is at, as `workbench.progress` tells it; `what` is empty between two loops, and
             `total` is None where nobody knows.
         result: what the work returned, once it is done.
-        error: what it raised, where it failed.
+        error: what it raised, where it failed, without its traceback: the server's log has that of a fault of the
+            workbench.
         partial: what there is so far, where the work publishes it with `publish`.
     """
 
@@ -149,7 +153,9 @@ class Job:
         except Cancelled:
             self._end("cancelled")
         except BaseException as error:  # the page that asked shows it
-            self.error = error
+            if not isinstance(error, WorkbenchError):
+                _log.error("while %s", self.label, exc_info=error)
+            self.error = _alone(error)
             self._end("failed")
 
     def _wait_for_earlier(self) -> None:
@@ -164,6 +170,14 @@ class Job:
             if self.state == "running":
                 self.state, self.ended = state, time.monotonic()
         self._over.set()
+
+
+def _alone(error: BaseException) -> BaseException:
+    """The error without what leads to objects of the work, a whole model among them: its traceback and its causes."""
+    error.__cause__ = error.__context__ = None
+    if isinstance(error, AttributeError):
+        error.obj = None
+    return error.with_traceback(None)
 
 
 class Jobs:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
@@ -26,8 +25,6 @@ POLL = 0.25
 
 _GIVEN_UP = "_given-up"
 _LAST = "_last-job"
-
-_log = logging.getLogger("workbench.app")
 
 
 def computed(label: str, key: tuple[Hashable, ...], work: Callable[[Job], T]) -> T:
@@ -117,7 +114,6 @@ def _say_why(server: Server, job: Job, given_up: bool) -> None:
     elif isinstance(job.error, WorkbenchError):
         st.error(str(job.error))
     else:
-        _log.error("while %s", job.label, exc_info=job.error)
         st.error(
             f"{type(job.error).__name__} while {job.label}. This is a fault of the workbench; the server's log has it."
         )

@@ -1,7 +1,9 @@
 """Jobs say how far they are, stop where the library's loops tick, and are shared by those who ask the same."""
 
+import gc
 import threading
 import time
+import weakref
 
 import pytest
 
@@ -112,6 +114,49 @@ def test_an_error_is_kept_for_the_page() -> None:
     job = Jobs().ask("key", "failing", fails)
     assert job.wait(LONG)
     assert job.state == "failed" and str(job.error) == "There is no layer 9."
+
+
+class Large:
+    """Stands for a model."""
+
+
+@pytest.mark.parametrize("kind", ["a wrong input", "a fault", "a fault of the object itself"])
+def test_an_error_that_is_kept_keeps_nothing_of_the_work(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs_module._log, "disabled", True)  # what listens to it here keeps the traceback
+    used: list[weakref.ref[Large]] = []
+
+    def reads(large: Large) -> None:
+        if kind == "a fault of the object itself":
+            large.layers  # type: ignore[attr-defined]  # noqa: B018
+        try:
+            {}["layer"]  # type: ignore[index]
+        except KeyError as error:
+            raise (InputError if kind == "a wrong input" else RuntimeError)("There is no layer.") from error
+
+    def work(job: Job) -> None:
+        large = Large()
+        used.append(weakref.ref(large))
+        reads(large)
+
+    job = Jobs().ask("key", "failing", work)
+    assert job.wait(LONG) and job.state == "failed" and "layer" in str(job.error)
+    job._thread.join(LONG)
+    gc.collect()
+    assert used[0]() is None
+
+
+def test_a_fault_is_in_the_log_once_and_a_wrong_input_is_not(caplog: pytest.LogCaptureFixture) -> None:
+    def wrong(job: Job) -> None:
+        raise InputError("There is no layer 9.")
+
+    def fault(job: Job) -> None:
+        raise RuntimeError("a fault")
+
+    for work in (wrong, fault):
+        assert Jobs().ask("key", "reading heads", work).wait(LONG)
+    (record,) = caplog.records
+    assert record.getMessage() == "while reading heads" and record.exc_info is not None
+    assert "in fault" in caplog.text and "RuntimeError: a fault" in caplog.text
 
 
 def test_two_who_ask_the_same_share_one_job() -> None:

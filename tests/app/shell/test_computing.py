@@ -103,7 +103,8 @@ def test_a_fault_is_named_without_its_details(opened: AppTest, caplog: pytest.Lo
     WORK["work"] = work
     (said,) = opened.run().error
     assert said.value.startswith("RuntimeError while reading the head.") and "secret" not in said.value
-    assert "secret" in caplog.text
+    assert opened.run().error[0].value == said.value  # drawn again, it is not logged again
+    assert "secret" in caplog.text and len([record for record in caplog.records if record.exc_info]) == 1
 
 
 def counting(what: str) -> Callable[[Job], None]:
