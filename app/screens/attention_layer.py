@@ -11,7 +11,7 @@ from workbench.app.components import causal_matrix, matrix, thumbnails
 from workbench.app.screens.attention_borrowing import borrowed
 from workbench.app.screens.attention_chosen import Panel
 from workbench.app.serving import Job
-from workbench.app.shell import about_seconds, choice, computed, foot
+from workbench.app.shell import about_seconds, choice, computed, foot, put
 from workbench.app.views.attention import HeadStatistics
 from workbench.app.views.attention.layer import (
     REDUCTIONS,
@@ -70,9 +70,9 @@ def _draw(panel: Panel, tokens: tuple[str, ...], found: HeadStatistics, measure:
     small = computed(f"reading the first {unit}", (*key, first), few)
 
     def chose(at: int) -> None:
-        st.session_state[f"layer{panel.suffix}"] = panel.choice.place
-        st.session_state[f"head{panel.suffix}"] = first[at]
-        st.session_state["scope"] = "core"
+        put(f"layer{panel.suffix}", panel.choice.place)
+        put(f"head{panel.suffix}", first[at])
+        put("scope", "core")
 
     one, many = st.columns(2, gap="large")
     with one:

@@ -24,7 +24,7 @@ def draw_map(panel: Panel, found: HeadView, token: int) -> tuple[int, int] | Non
     if found.factor == 1:
         _exact(panel, found, found.pixels, (0, 0), cell or (token, None))
     else:
-        _window(panel, found, _pooled(panel, found, token), cell or (token, None))
+        _window(panel, found, _pooled(panel, found, cell or (token, token)), cell or (token, None))
     scope = "A times the values" if panel.choice.scope == "core" else "the matrix times the inputs, plus its constant"
     st.caption(
         f"Reconstruction error {found.error:.1e}: {scope}, against what the layer itself computed (largest difference "
@@ -54,7 +54,7 @@ def _exact(
     def chose(at: tuple[int, ...]) -> None:
         there = (row + at[0], column + at[1])
         if there[1] <= there[0]:
-            choose_token(panel, found, there[0])
+            choose_token(panel, found, there[0], stays=True)
             keep(f"cell{panel.suffix}", there)
 
     inside = None
@@ -75,12 +75,12 @@ def _exact(
     matrix(drawn, key=f"matrix{panel.suffix}", fingerprint=f"{panel.fingerprint} {corner}", on_choose=chose)
 
 
-def _pooled(panel: Panel, found: HeadView, token: int) -> tuple[int, int]:
-    """The overview of a long text; the corner of the window that is chosen, or else lies around a token."""
+def _pooled(panel: Panel, found: HeadView, cell: tuple[int, int]) -> tuple[int, int]:
+    """The overview of a long text; the corner of the window that is chosen, or else lies around a cell."""
     shape, factor, time = found.pixels.shape, found.factor, len(found.tokens)
     key = f"window{panel.suffix}"
     at = kept(key, shape)
-    pixel = (token // factor, token // factor) if at is None else (at[0], at[1])
+    pixel = (cell[0] // factor, cell[1] // factor) if at is None else (at[0], at[1])
     first, second = (int(min(max(0, (place + 0.5) * factor - WINDOW / 2), max(0, time - WINDOW))) for place in pixel)
     drawn = causal_matrix(
         found.pixels,

@@ -8,7 +8,7 @@ from workbench.app.components import Axis, canvas_matrix, matrix
 from workbench.app.screens.attention_chosen import Panel
 from workbench.app.serving import Job, the_server
 from workbench.app.serving.sources import called
-from workbench.app.shell import about_seconds, choice, computed, foot, switch
+from workbench.app.shell import about_seconds, choice, computed, foot, put, switch
 from workbench.app.views.attention import HeadStatistics, Outline, head_statistics, statistics_code
 from workbench.app.views.attention.statistics import MEASURES, WIDEST
 
@@ -57,9 +57,9 @@ def draw_statistics(panel: Panel, model: Outline, tokens: int) -> tuple[HeadStat
     def chose(at: tuple[int, ...]) -> None:
         head = int(heads[at[0], at[1]])
         if head >= 0:
-            st.session_state[f"layer{suffix}"] = found.places[at[0]]
-            st.session_state[f"head{suffix}"] = head
-            st.session_state["scope"] = "core"
+            put(f"layer{suffix}", found.places[at[0]])
+            put(f"head{suffix}", head)
+            put("scope", "core")
 
     drawn = canvas_matrix(
         values,
@@ -75,7 +75,7 @@ def draw_statistics(panel: Panel, model: Outline, tokens: int) -> tuple[HeadStat
         selected=found.cell(measure, shown) if shown.scope == "core" else None,
         name=MEASURES[measure],
         notes=[f"{unit.capitalize()}s by rank, highest first; at most {WIDEST} a layer."] if ranked else [],
-        masked_note=f"Hatched: no such {unit}.",
+        masked_as=f"no such {unit}",
         resting=f"Click a {unit} to look at it above.",
     )
     matrix(drawn, key=f"statistics{suffix}", fingerprint=f"{source} {asked.prompt_id} {measure}", on_choose=chose)

@@ -33,14 +33,19 @@ def _kept_or_first(time: int) -> int:
     return 3 * time // 4 if at is None else at[0]
 
 
-def choose_token(panel: Panel, found: HeadView, at: int) -> None:
-    """Show another one, in both models; the cell that was chosen is no longer."""
+def choose_token(panel: Panel, found: HeadView, at: int, stays: bool = False) -> None:
+    """Show another one, in both models; the cell that was chosen is no longer.
+
+    Args:
+        stays: the window into a long text stays where it is in this panel: the token was clicked in it.
+    """
     if panel.letter == "B":
         text = panel.asked.prompt
         at = matching(at, token_spans(found.tokens, text), token_spans(_tokens_of(panel.asked), text))
     keep("token", [at])
-    for key in ("cell", "cell-b"):
-        keep(key, None)
+    for key in ("cell", "cell-b", "window", "window-b"):
+        if not (stays and key == f"window{panel.suffix}"):
+            keep(key, None)
 
 
 def draw_strips(panel: Panel, found: HeadView, token: int) -> int:

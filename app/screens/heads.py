@@ -14,7 +14,7 @@ from workbench.app.components import Axis, canvas_matrix, matrix
 from workbench.app.screens.head_check import draw_check
 from workbench.app.serving import Job, the_server
 from workbench.app.serving.sources import called
-from workbench.app.shell import Asked, about_seconds, begin, choice, computed, end_page, foot, text, view_link
+from workbench.app.shell import Asked, about_seconds, begin, choice, computed, end_page, foot, plain, text, view_link
 from workbench.app.views.head_figures import above_by_depth, against_null, by_layer, head_grid
 from workbench.app.views.head_scripts import against_null_code, scores_code
 from workbench.app.views.heads import (
@@ -86,7 +86,7 @@ def draw() -> None:
     try:
         layers = layers_of(said)
     except InputError as error:
-        st.error(str(error))
+        st.error(plain(str(error)))
         return
     several = [_scores(source, kind, haystack, layers) for source in asked.models]
     st.caption(" ".join(map(_found, several)))
@@ -159,7 +159,7 @@ def _map(letter: str, scores: Scores, by: str, haystack: str) -> None:
         limit=None if grid.by_rank else float(np.nanmax(np.abs(grid.values))) or 1.0,
         selected=chosen,
         name=f"{_called(scores.kind)} {RANKED[by]}",
-        masked_note=f"Hatched: no such {scores.unit}.",
+        masked_as=f"no such {scores.unit}",
         resting=f"Click a cell to look at that {scores.unit}, or go there with the arrow keys and press Enter.",
     )
     clicked = matrix(
@@ -222,7 +222,7 @@ def _one_head(asked: Asked, several: Sequence[Scores], by: str) -> None:
         try:
             row = row_of(one, wanted or _site(one, by), by)
         except InputError as error:
-            st.error(str(error))
+            st.error(plain(str(error)))
             continue
         st.text(
             f"{called(one.model)} {row['site']}: score {row['score']:.3f} ({row['low']:.3f} to {row['high']:.3f}), "
@@ -240,7 +240,7 @@ def _one_head(asked: Asked, several: Sequence[Scores], by: str) -> None:
 
 
 def _table(several: Sequence[Scores], by: str, haystack: str) -> None:
-    for scores in several:
+    for letter, scores in zip("AB", several, strict=False):
         ranked = scores.ranked(by)
         shown = ranked if len(ranked) <= ALL else ranked.head(LISTED)
         st.subheader(f"Table: {called(scores.model)}" if len(several) > 1 else "Table", anchor=False)
@@ -249,7 +249,7 @@ def _table(several: Sequence[Scores], by: str, haystack: str) -> None:
             hide_index=True,
             column_config={**COLUMNS, "site": st.column_config.TextColumn(scores.unit, help=SITE)},
             height=min(420, 36 * (len(shown) + 1)),
-            key=f"table-{scores.model}",
+            key=f"table-{letter}",
         )
         cut = f"The best {LISTED} of {len(ranked):,}; Data under the map has all. " if len(shown) < len(ranked) else ""
         st.caption(cut + "Click a column's name to sort by it.")
@@ -277,9 +277,9 @@ def _distribution(several: Sequence[Scores], haystack: str) -> None:
         )
         st.plotly_chart(above_by_depth(several), key="by-depth")
         st.caption("Layers of models of different depth stand at the same relative depth.")
-    for scores in several:
+    for letter, scores in zip("AB", several, strict=False):
         layers = by_layer(scores)
-        st.plotly_chart(layers, key=f"layers-{scores.model}")
+        st.plotly_chart(layers, key=f"layers-{letter}")
         st.caption(
             f"{called(scores.model)}: lowest, quartiles and highest score of each layer; grey, the middle of the nulls."
         )

@@ -12,7 +12,7 @@ import streamlit as st
 
 from workbench.app.serving import the_server
 from workbench.app.serving.study_runs import RUNS, StudyRuns
-from workbench.app.shell import begin, choice, computed, foot
+from workbench.app.shell import begin, choice, computed, foot, plain
 from workbench.app.views.studies import (
     EXAMPLE,
     KEYS,
@@ -150,7 +150,7 @@ def _start(empty: bool) -> None:
         try:
             study = read_study(path)
         except WorkbenchError as error:
-            st.error(str(error).replace(f"{path}", file))
+            st.error(plain(str(error).replace(f"{path}", file)))
             return
         st.text(study.question or study.name)
         st.button(
@@ -161,7 +161,7 @@ def _start(empty: bool) -> None:
             args=(lambda: _begin(Path(file), study.name),),
         )
         st.code(path.read_text(encoding="utf-8"), language="yaml", wrap_lines=True, height=TALL)
-        st.caption(f"In a terminal, in the workspace: workbench study run {_plain(file)}")
+        st.caption(f"In a terminal, in the workspace: workbench study run {plain(file)}")
 
 
 def _begin(file: Path, name: str) -> None:
@@ -185,7 +185,7 @@ def _told(act: Callable[[], object]) -> None:
 
 def _say_why_not() -> None:
     if REFUSED in st.session_state:
-        st.toast(_plain(st.session_state.pop(REFUSED)), icon=":material/error:", duration="long")
+        st.toast(plain(st.session_state.pop(REFUSED)), icon=":material/error:", duration="long")
 
 
 def _watch_first(runs: list[Listed]) -> None:
@@ -202,7 +202,7 @@ def _watch_first(runs: list[Listed]) -> None:
             st.text(f"{name} was cancelled before anything was planned.")
             del st.session_state[STARTED]
             return
-        st.error(f"{name} ended before it was planned.")
+        st.error(f"{plain(name)} ended before it was planned.")
         st.code(the_runs().said(folder), language=None)
         return
 
@@ -292,7 +292,7 @@ def _so_far(run: Listed) -> None:
 def _results(run: Listed, then: tuple[int, ...]) -> None:
     folder = _place(run)
     found = computed("reading the results", ("studies", run.name, *then), lambda job: found_in(folder))
-    st.subheader(run.name, anchor=False)
+    st.subheader(plain(run.name), anchor=False)
     st.text(found.page.lead)
     _blocks(found.page.blocks, f"study-{run.name}")
     foot(
@@ -374,9 +374,9 @@ def _drawn(blocks: list[Block], key: str) -> None:
     for number, block in enumerate(blocks):
         if isinstance(block, Heading):
             if block.level == 2:
-                st.subheader(_plain(block.text), anchor=False)
+                st.subheader(plain(block.text), anchor=False)
             else:
-                st.markdown(f"**{_plain(block.text)}**")
+                st.markdown(f"**{plain(block.text)}**")
         elif isinstance(block, Paragraph):
             st.text(block.text)
         elif isinstance(block, Note):
@@ -385,12 +385,12 @@ def _drawn(blocks: list[Block], key: str) -> None:
             st.code(block.text, language="yaml")
         elif isinstance(block, Plot):
             st.plotly_chart(block.figure, key=f"{key}-{number}")
-            st.caption(_plain(block.caption))
+            st.caption(plain(block.caption))
         elif isinstance(block, Table):
             rows = pd.DataFrame([list(row) for row in block.rows], columns=_apart(block.columns))
             st.dataframe(rows, hide_index=True, width="stretch", key=f"{key}-{number}")
             if block.caption:
-                st.caption(_plain(block.caption))
+                st.caption(plain(block.caption))
 
 
 def _apart(names: Iterable[str]) -> list[str]:
@@ -399,8 +399,3 @@ def _apart(names: Iterable[str]) -> list[str]:
     for name in names:
         found.append(name if name not in found else f"{name} ({found.count(name) + 1})")
     return found
-
-
-def _plain(text: str) -> str:
-    """Text that Streamlit's Markdown shows as it stands."""
-    return "".join(f"\\{character}" if character in r"\`*_{}[]()#+-.!|<>$~:^" else character for character in text)

@@ -2,12 +2,13 @@
 
 from workbench.app.shell.asking import Asked, asked, model_named
 from workbench.app.shell.computing import computed
-from workbench.app.shell.controls import choice, number, switch, text
+from workbench.app.shell.controls import choice, number, put, switch, text
 from workbench.app.shell.ending import end_page
 from workbench.app.shell.linking import view_link
 from workbench.app.shell.panel import foot
 from workbench.app.shell.titles import begin
 from workbench.app.shell.waiting import about_seconds
+from workbench.app.shell.wording import plain
 
 __all__ = [
     "Asked",
@@ -20,6 +21,8 @@ __all__ = [
     "foot",
     "model_named",
     "number",
+    "plain",
+    "put",
     "switch",
     "text",
     "view_link",

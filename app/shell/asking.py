@@ -11,6 +11,7 @@ from workbench.app.serving import Server, the_server
 from workbench.app.shell.ending import end_page
 from workbench.app.shell.prompts import EXAMPLES, PROMPT
 from workbench.app.shell.status import open_status
+from workbench.app.shell.wording import plain
 from workbench.errors import InputError
 
 OFF = "off"
@@ -93,7 +94,7 @@ def sidebar() -> Asked:
             server.workspace.keep_prompt(prompt),
         )
     except InputError as error:
-        st.error(str(error))
+        st.error(plain(str(error)))
         end_page()
     if st.query_params.get("prompt") != found.prompt_id and (found.prompt != PROMPT or "prompt" in st.query_params):
         st.query_params["prompt"] = found.prompt_id
@@ -157,6 +158,7 @@ def _follow_link(server: Server) -> None:
     """Show the prompt that a link names: at the first run, and whenever the link is another than this session made."""
     linked = st.query_params.get("prompt")
     if linked is not None and linked != st.session_state.get(_LINKED):
+        st.session_state[_LINKED] = linked  # also where the page ends with an error: what is typed then counts
         text = server.workspace.prompt(linked)
         st.session_state[_UNKNOWN] = linked if text is None else None
         if text is not None:
@@ -164,4 +166,4 @@ def _follow_link(server: Server) -> None:
     if _PROMPT not in st.session_state:
         _take(PROMPT)
     if unknown := st.session_state.get(_UNKNOWN):
-        st.sidebar.warning(f"The link asked for the prompt {unknown[:40]!r}, which is not in this workspace.")
+        st.sidebar.warning(plain(f"The link asked for the prompt {unknown[:40]!r}, which is not in this workspace."))

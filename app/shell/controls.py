@@ -35,8 +35,8 @@ def choice(
         _follow(key, options[index])
     with _row(steps):
         held = st.selectbox(label, options, index=index, key=key, format_func=show, help=help, bind="query-params")
-        # Another page with a control of this name may have left its own value there: the text "2" where this one has 2.
-        value = next((option for option in options if held in (option, show(option))), options[index])
+        # Another page with a control of this name may have left its own value there: 2 where this one has the text "2".
+        value = next((option for option in options if option == held or show(option) == str(held)), options[index])
         if steps:
             at = options.index(value)
             _step(key, label, options[at - 1] if at else None, options[at + 1] if at + 1 < len(options) else None)
@@ -85,7 +85,7 @@ def switch(
             st.button(
                 f"{'Hide' if value else 'Show'}",
                 key=f"turn-{key}",
-                on_click=_set,
+                on_click=put,
                 args=(key, not value),
                 shortcut=shortcut,
             )
@@ -111,11 +111,20 @@ def _step(key: str, label: str, before: Any, after: Any) -> None:
             icon,
             key=f"{name}-{key}",
             help=f"{label}: the one {name}",
-            on_click=_set,
+            on_click=put,
             args=(key, to),
             disabled=to is None,
             shortcut=shortcut,
         )
+
+
+def put(key: str, value: Any) -> None:
+    """Set a control from elsewhere, before it is drawn: a click on a map of heads chooses the head's number.
+
+    That counts as moved by hand, also where the control happens to show what it began with.
+    """
+    st.session_state[key] = value
+    st.session_state.setdefault(_BEGAN, {}).pop(key, None)
 
 
 def _follow(key: str, start: Any) -> None:
@@ -124,10 +133,6 @@ def _follow(key: str, start: Any) -> None:
     if key in began and began[key] != start and st.session_state.get(key) == began[key]:
         st.session_state[key] = start
     began[key] = start
-
-
-def _set(key: str, value: Any) -> None:
-    st.session_state[key] = value
 
 
 def _asked_for(key: str) -> str | None:

@@ -208,7 +208,7 @@ def test_a_window_into_a_causal_picture_has_the_cells_and_names_of_the_whole(cor
     assert (hatched == np.triu(np.ones((12, 12), dtype=bool), k=1)).all()
     assert ((part.levels.levels == MASKED_LEVEL) == hatched[rows, columns]).all()
     assert whole.header["notes"] == [
-        "Hatched: tokens that come later."
+        "Hatched: a token that comes later."
     ]  # a cell is a token, and there is no more to say
     assert part.header["rowNames"] == whole.header["rowNames"][rows]
     assert part.header["columnNames"] == whole.header["columnNames"][columns]
@@ -233,7 +233,7 @@ def test_a_window_into_a_pooled_causal_picture_hatches_what_the_whole_does():
     assert part.header["columnNames"] == whole.header["columnNames"][2:]
     assert whole.header["notes"] == [
         "Pixel = 3 × 3 tokens: the largest entry by size.",
-        "Hatched: tokens that come later.",
+        "Hatched: a token that comes later.",
     ]
 
 

@@ -161,7 +161,7 @@ def test_a_missing_value_in_a_matrix_survives_to_the_page():
     levels = np.frombuffer(base64.b64decode(panel["levels"]), dtype=np.uint8).reshape(2, 2)
     header = panel["header"]
     assert levels.tolist() == [[header["top"] // 2, header["masked"]], [header["missing"], header["top"]]]
-    assert header["notes"] == ["Hatched: tokens that come later.", "Grey: 1 not a number."]
+    assert header["notes"] == ["Hatched: a token that comes later.", "Grey: 1 not a number."]
 
 
 def test_a_matrix_needs_no_plotly_and_a_large_one_goes_as_bytes_only():

@@ -53,7 +53,7 @@ def canvas_matrix(
     name: str = "value",
     verb: str = "·",
     notes: Sequence[str] = (),
-    masked_note: str = "Hatched: no cell.",
+    masked_as: str = "no cell",
     resting: str = "Click a cell, or go there with the arrow keys and press Enter.",
 ) -> CanvasMatrix:
     """Quantise a matrix and write down what stands around it.
@@ -75,7 +75,7 @@ def canvas_matrix(
         name: what a value is, for the colour bar.
         verb: stands between a row's name and a column's in the read-out.
         notes: sentences under the colour bar.
-        masked_note: what hatching means, said there, too.
+        masked_as: what a hatched cell is, said there and where one is pointed at.
         resting: what is read out while nothing is selected.
 
     Raises:
@@ -96,7 +96,7 @@ def canvas_matrix(
     if levels.clipped:
         told.append(f"{levels.clipped:.1%} of the values lie beyond the ends of the scale.")
     if masked is not None and masked.any():
-        told.append(masked_note)
+        told.append(f"Hatched: {masked_as}.")
     if levels.missing:
         told.append(f"Grey: {levels.missing} not a number.")
     exact = values.size <= EXACT
@@ -114,6 +114,7 @@ def canvas_matrix(
         "top": TOP,
         "missing": MISSING_LEVEL,
         "masked": MASKED_LEVEL,
+        "maskedAs": masked_as,
         "exact": exact,
         "texts": None if texts is None else [[visible_token(text) for text in row] for row in texts],
         "cells": None if cells is None else [list(row) for row in cells],
@@ -177,6 +178,6 @@ def causal_matrix(
         name=name,
         verb="reads",
         notes=[*notes, *([] if factor == 1 else [f"{pooled}, with its sign." if signed else f"{pooled}."])],
-        masked_note="Hatched: tokens that come later.",
+        masked_as="a token that comes later",
         resting=resting,
     )

@@ -6,7 +6,7 @@ import streamlit as st
 
 from workbench.app.screens.features.listing import FEATURE, Order, go
 from workbench.app.serving import the_server
-from workbench.app.shell import asked, view_link
+from workbench.app.shell import asked, plain, view_link
 from workbench.app.views.features.facts import Facts, facts_of
 from workbench.app.views.features.proposing import AUTHOR, HOW, LONGEST_LABEL, save_proposal
 from workbench.app.views.features.stores import OpenStore
@@ -81,7 +81,7 @@ def _label(opened: OpenStore, facts: Facts) -> None:
     )
     failed = st.session_state.pop(_SAID, None)
     if failed:
-        st.error(failed)
+        st.error(plain(failed))
     if known is not None:
         who = "by a person" if by_person else f"automatically, by {known.author or 'a program'}"
         if known.author == AUTHOR:

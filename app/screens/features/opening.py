@@ -7,7 +7,7 @@ import streamlit as st
 from workbench.app.screens.features.building import OPEN_NEXT
 from workbench.app.serving import the_server
 from workbench.app.serving.sources import called
-from workbench.app.shell import choice, end_page
+from workbench.app.shell import choice, end_page, plain
 from workbench.app.views.features.stores import Found, OpenStore, find_stores, open_store
 from workbench.errors import InputError
 
@@ -21,7 +21,7 @@ def any_store() -> bool:
     if _finished():
         return True
     if STORE in st.query_params:
-        st.caption(f"The link asked for the store {st.query_params[STORE]!r}, which is not in this workspace.")
+        st.caption(plain(f"The link asked for the store {st.query_params[STORE]!r}, which is not in this workspace."))
     return False
 
 
@@ -41,16 +41,15 @@ def chosen_store(model: str) -> OpenStore | None:
     if name == BUILD:
         return None
     chosen = next(one for one in found if one.name == name)
-    st.caption(
-        f"{chosen.features:,} features of {called(chosen.model)}, {chosen.site}, read on {chosen.tokens:,} tokens."
-    )
+    of = f"{called(chosen.model)}, {chosen.site}"
+    st.caption(f"{chosen.features:,} features of {plain(of)}, read on {chosen.tokens:,} tokens.")
     if not chosen.is_of(model):
-        st.info(f"Model A is {called(model)}. To try a text or to steer, take this store's model.")
+        st.info(f"Model A is {plain(called(model))}. To try a text or to steer, take this store's model.")
         st.button(f"Use {called(chosen.model)}", on_click=use_model, args=(chosen.model,))
     try:
         return open_store(chosen.folder)
     except InputError as error:
-        st.error(str(error))
+        st.error(plain(str(error)))
         end_page()
 
 

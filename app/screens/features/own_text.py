@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from workbench.app.serving import the_server
-from workbench.app.shell import asked
+from workbench.app.shell import asked, plain
 from workbench.errors import InputError
 
 TRIED = "try"
@@ -35,7 +35,7 @@ def tried_text() -> tuple[str, str]:
             if own is not None:
                 st.form_submit_button("Back to the sidebar's prompt", on_click=_back)
     if said := st.session_state.pop(_SAID, None):
-        st.error(said)
+        st.error(plain(said))
     return text, text_id
 
 
@@ -72,7 +72,7 @@ def _follow_link() -> None:
         return
     text = the_server().workspace.prompt(linked)
     if text is None:
-        st.caption(f"The link asked for the text {linked[:40]!r}, which is not in this workspace.")
+        st.caption(plain(f"The link asked for the text {linked[:40]!r}, which is not in this workspace."))
         st.query_params.pop(TRIED, None)
     else:
         st.session_state[_OWN] = text, linked

@@ -9,7 +9,7 @@ import streamlit as st
 
 from workbench.app.screens.features.trying import is_its_model
 from workbench.app.serving import Job, the_server
-from workbench.app.shell import asked, computed, foot
+from workbench.app.shell import asked, computed, foot, plain
 from workbench.app.views.features import scripts
 from workbench.app.views.features.facts import Facts
 from workbench.app.views.features.steering import (
@@ -48,7 +48,7 @@ def steering_panel(opened: OpenStore, facts: Facts, tables: FeatureBatch) -> Non
     _form()
     spec: Steer | None = st.session_state.get(_ASKED)
     if st.session_state.get(f"{_ASKED}-said"):
-        st.error(st.session_state[f"{_ASKED}-said"])
+        st.error(plain(st.session_state[f"{_ASKED}-said"]))
         return
     if spec is None:
         return

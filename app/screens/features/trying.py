@@ -10,7 +10,7 @@ from workbench.app.components import kept, rows, token_strip
 from workbench.app.screens.features.listing import go
 from workbench.app.screens.features.own_text import tried_text
 from workbench.app.serving import Job, the_server
-from workbench.app.shell import asked, computed, foot
+from workbench.app.shell import asked, computed, foot, plain
 from workbench.app.views.features import scripts
 from workbench.app.views.features.facts import Facts, of_largest
 from workbench.app.views.features.stores import OpenStore
@@ -74,7 +74,7 @@ def is_its_model(opened: OpenStore, model: str) -> bool:
     name = str(opened.info.model)
     if name.rsplit("/", 1)[-1] == model.rstrip("/").rsplit("/", 1)[-1]:
         return True
-    st.info(f"This store is of {name}; choose it as model A in the sidebar to run it.")
+    st.info(f"This store is of {plain(name)}; choose it as model A in the sidebar to run it.")
     return False
 
 

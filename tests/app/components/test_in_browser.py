@@ -44,6 +44,7 @@ def test_hostile_tokens_are_text_and_clicks_and_keys_choose_the_cell_that_they_p
 
     # A cell of the future is none: it chooses nothing.
     canvas.click(position={"x": area["width"] * (count - 0.5) / count, "y": area["height"] * 0.5 / count})
+    assert readout.inner_text().endswith("a token that comes later.")
     settled(page)
     assert "cell=8.3" in page.url
 

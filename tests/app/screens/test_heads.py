@@ -57,6 +57,11 @@ def test_a_map_that_sorts_each_layer_counts_its_ranks_from_one(server: Server, m
         assert [one in drawn for one in labels] == [one == label for one in labels]
 
 
+def test_a_model_is_compared_with_itself(server: Server) -> None:
+    found = opened(server, model="zoo:attention", other="zoo:attention")
+    assert [title.value for title in found.subheader].count("Table: zoo:attention") == 2
+
+
 def test_layers_that_are_none_are_a_sentence(server: Server) -> None:
     found = opened(server, layers="first")
     assert found.error[0].value == "'first' names no layers; write numbers and ranges, as in: 0-3, 8."

@@ -46,6 +46,35 @@ def test_a_control_that_nobody_moved_shows_what_it_begins_with_now() -> None:
     assert found.run().code[0].value == "7 0"
 
 
+def chosen_elsewhere() -> None:
+    import streamlit as st
+
+    from workbench.app.shell.controls import choice, number, put
+
+    def chose() -> None:
+        put("layer", "0")
+        put("head", 1)
+
+    layer = choice("Layer", ["0", "1"], "layer", default="1")
+    st.code(f"{layer} {number('Head', 0, 3, 'head', default=int(layer))}")
+    st.button("L0H1", on_click=chose)
+
+
+def test_what_is_clicked_elsewhere_counts_as_moved_also_where_it_is_what_a_control_began_with() -> None:
+    found = AppTest.from_function(chosen_elsewhere, default_timeout=60).run()
+    assert found.code[0].value == "1 1"
+    assert found.button[0].click().run().code[0].value == "0 1"
+    assert found.run().code[0].value == "0 1"
+
+
+@pytest.mark.parametrize("left", [2, "2"])
+def test_what_another_page_left_under_the_same_name_is_taken_whatever_its_type(left: object) -> None:
+    found = AppTest.from_function(following, default_timeout=60)
+    found.session_state["best"] = 1
+    found.session_state["layer"] = left
+    assert found.run().code[0].value == "1 2"
+
+
 def test_a_link_sets_the_controls() -> None:
     found = opened(layer="2", kind="induction", baseline="true", search="the union")
     assert found.code[0].value == "2 induction True the union"

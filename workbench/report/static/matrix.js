@@ -43,7 +43,7 @@ const Matrix = (() => {
 
     function said(row, column) {
       const found = level(row, column);
-      if (found === spec.masked) return "masked: it comes later";
+      if (found === spec.masked) return spec.maskedAs;
       if (found === spec.missing) return "not a number";
       if (spec.values) return number(spec.values[row * spec.columns + column]);
       const about = number(spec.low + ((spec.high - spec.low) * found) / spec.top);
