@@ -58,7 +58,7 @@ def draw() -> None:
         st.info("Choose what to take out: a head (L1H2), a mixer (L1.mixer), an MLP (L0.mlp) or a layer (L2).")
         return
     _effects(asking, pressed)
-    _tokens(asking)
+    _tokens(asking, asked.prompt_id)
 
 
 def _parts(source: str) -> list[str]:
@@ -204,7 +204,7 @@ def _save(asking: Asking, measured: Measured, metric: str) -> None:
         st.caption(f"The study reads your prompt from {asking.text_file} beside it; saving writes both.")
 
 
-def _tokens(asking: Asking) -> None:
+def _tokens(asking: Asking, prompt_id: str) -> None:
     st.subheader("On your prompt, token by token", anchor=False)
     if asking.method == "resample" or (asking.features and asking.method != "zero"):
         what = "zero or mean" if asking.method == "resample" else "zero"
@@ -215,12 +215,12 @@ def _tokens(asking: Asking) -> None:
         with the_server().models.lend(asking.model) as model:
             return token_losses(model, asking, the_server().workspace)
 
-    found = computed("reading the prompt twice", ("ablate-tokens", asking.name), work)
+    found = computed("reading the prompt twice", ("ablate-tokens", asking.name, prompt_id), work)
     token_strip(
         found.tokens,
         found.difference,
         key="ablate-strip",
-        fingerprint=asking.name,
+        fingerprint=f"{asking.name}-{prompt_id}",
         signed=True,
         name="change of loss, nats",
         label="Change of loss, token by token",

@@ -147,7 +147,9 @@ def ablation_code(asking: Asking, measured: Measured) -> str:
         "from pathlib import Path\n\n"
         "from workbench.studies import effects_table, read_results, read_study, run_with_model"
     )
-    return script(asking.model, asking.prompt, body, imports)
+    if asking.inputs == OWN_TEXT:
+        return script(asking.model, asking.prompt, body, imports)
+    return f"import workbench as wb\n{imports}\n\nmodel = wb.load({asking.model!r})\n{body}\n"
 
 
 def _quoted(text: str) -> str:

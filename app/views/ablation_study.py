@@ -7,7 +7,7 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +102,9 @@ class Asking:
 
     @property
     def name(self) -> str:
-        """Of the study and its files."""
-        asked = json.dumps(asdict(self), sort_keys=True).encode()
+        """Of the study and its files; of a task it is the same whatever the prompt, which a task does not read."""
+        read = self if self.inputs == OWN_TEXT else replace(self, prompt="")
+        asked = json.dumps(asdict(read), sort_keys=True).encode()
         return f"ablate-{hashlib.sha256(asked).hexdigest()[:10]}"
 
     @property
@@ -164,7 +165,7 @@ def seconds_for(model: HookedModel, asking: Asking, workspace: Workspace) -> flo
     with tempfile.TemporaryDirectory(prefix="workbench-ablation-") as folder:
         base = workspace.root if asking.reads_workspace else Path(folder)
         write_inputs(asking, base)
-        prompts = read_prompts(draft(asking, _window(model, asking.prompt)), model, base)
+        prompts = read_prompts(draft(asking, _window(model, asking)), model, base)
     tokens = sum(len(prompt.tokens) for prompt in prompts)
     # Each component, all of them, random sets of as many, and two passes without an edit: for means, and to compare.
     passes = len(asking.chips) + (len(asking.chips) > 1) + DRAWS + 2
@@ -184,7 +185,7 @@ def settled(model: HookedModel, asking: Asking, base: Path) -> tuple[Study, tupl
     from workbench.studies.edits.files import located
     from workbench.studies.inputs.reading import read_prompts
 
-    study = draft(asking, _window(model, asking.prompt))
+    study = draft(asking, _window(model, asking))
     prompts = read_prompts(study, model, base)
     if asking.method == "resample" and len(prompts) < 2:
         raise InputError(
@@ -204,11 +205,11 @@ def settled(model: HookedModel, asking: Asking, base: Path) -> tuple[Study, tupl
     return Study.model_validate({**whole, "metrics": metrics, "edits": entries}), tuple(notes)
 
 
-def draft(asking: Asking, window: int) -> Study:
+def draft(asking: Asking, window: int | None) -> Study:
     """The study of an ablation without its random controls.
 
     Args:
-        window: tokens a prompt, where the prompt's own text is the input.
+        window: tokens a prompt, where the prompt's own text is the input; None of a task.
 
     Raises:
         InputError: no chips, or chips that overlap.
@@ -250,8 +251,10 @@ def _entry(name: str, sites: dict[str, Any], count: int, method: str) -> dict[st
     return {"name": name, "sites": sites, "method": method, "search": search}
 
 
-def _window(model: HookedModel, prompt: str) -> int:
-    tokens = model.to_tokens(prompt, prepend_bos=False).shape[1]
+def _window(model: HookedModel, asking: Asking) -> int | None:
+    if asking.inputs != OWN_TEXT:
+        return None
+    tokens = model.to_tokens(asking.prompt, prepend_bos=False).shape[1]
     if tokens < 2:
         raise InputError("The prompt has fewer than two tokens, so there is nothing to predict; write a longer one.")
     return WINDOW if tokens >= 2 * WINDOW else int(tokens)

@@ -119,6 +119,32 @@ def test_intervals_and_dots_come_with_several_prompts(model: wb.HookedModel, wor
     assert figure.data[0].error_y.array[0] == pytest.approx(one.high - one.value)
 
 
+@pytest.mark.parametrize("prompt", ["", "a"])
+def test_a_task_is_ablated_whatever_the_prompt_that_it_does_not_read(
+    model: wb.HookedModel, workspace: Workspace, elsewhere: Path, monkeypatch: pytest.MonkeyPatch, prompt: str
+) -> None:
+    asking = Asking(SOURCE, ("L1H0",), "zero", "repeated_random_tokens", prompt, count=2)
+    found = run_ablation(model, asking, workspace)
+    assert found.effects.equals(run_ablation(model, replace(asking, prompt=PROMPT), workspace).effects)
+    assert asking.name == replace(asking, prompt=PROMPT).name
+    assert asking.name != replace(asking, inputs="induction").name != replace(PAIR, chips=("L1H0",)).name
+    assert replace(PAIR, prompt="another text").name != PAIR.name
+    monkeypatch.setattr(ablation_study, "SMALL", 0)
+    assert seconds_for(model, asking, workspace)
+    space: dict[str, Any] = {}
+    exec(ablation_code(asking, found), space)
+    assert space["effects"]["effect"].equals(found.effects["effect"])
+
+
+def test_a_task_of_random_tokens_needs_no_tokenizer(
+    model: wb.HookedModel, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model.tokens, "tokenizer", None)
+    asking = Asking(SOURCE, ("L1H0",), "zero", "repeated_random_tokens", PROMPT, count=2)
+    (beside,) = shown_of(run_ablation(model, asking, workspace), "loss")
+    assert len(beside.together.prompts) == 2
+
+
 def test_the_code_of_the_effects_gives_the_same_numbers(pair: Measured, elsewhere: Path) -> None:
     space: dict[str, Any] = {}
     exec(ablation_code(PAIR, pair), space)
