@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
-from torch import Tensor
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 
 from workbench import at_steps
 from workbench.app.views.scripts import script
 from workbench.app.views.state import recurrent_mixers
+from workbench.attribution.linear import unembedding
 from workbench.errors import InputError
 from workbench.families.base import unit_name
 from workbench.hooks import HookFunction, HookPoint
 from workbench.model import HookedModel
+from workbench.restarting import Entered, recording
+from workbench.studies.passes.tail import tail_logits
 
 MOST_EDITS = 20
 
 SHOWN = 12
 """Next tokens in the table."""
+
+LOGITS, FEWEST = 2**19, 32
+"""Logits of a run that are there at a time, since a long prompt is gone through in blocks of positions; and the fewest
+positions of a block, since each reads the whole unembedding."""
 
 _SPELLING = re.compile(
     r"(?P<what>zero|scale=(?P<factor>-?\d+(?:\.\d+)?)|patch=(?P<source>[0-9a-f]{12})\.(?P<at>-?\d+))"
@@ -183,17 +191,46 @@ def outcome(
 ) -> Outcome:
     """Read a prompt and go on from it, without and with edits. Raises InputError as `edit_hooks`."""
     tokens = model.to_tokens(prompt)
-    with torch.no_grad():
-        plain = model(tokens)[0]
-        edited = model.run_with_hooks(tokens, fwd_hooks=edit_hooks(model, tokens.shape[1], edits, prompts))[0]
-    first, second = plain.float().log_softmax(-1), edited.float().log_softmax(-1)
+    divergence: list[Tensor] = []
+    for plain, edited in _predictions(model, tokens, edit_hooks(model, tokens.shape[1], edits, prompts)):
+        first, second = plain.float().log_softmax(-1), edited.float().log_softmax(-1)
+        divergence.append((first.exp() * (first - second)).sum(-1).clamp_min(0).cpu())
+        last = plain[-1].float(), edited[-1].float()
     return Outcome(
         tokens=list(model.to_str_tokens(tokens[0])),
-        divergence=(first.exp() * (first - second)).sum(-1).clamp_min(0).cpu().numpy(),
-        next_tokens=_table(model, plain[-1].float(), edited[-1].float()),
+        divergence=torch.cat(divergence).numpy(),
+        next_tokens=_table(model, *last),
         before=_continued(model, tokens, [], length),
         after=_continued(model, tokens, edit_hooks(model, tokens.shape[1], edits, prompts), length),
     )
+
+
+def _predictions(
+    model: HookedModel, tokens: Int[Tensor, "1 time"], hooks: list[Hook]
+) -> Iterator[tuple[Float[Tensor, "block vocab"], Float[Tensor, "block vocab"]]]:
+    """Logits without and with hooks, of one block of positions after the other; those of a block do not outlast it."""
+    size = max(FEWEST, LOGITS // model.cfg.d_vocab)
+    blocks = [range(begin, min(begin + size, tokens.shape[1])) for begin in range(0, tokens.shape[1], size)]
+    try:
+        runs = [_last_stream(model, tokens, made) for made in ([], hooks)]
+    except InputError:  # layers that read at the end what all of them left with the model, so none can be left out
+        with torch.no_grad():
+            whole = [model.run_with_hooks(tokens, fwd_hooks=made)[0] for made in ([], hooks)]
+        for block in blocks:
+            yield whole[0][block.start : block.stop], whole[1][block.start : block.stop]
+        return
+    for block in blocks:
+        first, second = (next(tail_logits(model, run, tokens, [block])) for run in runs)
+        yield first, second
+
+
+def _last_stream(model: HookedModel, tokens: Int[Tensor, "1 time"], hooks: list[Hook]) -> Entered:
+    """What the final norm and the unembedding read; no logits are made."""
+    layer = model.cfg.n_layers
+    found: dict[int, Entered] = {}
+    with torch.no_grad(), model.hooks(fwd_hooks=hooks), recording(model, [layer], found, stop=True):
+        model(tokens, return_type=None)
+    return found[layer]
 
 
 def _table(model: HookedModel, before: Float[Tensor, " vocab"], after: Float[Tensor, " vocab"]) -> pd.DataFrame:
@@ -211,12 +248,32 @@ def _table(model: HookedModel, before: Float[Tensor, " vocab"], after: Float[Ten
 
 def _continued(model: HookedModel, tokens: Tensor, hooks: list[Hook], length: int) -> str:
     """The greedy continuation; the edits are made while the prompt is read, and what follows goes on from there."""
-    with model.hooks(fwd_hooks=hooks):
+    with model.hooks(fwd_hooks=hooks), _last_logits_only(model):
         state = model.prefill(tokens)
     first = state.logits.argmax(-1, keepdim=True)
     if length == 1:
         return str(model.to_string(first[0]))
     return str(model.to_string(model.generate(first, length - 1, state=state, return_type="tokens")[0]))
+
+
+@contextmanager
+def _last_logits_only(model: HookedModel) -> Iterator[None]:
+    """Let passes make the logits of the last position alone, where the model says which module makes them."""
+
+    def cut(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        if not args or not isinstance(args[0], Tensor) or args[0].dim() != 3:
+            return None
+        return (args[0][:, -1:], *args[1:])
+
+    head = unembedding(model.wrapped)
+    if head is None:
+        yield
+        return
+    handle = head.register_forward_pre_hook(cut)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 _MIXER = "next(m for m in model.mixers if m.layer == {layer} and 'hook_state' in m.points)"

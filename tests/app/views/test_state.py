@@ -10,6 +10,7 @@ import torch
 
 import workbench as wb
 from workbench.app.serving import Shelf
+from workbench.app.views import state_edits
 from workbench.app.views.state import (
     half_lives,
     half_lives_code,
@@ -25,6 +26,7 @@ from workbench.app.views.state import (
     state_slice_code,
 )
 from workbench.app.views.state_edits import StateEdit, edit_hooks, edits_of, outcome, outcome_code
+from workbench.attribution.linear import unembedding
 from workbench.errors import InputError
 
 PROMPT = "The state of the Union is strong because our people are strong. The state of the Union is"
@@ -136,6 +138,49 @@ def test_the_continuation_goes_on_from_the_edited_state(family: tuple[str, wb.Ho
         # Without a cache every step reads the whole text, and the edit is made anew in each.
         whole = model.generate(tokens, 6, use_cache=False, return_type="tokens")
     assert found.after == model.to_string(whole[0, tokens.shape[1] :]) != found.before
+
+
+def _whole(model: wb.HookedModel, edits: list[StateEdit]) -> np.ndarray:
+    """The divergence from the logits of all positions."""
+    tokens = model.to_tokens(PROMPT)
+    with torch.no_grad():
+        first = model(tokens)[0].log_softmax(-1)
+        hooks = edit_hooks(model, tokens.shape[1], edits, {})
+        second = model.run_with_hooks(tokens, fwd_hooks=hooks)[0].log_softmax(-1)
+    return (first.exp() * (first - second)).sum(-1).clamp_min(0).numpy()
+
+
+def test_a_long_prompt_makes_logits_of_a_few_positions_at_a_time(
+    family: tuple[str, wb.HookedModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, model = family
+    monkeypatch.setattr(state_edits, "LOGITS", 5 * model.cfg.d_vocab, raising=False)
+    monkeypatch.setattr(state_edits, "FEWEST", 1, raising=False)
+    made: list[int] = []
+    head = unembedding(model.wrapped)
+    assert head is not None
+    edits = [StateEdit("zero", 1, None, 3), StateEdit("scale", 0, None, 9, factor=-1.0)]
+    handle = head.register_forward_hook(lambda module, args, output: made.append(output.shape[1]))
+    found = outcome(model, PROMPT, edits, {}, 1)
+    handle.remove()
+    assert max(made) == 5 < len(found.tokens)
+    np.testing.assert_allclose(found.divergence, _whole(model, edits), atol=1e-6)
+
+
+def test_a_model_none_of_whose_layers_can_be_left_out_is_read_whole(
+    family: tuple[str, wb.HookedModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, model = family
+
+    def refused(*_: Any, **__: Any) -> None:
+        raise InputError("None of its layers can be left out.")
+
+    monkeypatch.setattr(state_edits, "recording", refused)
+    monkeypatch.setattr(state_edits, "LOGITS", 5 * model.cfg.d_vocab)
+    monkeypatch.setattr(state_edits, "FEWEST", 1)
+    edits = [StateEdit("zero", 1, None, 3)]
+    found = outcome(model, PROMPT, edits, {}, 1)
+    np.testing.assert_allclose(found.divergence, _whole(model, edits), atol=1e-6)
 
 
 def test_edits_of_one_session_do_not_reach_another() -> None:
