@@ -64,3 +64,27 @@ def test_another_page_keeps_model_and_prompt_and_names_them_in_its_link(explorer
     page.reload()
     settled(page)
     assert prompt_in(page) == TEXT and model_in(page) == "zoo:gla"
+
+
+def test_a_link_to_a_model_that_is_none_is_a_sentence_and_what_is_typed_then_counts(
+    explorer: Explorer, page: Any
+) -> None:
+    prompt = Workspace(explorer.workspace).keep_prompt(TEXT)
+    strange = "[Log in](https://elsewhere.example) ![x](https://elsewhere.example/x.png)"
+    visit(page, explorer.address("attention", model=strange, prompt=prompt))  # which asks no other machine for anything
+    said = page.get_by_test_id("stAlert").first
+    assert strange in said.inner_text() and said.locator("a", has_text="Log in").count() == 0
+    assert prompt_in(page) == TEXT
+    page.get_by_label("Prompt", exact=True).fill("Of the people")
+    page.get_by_role("button", name="Run").click()
+    settled(page)
+    assert prompt_in(page) == "Of the people"
+
+
+def test_in_a_long_text_the_exact_window_follows_the_token_that_is_chosen(explorer: Explorer, page: Any) -> None:
+    prompt = Workspace(explorer.workspace).keep_prompt("The state of the Union is strong. " * 80)
+    visit(page, explorer.address("attention", model="zoo:attention", prompt=prompt, layer=1, head=2, window="9.9"))
+    page.locator(".strip .tok").nth(500).click()
+    page.wait_for_url("**token=500**")
+    settled(page)
+    assert "window=" not in page.url
