@@ -13,6 +13,7 @@ from workbench.app.shell.asking import Asked, asked_or_none
 from workbench.app.shell.ending import end_page
 from workbench.app.shell.session import session_name
 from workbench.app.shell.status import count_tokens, tell_status
+from workbench.app.shell.wording import plain
 from workbench.errors import InputError, WorkbenchError
 
 T = TypeVar("T")
@@ -88,7 +89,7 @@ def _ask(
     try:
         return server.jobs.ask(key, label, _keeping(server, key, asked, work))
     except InputError as refused:
-        st.error(str(refused))
+        st.error(plain(str(refused)))
         end_page()
 
 
@@ -112,7 +113,7 @@ def _say_why(server: Server, job: Job, given_up: bool) -> None:
             + (f" {called(loading)} is loaded to the end first, and other models wait for that." if loading else "")
         )
     elif isinstance(job.error, WorkbenchError):
-        st.error(str(job.error))
+        st.error(plain(str(job.error)))
     else:
         st.error(
             f"{type(job.error).__name__} while {job.label}. This is a fault of the workbench; the server's log has it."
