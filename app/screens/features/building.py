@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import get_args
 
@@ -9,12 +10,13 @@ import streamlit as st
 
 from workbench.app.serving import Job, the_server
 from workbench.app.serving.sources import called
-from workbench.app.shell import about_seconds, choice, computed
+from workbench.app.shell import about_seconds, choice, computed, plain
 from workbench.app.shell import text as text_of
 from workbench.app.views.features import building
 from workbench.app.views.features.building import Builds, Plan
 from workbench.app.views.features.scripts import building_code
 from workbench.app.views.features.stores import find_stores
+from workbench.errors import InputError
 from workbench.saes.shipped import MEMBERS
 
 TEXTS = {
@@ -56,6 +58,10 @@ def build_panel(model: str) -> None:
     if text == "workspace":
         place = text_of("File or folder", "place", placeholder="speeches/", help="Within the workspace.")
     plan = Plan(model, sae, text, place)
+    plan = replace(plan, written=building.written(plan, workspace))
+    if text == "workspace" and not place.strip():
+        st.info(_refusal(plan))
+        return
     builds = _builds()
     there = next((one for one in find_stores(workspace) if one.name == plan.name), None)
     job = the_server().jobs.find(builds.key(plan))
@@ -65,6 +71,9 @@ def build_panel(model: str) -> None:
         st.button("Open them", type="primary", on_click=st.session_state.update, args=({OPEN_NEXT: plan.name},))
         return
     if job is None:
+        if refusal := _refusal(plan):
+            st.error(refusal)
+            return
         seconds, options, another = _foreseen(plan)
         if another:
             st.warning(another)
@@ -100,8 +109,17 @@ def _foreseen(plan: Plan) -> tuple[float, building.PassOptions, str | None]:
             seconds = building.seconds_for(model, sae, plan.tokens)
             return seconds, building.options_for(plan, model, sae), building.trained_for_another(model, sae)
 
-    written = building.written(plan, the_server().workspace)
-    return computed("timing a pass", ("features", "seconds", plan.model, plan.sae, plan.tokens, written), work)
+    return computed("timing a pass", ("features", "seconds", plan.model, plan.sae, plan.tokens, plan.written), work)
+
+
+def _refusal(plan: Plan) -> str:
+    """Why the file or folder of a plan cannot be read; nothing where it can, or where none is named."""
+    try:
+        if plan.text == "workspace":
+            building.texts_of(plan, the_server().workspace)
+    except InputError as error:
+        return plain(str(error))
+    return ""
 
 
 def _nothing_to_build(model: str) -> None:

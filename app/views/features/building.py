@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import time
 from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import torch
@@ -46,6 +48,7 @@ class Plan:
         sae: source of the autoencoder, as `load_sae` takes it.
         text: ``"speeches"``, or what stands for a file or folder of the workspace in `place`.
         tokens: how many to read; an autoencoder that reads one token in eight sees an eighth of them.
+        written: what `written` says of the autoencoder; another one in the same folder makes another store.
     """
 
     model: str
@@ -53,15 +56,23 @@ class Plan:
     text: Text = "speeches"
     place: str = ""
     tokens: int = TOKENS
+    written: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
-        """Where the store goes, within the workspace: the same plan always to the same folder, so that it goes on."""
+        """Where the store goes, within the workspace: the same plan always to the same folder, so that it goes on.
+
+        Words alone tell the plans apart whose autoencoder and text come with the workbench; others have a hash, too.
+        """
         parts = [self.sae.removeprefix("zoo:").replace("/", "-")]
         if self.text == "workspace":
-            parts.append(Path(self.place).stem)
+            parts.append(Path(self.place.strip()).stem)
         if self.tokens != TOKENS:
             parts.append(f"{self.tokens}-tokens")
+        if self.text == "workspace" or self.sae not in MEMBERS:
+            place = PurePosixPath(self.place.strip()).as_posix()
+            asked = json.dumps([self.model, self.sae, self.text, place, self.written]).encode()
+            parts.append(hashlib.sha256(asked).hexdigest()[:8])
         return "features/" + re.sub(r"[^A-Za-z0-9_.-]+", "-", "-".join(parts)).strip(".-")
 
 

@@ -48,6 +48,12 @@ def options(page, name="Features; click one"):
     return found
 
 
+def only(folder, pattern):
+    """The one path in a folder that a pattern fits."""
+    (found,) = folder.glob(pattern)
+    return found
+
+
 def test_what_looks_like_markup_is_text(explorer, page, store, script_feature):
     store.store.labels.set(script_feature, HOSTILE_LABEL)
     visit(page, explorer.address("features", store=NAME, feature=script_feature, q="onerror"))
@@ -212,7 +218,7 @@ def test_stores_are_built_from_the_page_and_opened_and_a_model_without_autoencod
         visit(page, explorer.address("features", **asked))
         page.get_by_role("button", name="Build its features (100,000 tokens, about").click()
         options(page)
-        built = open_store(explorer.workspace / "features" / "gated_delta-resid_post-built-texts")
+        built = open_store(only(explorer.workspace / "features", "gated_delta-resid_post-built-texts-*"))
         assert built.info.finished
         await_feature(page, built.telling)
         state = load_sae("zoo:mamba/state")
@@ -221,13 +227,13 @@ def test_stores_are_built_from_the_page_and_opened_and_a_model_without_autoencod
         visit(page, explorer.address("features", **own))
         page.get_by_role("button", name="Build its features (100,000 tokens, about").click()
         options(page)
-        built = open_store(explorer.workspace / "features" / "mine-state-built-texts")
+        built = open_store(only(explorer.workspace / "features", "mine-state-built-texts-*"))
         await_feature(page, built.telling)
         said = page.get_by_test_id("stMain").inner_text()
         assert "features of zoo:mamba, blocks.1.mixer.hook_state" in said and "Top tokens" in said
         weights = explorer.workspace / "mine" / "state" / "sae_weights.safetensors"
         weights.write_bytes(weights.read_bytes()[:1000])
-        visit(page, explorer.address("features", **own | {"place": "other", "store": "build another"}))
+        visit(page, explorer.address("features", **own | {"store": "build another"}))
         assert "sae_weights.safetensors is corrupt or truncated" in page.get_by_test_id("stAlert").inner_text()
     finally:
         shutil.rmtree(texts)

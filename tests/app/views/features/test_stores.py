@@ -1,5 +1,7 @@
 """Stores: what is found in a workspace, what is built there and gone on with, and what an open one notices."""
 
+import os
+import re
 import shutil
 from dataclasses import replace
 
@@ -38,7 +40,8 @@ def test_a_cancelled_build_is_found_and_gone_on_with(model, tmp_path, monkeypatc
     with progress.heard_by(cancel), pytest.raises(Cancelled):
         built(model, tmp_path)
     (left,) = find_stores(Workspace(tmp_path))
-    assert not left.finished and 0 < left.tokens < 2000 and left.name == "features/attention-resid_post-hostile"
+    assert not left.finished and 0 < left.tokens < 2000
+    assert left.name.startswith("features/attention-resid_post-hostile-")
     seen = []
     with progress.heard_by(lambda what, done, total: seen.append(what)):
         built(model, tmp_path)
@@ -48,14 +51,14 @@ def test_a_cancelled_build_is_found_and_gone_on_with(model, tmp_path, monkeypatc
 
 
 def test_stores_are_found_by_name_and_not_in_hidden_folders_links_or_environments(made, tmp_path):
-    _, workspace = made
+    plan, workspace = made
     real = workspace.root / "features"
     for name in (".hidden", "env"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "inner").symlink_to(real)
     (tmp_path / "linked").symlink_to(real)
     assert find_stores(Workspace(tmp_path)) == []
-    assert [one.name for one in find_stores(workspace)] == ["features/attention-resid_post-hostile"]
+    assert [one.name for one in find_stores(workspace)] == [plan.name]
 
 
 def test_autoencoders_of_the_workspace_are_offered_but_not_the_copies_in_stores(made):
@@ -154,7 +157,32 @@ def test_plans_that_cannot_be_followed_are_refused(tmp_path):
             building.texts_of(Plan("zoo:attention", "zoo:attention/resid_post", "workspace", place), workspace)
     with pytest.raises(InputError, match="outside the workspace"):
         building.fitted_sae(Plan("zoo:attention", "../sae"), wb.load("zoo:attention"), workspace)
-    assert (
-        Plan("zoo:mamba", "zoo:mamba/state", "workspace", "a/b c.txt", 500).name
-        == "features/mamba-state-b-c-500-tokens"
-    )
+
+
+def test_what_makes_another_store_goes_to_another_folder(tmp_path):
+    assert Plan("zoo:mamba", "zoo:mamba/state").name == "features/mamba-state"
+    assert Plan("zoo:mamba", "zoo:mamba/state", tokens=500).name == "features/mamba-state-500-tokens"
+    own = Plan("zoo:mamba", "zoo:mamba/state", "workspace", "a/b c.txt", 500)
+    assert re.fullmatch(r"features/mamba-state-b-c-500-tokens-[0-9a-f]{8}", own.name)
+    assert replace(own, place=" a//b c.txt ").name == own.name
+    mine = Plan("zoo:mamba", "mine/sae")
+    plans = [
+        own,
+        replace(own, place="b c.txt"),
+        replace(own, place="c/b c.md"),
+        mine,
+        replace(mine, sae="mine-sae"),
+        replace(mine, model="zoo:gla"),
+        replace(mine, text="workspace"),
+    ]
+    assert len({plan.name for plan in plans}) == len(plans)
+
+
+def test_an_autoencoder_that_is_trained_again_in_the_same_folder_makes_another_store(tmp_path):
+    workspace, plan = Workspace(tmp_path), Plan("zoo:attention", "mine")
+    save_sae(load_sae("zoo:attention/resid_post"), tmp_path / "mine")
+    before = replace(plan, written=building.written(plan, workspace))
+    assert replace(plan, written=building.written(plan, workspace)).name == before.name
+    weights = tmp_path / "mine" / "sae_weights.safetensors"
+    os.utime(weights, ns=(1, weights.stat().st_mtime_ns + 1))
+    assert replace(plan, written=building.written(plan, workspace)).name != before.name
