@@ -44,6 +44,9 @@ CHIPS = "ablate-chips"
 
 EXAMPLE = "ablate-example"
 
+KEPT = "ablate-kept"
+"""In the session: the components chosen last, by model. What a widget holds goes when another page is opened."""
+
 
 def draw() -> None:
     """Draw the page."""
@@ -72,7 +75,8 @@ def _form(asked: Asked, parts: list[str]) -> tuple[Asking, bool]:
     example = list(worked_example(parts))
     # The example follows the model until something else was chosen.
     if CHIPS not in st.session_state or st.session_state[CHIPS] == st.session_state.get(EXAMPLE) != example:
-        st.session_state[CHIPS] = linked if CHIPS not in st.session_state and linked else example
+        kept = st.session_state.get(KEPT, {}).get(asked.model)
+        st.session_state[CHIPS] = (linked or kept or example) if CHIPS not in st.session_state else example
     st.session_state[EXAMPLE] = example
     only_features = bool(linked) and all(FEATURE in chip for chip in linked)
     with st.form("ablate-form", border=False):
@@ -112,6 +116,7 @@ def _form(asked: Asked, parts: list[str]) -> tuple[Asking, bool]:
                 "the same layers where those have enough.",
             )
         pressed = st.form_submit_button("Ablate", type="primary")
+    st.session_state[KEPT] = {asked.model: chips}
     _into_link("sites", [chip for chip in chips if FEATURE not in chip])
     _into_link("features", [chip for chip in chips if FEATURE in chip])
     return Asking(asked.model, tuple(chips), method, inputs, asked.prompt, count, match), pressed

@@ -10,14 +10,17 @@ import streamlit as st
 
 from workbench.app.components import token_strip
 from workbench.app.serving import Job, the_server
-from workbench.app.shell import Asked, computed, foot, number
+from workbench.app.shell import Asked, computed, foot, number, plain
 from workbench.app.views.state import Norms
 from workbench.app.views.state_edits import MOST_EDITS, Kind, Outcome, StateEdit, edits_of, outcome, outcome_code
 from workbench.errors import InputError
 from workbench.figures.tokens import visible_text, visible_token
 
 LINK = "edits"
-"""The name of the queue of edits in the link; it is kept nowhere else, so no session sees another's."""
+"""The name of the queue of edits in the link."""
+
+KEPT = "state-edits"
+"""In the session: that queue, by model. Another page has another link."""
 
 OTHER = "Our enemies have never been weaker. The state of their armies is"
 
@@ -25,11 +28,14 @@ OTHER = "Our enemies have never been weaker. The state of their armies is"
 def edit_panel(asked: Asked, norms: Norms, layer: int, head: int, position: int) -> None:
     """Draw the queue of edits, the form for another one, and what they do."""
     st.subheader("Change it, and see what follows", anchor=False)
+    if LINK not in st.query_params and (kept := st.session_state.get(KEPT, {}).get(asked.model)):
+        st.query_params[LINK] = kept
     try:
         edits = edits_of(st.query_params.get(LINK, ""))
     except InputError as error:
-        st.warning(f"The link asked for edits that there are not: {error}")
+        st.warning(plain(f"The link asked for edits that there are not: {error}"))
         edits = ()
+    st.session_state[KEPT] = {asked.model: ",".join(map(str, edits))}
     _form(edits, norms, layer, head, position)
     _queue(edits, norms)
     with st.columns([1, 2])[0]:
@@ -86,6 +92,7 @@ def _set(edits: tuple[StateEdit, ...]) -> None:
         st.query_params[LINK] = ",".join(map(str, edits))
     else:
         st.query_params.pop(LINK, None)
+        st.session_state.pop(KEPT, None)
     st.rerun()
 
 

@@ -125,6 +125,32 @@ def test_a_study_is_started_cancelled_and_resumed_under_one_bar(explorer: Explor
         (explorer.workspace / "mkdocs.yml").unlink()
 
 
+def test_what_is_chosen_is_there_again_after_another_page(explorer: Explorer, page: Any) -> None:
+    main = page.locator('[data-testid="stMain"]')
+
+    def away_and_back(title: str) -> str:
+        for name in ("Lens", title):
+            page.get_by_test_id("stSidebarNavLink").get_by_text(name, exact=True).click()
+            page.get_by_role("heading", name=name, exact=True).wait_for()
+            settled(page)
+        return str(main.inner_text())
+
+    visit(page, explorer.address("ablate", model="zoo:attention", sites="L0H1,L3H2", prompts=4))
+    assert "Without L0H1 + L3H2" in main.inner_text()
+    assert "Without L0H1 + L3H2" in away_and_back("Ablate") and "L0H1" in page.url
+    visit(page, explorer.address("state", model="zoo:gated_delta", layer=3, edits="zero:L3@9", tokens=5))
+    queue = page.get_by_role("button", name="Remove all")
+    assert queue.count() == 1
+    away_and_back("State")
+    assert queue.count() == 1 and "edits=zero" in page.url
+    queue.click()
+    page.get_by_text("No edit is queued yet").wait_for()
+    settled(page)
+    assert queue.count() == 0
+    away_and_back("State")
+    assert queue.count() == 0
+
+
 @pytest.mark.parametrize("name", ["ablate", "state", "studies"])
 def test_on_a_phone_nothing_lies_beside_the_screen(explorer: Explorer, page: Any, name: str) -> None:
     page.set_viewport_size({"width": 400, "height": 800})
